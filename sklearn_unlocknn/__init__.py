@@ -1,0 +1,25 @@
+"""Calibrated uncertainty for frozen neural networks, as scikit-learn regressors."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Public names load on first use: importing the package imports no TensorFlow.
+_PUBLIC = {
+    "KerasFeatureExtractor": "_extractors",
+    "ProbNNRegressor": "_prob_nn",
+    "VGPRegressor": "_vgp",
+}
+
+__all__ = ["KerasFeatureExtractor", "ProbNNRegressor", "VGPRegressor"]
+
+
+def __getattr__(name):
+    if name in _PUBLIC:
+        module = importlib.import_module(f".{_PUBLIC[name]}", __name__)
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_PUBLIC])
