@@ -1,0 +1,41 @@
+"""Metrics and scorers for predictions that come with a standard deviation.
+
+Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)`` and reads the
+prediction as a Gaussian. Scorers call ``predict(X, return_std=True)`` of any estimator
+that has it. Pure NumPy, SciPy and scikit-learn.
+"""
+
+from ._calibration import calibration_curve, calibration_error, miscalibration_area
+from ._intervals import (
+    interval_coverage,
+    interval_coverage_error,
+    interval_score,
+    mean_interval_width,
+)
+from ._ranking import error_uncertainty_correlation, sparsification_error
+from ._report import uq_report
+from ._scorers import PROB_SCORERS, get_prob_scorer, make_prob_scorer, prob_scoring
+from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
+from ._sharpness import dispersion, sharpness
+
+__all__ = [
+    "PROB_SCORERS",
+    "calibration_curve",
+    "calibration_error",
+    "dispersion",
+    "error_uncertainty_correlation",
+    "gaussian_crps",
+    "gaussian_nll",
+    "get_prob_scorer",
+    "interval_coverage",
+    "interval_coverage_error",
+    "interval_score",
+    "make_prob_scorer",
+    "mean_interval_width",
+    "mean_standardized_log_loss",
+    "miscalibration_area",
+    "prob_scoring",
+    "sharpness",
+    "sparsification_error",
+    "uq_report",
+]

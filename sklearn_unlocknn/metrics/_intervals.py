@@ -1,0 +1,251 @@
+"""The central prediction interval: what it holds, what it costs."""
+
+import numpy as np
+
+from ._validation import (
+    check_coverage,
+    check_predictions,
+    interval_half_width,
+    standardized_residuals,
+    weighted_mean,
+)
+
+
+def interval_score(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
+    r"""Mean interval score of the central prediction interval.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    coverage : float, default=0.95
+        Nominal coverage of the interval, strictly between 0 and 1.
+
+    Returns
+    -------
+    loss : float
+        In target units, averaged over outputs; 0 is perfect, lower is better.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, or `coverage` is not in (0, 1).
+
+    See Also
+    --------
+    interval_coverage : How many targets the interval holds.
+    mean_interval_width : How wide it is.
+
+    Notes
+    -----
+    With the interval :math:`[l, u]` of coverage :math:`1 - \alpha`, width plus a
+    fine for every target outside:
+
+    .. math:: (u - l) + \frac{2}{\alpha} (l - y)_+ + \frac{2}{\alpha} (y - u)_+
+
+    A zero std is an interval of zero width, so the score is the fine alone.
+    uncertainty-toolbox averages this over 99 coverages; here it is one coverage.
+
+    References
+    ----------
+    .. [1] T. Gneiting and A. E. Raftery, "Strictly proper scoring rules, prediction,
+       and estimation", J. Am. Stat. Assoc. 102, 359 (2007), section 6.2,
+       doi:10.1198/016214506000001437.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import interval_score
+    >>> round(interval_score([1.0, 2.0], [1.1, 1.8], [0.2, 0.2], coverage=0.8), 3)
+    0.513
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    half = interval_half_width(coverage) * y_std
+    outside = np.maximum(np.abs(y_true - y_pred) - half, 0.0)
+    fine = 2.0 / (1.0 - check_coverage(coverage))
+    return weighted_mean(2.0 * half + fine * outside, weights)
+
+
+def interval_coverage(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
+    r"""Share of targets inside the central prediction interval.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    coverage : float, default=0.95
+        Nominal coverage of the interval, strictly between 0 and 1.
+
+    Returns
+    -------
+    observed : float
+        Dimensionless, between 0 and 1, averaged over outputs; best when equal to
+        `coverage`.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, or `coverage` is not in (0, 1).
+
+    See Also
+    --------
+    interval_coverage_error : Distance from the nominal coverage.
+    mean_interval_width : What that coverage costs.
+
+    Notes
+    -----
+    .. math:: \frac1n \sum_i 1\left[|y_i - \mu_i|
+              \le \sigma_i \Phi^{-1}\left(\tfrac{1 + c}{2}\right)\right]
+
+    A zero std is an interval of zero width, which covers an exact hit only.
+
+    References
+    ----------
+    .. [1] T. Gneiting, F. Balabdaoui and A. E. Raftery, "Probabilistic forecasts,
+       calibration and sharpness", J. R. Stat. Soc. B 69, 243 (2007),
+       doi:10.1111/j.1467-9868.2007.00587.x.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import interval_coverage
+    >>> interval_coverage([1.0, 2.0], [1.1, 1.8], [0.1, 0.1], coverage=0.9)
+    0.5
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    return weighted_mean(_is_covered(y_true, y_pred, y_std, coverage), weights)
+
+
+def interval_coverage_error(
+    y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95
+):
+    r"""Distance of the observed from the nominal coverage.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    coverage : float, default=0.95
+        Nominal coverage of the interval, strictly between 0 and 1.
+
+    Returns
+    -------
+    error : float
+        Dimensionless, 0 is best, averaged over outputs.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, or `coverage` is not in (0, 1).
+
+    See Also
+    --------
+    interval_coverage : The observed coverage itself.
+
+    Notes
+    -----
+    ``abs(interval_coverage(...) - coverage)`` for each output: the form of coverage
+    that a search can minimise, since too much is as wrong as too little. A zero std
+    counts as in :func:`interval_coverage`.
+
+    References
+    ----------
+    .. [1] T. Gneiting, F. Balabdaoui and A. E. Raftery, "Probabilistic forecasts,
+       calibration and sharpness", J. R. Stat. Soc. B 69, 243 (2007),
+       doi:10.1111/j.1467-9868.2007.00587.x.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import interval_coverage_error
+    >>> round(interval_coverage_error([1.0, 2.0], [1.1, 1.8], [0.1, 0.1]), 2)
+    0.45
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    covered = _is_covered(y_true, y_pred, y_std, coverage)
+    observed = np.average(covered, axis=0, weights=weights)
+    return float(np.abs(observed - check_coverage(coverage)).mean())
+
+
+def mean_interval_width(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
+    r"""Mean width of the central prediction interval.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets; checked, not used, so that all metrics are called alike.
+    y_pred : array-like of the same shape
+        Predicted means; checked, not used.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    coverage : float, default=0.95
+        Nominal coverage of the interval, strictly between 0 and 1.
+
+    Returns
+    -------
+    width : float
+        In target units, averaged over outputs; lower is better only at equal
+        coverage.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, or `coverage` is not in (0, 1).
+
+    See Also
+    --------
+    interval_coverage : How many targets that interval holds.
+    interval_score : Both in one proper score.
+
+    Notes
+    -----
+    .. math:: \frac{2}{n} \sum_i \Phi^{-1}\left(\frac{1 + c}{2}\right) \sigma_i
+
+    A zero std is an interval of zero width.
+
+    References
+    ----------
+    .. [1] T. Gneiting, F. Balabdaoui and A. E. Raftery, "Probabilistic forecasts,
+       calibration and sharpness", J. R. Stat. Soc. B 69, 243 (2007),
+       doi:10.1111/j.1467-9868.2007.00587.x.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import mean_interval_width
+    >>> round(mean_interval_width([1.0, 2.0], [1.1, 1.8], [0.1, 0.3]), 3)
+    0.784
+    """
+    _, _, y_std, weights = check_predictions(y_true, y_pred, y_std, sample_weight)
+    return weighted_mean(2.0 * interval_half_width(coverage) * y_std, weights)
+
+
+def _is_covered(y_true, y_pred, y_std, coverage):
+    z = np.abs(standardized_residuals(y_true, y_pred, y_std))
+    return (z <= interval_half_width(coverage)).astype(np.float64)

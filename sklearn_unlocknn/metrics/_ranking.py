@@ -1,0 +1,182 @@
+"""Whether the std tells which predictions to trust."""
+
+import numpy as np
+
+from ._validation import check_predictions
+
+_METHODS = ("spearman", "pearson")
+
+
+def error_uncertainty_correlation(
+    y_true, y_pred, y_std, *, sample_weight=None, method="spearman"
+):
+    r"""Correlation between absolute errors and predicted standard deviations.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    method : {"spearman", "pearson"}, default="spearman"
+        Correlation of the ranks, or of the values.
+
+    Returns
+    -------
+    correlation : float
+        Dimensionless, between -1 and 1, averaged over outputs; higher is better.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, or `method` is unknown.
+
+    See Also
+    --------
+    sparsification_error : The gain from discarding the least certain rows.
+
+    Notes
+    -----
+    .. math:: \mathrm{corr}(|y_i - \mu_i|, \sigma_i)
+
+    Even a perfect std correlates only moderately with the error, which is one draw
+    from the distribution it describes: compare models on the same rows, do not
+    expect 1. Where all std or all errors are equal the correlation is not defined;
+    such a std ranks nothing, so the value is 0. Tied values share their mean rank; a
+    weight of 2 is the same as the row twice. A zero std is a value like any other.
+
+    References
+    ----------
+    .. [1] K. Tran et al., "Methods for comparing uncertainty quantifications for
+       material property predictions", Mach. Learn.: Sci. Technol. 1, 025006 (2020),
+       doi:10.1088/2632-2153/ab7e1a.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import error_uncertainty_correlation
+    >>> y_true, y_pred, y_std = [1.0, 2.0, 3.0], [1.1, 2.2, 3.9], [0.1, 0.2, 0.3]
+    >>> round(error_uncertainty_correlation(y_true, y_pred, y_std), 6)
+    1.0
+    """
+    if method not in _METHODS:
+        raise ValueError(f"Got method={method!r}, expected one of {_METHODS}.")
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    columns = zip(np.abs(y_true - y_pred).T, y_std.T, strict=True)
+    values = [_correlation(error, std, weights, method) for error, std in columns]
+    return float(np.mean(values))
+
+
+def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
+    r"""Area between the sparsification curve and that of an oracle (AUSE).
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+
+    Returns
+    -------
+    error : float
+        Dimensionless, averaged over outputs; 0 when the std sorts the rows as their
+        errors do, lower is better.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        weight is negative.
+
+    See Also
+    --------
+    error_uncertainty_correlation : Rank correlation of the same two columns.
+
+    Notes
+    -----
+    Discard the share f of rows with the largest std: :math:`E_\sigma(f)` is the mean
+    absolute error of the rest. The oracle discards by the error itself.
+
+    .. math:: \frac{1}{E(0)} \int_0^1 E_\sigma(f) - E_\mathrm{oracle}(f) \, df
+
+    Rows are discarded continuously, so the integral is exact, in closed form, and
+    depends on no number of steps; a weight of 2 is the same as the row twice. Rows
+    that tie in std are discarded together: their order cannot matter. The value is 0
+    when all errors are equal. A zero std is a value like any other.
+
+    References
+    ----------
+    .. [1] E. Ilg et al., "Uncertainty estimates and multi-hypotheses networks for
+       optical flow", ECCV (2018), arXiv:1802.07095.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import sparsification_error
+    >>> y_true, y_pred = [1.0, 2.0, 3.0], [1.1, 2.2, 3.9]
+    >>> sparsification_error(y_true, y_pred, [0.1, 0.2, 0.3])
+    0.0
+    >>> round(sparsification_error(y_true, y_pred, [0.3, 0.2, 0.1]), 3)
+    1.273
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    columns = zip(np.abs(y_true - y_pred).T, y_std.T, strict=True)
+    values = [_ause(error, std, weights) for error, std in columns]
+    return float(np.mean(values))
+
+
+def _correlation(error, std, weights, method):
+    if np.ptp(error) == 0 or np.ptp(std) == 0:
+        return 0.0
+    # Scaled to 1: the products below neither overflow nor underflow.
+    error, std = error / error.max(), std / std.max()
+    if method == "spearman":
+        error, std = _weighted_ranks(error, weights), _weighted_ranks(std, weights)
+    error = error - np.average(error, weights=weights)
+    std = std - np.average(std, weights=weights)
+    covariance = np.sum(weights * error * std)
+    norm = np.sqrt(np.sum(weights * error**2) * np.sum(weights * std**2))
+    return float(np.clip(covariance / norm, -1.0, 1.0))
+
+
+def _weighted_ranks(values, weights):
+    """Weight below each value plus half of its tie group's."""
+    _, group = np.unique(values, return_inverse=True)
+    mass = np.bincount(group, weights=weights)
+    return (np.cumsum(mass) - 0.5 * mass)[group]
+
+
+def _ause(error, std, weights):
+    mean_error = np.average(error, weights=weights)
+    if np.ptp(error) == 0:
+        return 0.0
+    by_std = _sparsification_area(error, std, weights)
+    by_error = _sparsification_area(error, error, weights)
+    # Equal orders differ by rounding at most.
+    return max(0.0, float((by_std - by_error) / mean_error))
+
+
+def _sparsification_area(error, key, weights):
+    """Integral over t in (0, 1] of the mean error of the share t of smallest `key`."""
+    _, group = np.unique(key, return_inverse=True)
+    mass = np.bincount(group, weights=weights)
+    level = np.bincount(group, weights=weights * error) / mass
+    mass = mass / mass.sum()
+
+    # Within a group the kept error is S(t) = S0 + level (t - t0), and
+    # int S(t) / t dt = (S0 - level t0) log(t1 / t0) + level (t1 - t0).
+    t1 = np.cumsum(mass)
+    t0, S0 = t1[:-1], np.cumsum(mass * level)[:-1]
+    return np.sum(mass * level) + np.sum((S0 - level[1:] * t0) * np.log(t1[1:] / t0))

@@ -1,0 +1,239 @@
+"""One page that says how good mean and std are."""
+
+import math
+
+import numpy as np
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+from ._calibration import calibration_error, miscalibration_area
+from ._intervals import interval_coverage, interval_score, mean_interval_width
+from ._ranking import error_uncertainty_correlation, sparsification_error
+from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
+from ._sharpness import dispersion, sharpness
+from ._validation import check_coverage, check_predictions
+
+# section -> key, label, ideal, whether in target units (which have any magnitude)
+_ROWS = {
+    "point": (
+        "Point accuracy",
+        [
+            ("mae", "MAE", "0", True),
+            ("rmse", "RMSE", "0", True),
+            ("r2", "R2", "1", False),
+        ],
+    ),
+    "proper": (
+        "Proper scores",
+        [
+            ("nll", "NLL (nats)", "low", False),
+            ("crps", "CRPS", "0", True),
+            ("msll", "MSLL (nats)", "< 0", False),
+        ],
+    ),
+    "calibration": (
+        "Calibration",
+        [
+            (
+                "miscalibration_area_quantile",
+                "miscalibration area, quantile",
+                "0",
+                False,
+            ),
+            (
+                "miscalibration_area_interval",
+                "miscalibration area, interval",
+                "0",
+                False,
+            ),
+            ("calibration_error_quantile", "calibration error, quantile", "0", False),
+            ("calibration_error_interval", "calibration error, interval", "0", False),
+        ],
+    ),
+    "sharpness": (
+        "Sharpness",
+        [
+            ("sharpness", "sharpness (RMS of std)", "low", True),
+            ("dispersion", "dispersion (CV of std)", "> 0", False),
+        ],
+    ),
+    "ranking": (
+        "Ranking by std",
+        [
+            ("error_uncertainty_correlation", "error-std rank correlation", "1", False),
+            ("sparsification_error", "sparsification error", "0", False),
+        ],
+    ),
+}
+_LABEL_WIDTH = 34
+
+
+def uq_report(
+    y_true,
+    y_pred,
+    y_std,
+    *,
+    sample_weight=None,
+    coverages=(0.5, 0.8, 0.9, 0.95),
+    output_dict=False,
+    digits=3,
+):
+    """Report accuracy, calibration and sharpness of a prediction with std.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    coverages : sequence of float, default=(0.5, 0.8, 0.9, 0.95)
+        Nominal coverages of the intervals reported, strictly between 0 and 1.
+    output_dict : bool, default=False
+        Return a dict instead of a table.
+    digits : int, default=3
+        Digits after the point in the table; a value in target units that would
+        vanish or run wide is printed in scientific notation.
+
+    Returns
+    -------
+    report : str or dict
+        The table, to print. Or a dict with the sections "point", "proper",
+        "calibration", "sharpness", "ranking" (each a dict of name -> float),
+        "intervals" (nominal coverage -> dict of "coverage", "mean_interval_width",
+        "interval_score"), and "n_samples", "n_outputs". Several outputs are
+        averaged. MAE, RMSE, CRPS, sharpness, width and interval score are in target
+        units.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, or a coverage is not in (0, 1).
+
+    See Also
+    --------
+    prob_scoring : The same metrics as scores, for searches.
+
+    Notes
+    -----
+    Every figure is that of the metric of its name with default keywords, and zero
+    std count as described there. The trivial prediction behind MSLL is the mean and
+    std of `y_true`; for a constant `y_true` MSLL is NaN, and so is R2 of a single
+    row.
+
+    References
+    ----------
+    .. [1] K. Tran et al., "Methods for comparing uncertainty quantifications for
+       material property predictions", Mach. Learn.: Sci. Technol. 1, 025006 (2020),
+       doi:10.1088/2632-2153/ab7e1a.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_unlocknn.metrics import uq_report
+    >>> rng = np.random.default_rng(0)
+    >>> y_std = rng.uniform(0.5, 1.5, size=500)
+    >>> y_pred = rng.normal(scale=3.0, size=500)
+    >>> y_true = y_pred + y_std * rng.normal(size=500)
+    >>> print(uq_report(y_true, y_pred, y_std))
+    500 samples
+    <BLANKLINE>
+    Point accuracy                         value   ideal
+      MAE                                  ...
+    >>> report = uq_report(y_true, y_pred, y_std, output_dict=True)
+    >>> round(report["intervals"][0.9]["coverage"], 2)
+    0.9
+    """
+    coverages = [check_coverage(coverage) for coverage in coverages]
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    report = _compute(y_true, y_pred, y_std, weights, coverages)
+    return report if output_dict else _render(report, digits)
+
+
+def _compute(y_true, y_pred, y_std, weights, coverages):
+    args, kwargs = (y_true, y_pred, y_std), {"sample_weight": weights}
+    n_samples, n_outputs = y_true.shape
+    constant = (np.ptp(y_true, axis=0) == 0).any()
+    return {
+        "n_samples": n_samples,
+        "n_outputs": n_outputs,
+        "point": {
+            "mae": float(mean_absolute_error(y_true, y_pred, **kwargs)),
+            "rmse": float(root_mean_squared_error(y_true, y_pred, **kwargs)),
+            # Undefined: scikit-learn would warn.
+            "r2": float(r2_score(y_true, y_pred, **kwargs))
+            if n_samples > 1
+            else math.nan,
+        },
+        "proper": {
+            "nll": gaussian_nll(*args, **kwargs),
+            "crps": gaussian_crps(*args, **kwargs),
+            "msll": math.nan
+            if constant
+            else mean_standardized_log_loss(*args, **kwargs),
+        },
+        "calibration": {
+            f"{metric.__name__}_{kind}": metric(*args, kind=kind, **kwargs)
+            for metric in (miscalibration_area, calibration_error)
+            for kind in ("quantile", "interval")
+        },
+        "sharpness": {
+            "sharpness": sharpness(*args, **kwargs),
+            "dispersion": dispersion(*args, **kwargs),
+        },
+        "ranking": {
+            "error_uncertainty_correlation": error_uncertainty_correlation(
+                *args, **kwargs
+            ),
+            "sparsification_error": sparsification_error(*args, **kwargs),
+        },
+        "intervals": {
+            coverage: {
+                "coverage": interval_coverage(*args, coverage=coverage, **kwargs),
+                "mean_interval_width": mean_interval_width(
+                    *args, coverage=coverage, **kwargs
+                ),
+                "interval_score": interval_score(*args, coverage=coverage, **kwargs),
+            }
+            for coverage in coverages
+        },
+    }
+
+
+def _render(report, digits):
+    width = max(10, digits + 7)
+    title = f"{report['n_samples']} sample{'s' if report['n_samples'] > 1 else ''}"
+    if report["n_outputs"] > 1:
+        title += f", mean over {report['n_outputs']} outputs"
+    lines = [title]
+    for i, (section, (heading, rows)) in enumerate(_ROWS.items()):
+        header = f"{'value':>{width}}   ideal" if i == 0 else ""
+        lines += ["", f"{heading:<{_LABEL_WIDTH}}{header}".rstrip()]
+        for key, label, ideal, in_units in rows:
+            value = _format(report[section][key], digits, in_units)
+            lines.append(f"  {label:<{_LABEL_WIDTH - 2}}{value:>{width}}   {ideal}")
+
+    if report["intervals"]:
+        columns = "".join(f"{name:>{width}}" for name in ("coverage", "width", "score"))
+        lines += ["", f"{'Intervals':<{_LABEL_WIDTH}}{columns}"]
+    for nominal, row in report["intervals"].items():
+        values = "".join(
+            f"{_format(value, digits, key != 'coverage'):>{width}}"
+            for key, value in row.items()
+        )
+        lines.append(f"  {f'nominal {nominal:g}':<{_LABEL_WIDTH - 2}}{values}")
+    return "\n".join(lines) + "\n"
+
+
+def _format(value, digits, in_units):
+    size = abs(value)
+    # Fixed notation, unless it would print zero, or a number too wide for a column.
+    vanishes = in_units and 0 < size < 10.0 ** (1 - digits)
+    too_wide = math.isfinite(value) and size >= 1e5
+    text = f"{value:.{digits}{'e' if vanishes or too_wide else 'f'}}"
+    return text.removeprefix("-") if float(text) == 0 else text

@@ -1,0 +1,233 @@
+"""Proper scores: losses whose expectation the true distribution minimises."""
+
+import numpy as np
+from scipy.special import erf
+
+from ._validation import (
+    check_predictions,
+    standardized_residuals,
+    weighted_mean,
+)
+
+_HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
+
+
+def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
+    r"""Mean negative log likelihood of a Gaussian prediction.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+
+    Returns
+    -------
+    loss : float
+        Nats per row, averaged over outputs; lower is better. It can be negative, and
+        it shifts by ``log(c)`` when the target is multiplied by ``c``.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        weight is negative.
+
+    See Also
+    --------
+    gaussian_crps : In target units, and less harsh on a single far outlier.
+    mean_standardized_log_loss : The same relative to a trivial prediction.
+
+    Notes
+    -----
+    .. math:: \frac{1}{n} \sum_i \tfrac12 \log 2\pi\sigma_i^2
+              + \frac{(y_i - \mu_i)^2}{2 \sigma_i^2}
+
+    A zero std is a point mass: the loss is ``inf`` when any such prediction misses,
+    however many others hit; ``-inf`` when there are some and all hit exactly. Rows of
+    zero weight are left out.
+
+    References
+    ----------
+    .. [1] T. Gneiting and A. E. Raftery, "Strictly proper scoring rules, prediction,
+       and estimation", J. Am. Stat. Assoc. 102, 359 (2007),
+       doi:10.1198/016214506000001437.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import gaussian_nll
+    >>> round(gaussian_nll([1.0, 2.0], [1.1, 1.8], [0.2, 0.2]), 3)
+    -0.378
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    return weighted_mean(_nll_rows(y_true, y_pred, y_std), weights)
+
+
+def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
+    r"""Mean continuous ranked probability score of a Gaussian prediction.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+
+    Returns
+    -------
+    loss : float
+        In target units, averaged over outputs; 0 is perfect, lower is better.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        weight is negative.
+
+    Notes
+    -----
+    The squared distance between the predicted cumulative distribution :math:`F` and
+    the step at the observation, in closed form for a Gaussian with
+    :math:`z = (y - \mu) / \sigma`:
+
+    .. math:: \int (F(t) - 1[t \ge y])^2 dt
+              = \sigma \left( z (2 \Phi(z) - 1) + 2 \varphi(z)
+              - \frac{1}{\sqrt\pi} \right)
+
+    A zero std is a point mass: its score is the absolute error.
+
+    References
+    ----------
+    .. [1] T. Gneiting and A. E. Raftery, "Strictly proper scoring rules, prediction,
+       and estimation", J. Am. Stat. Assoc. 102, 359 (2007),
+       doi:10.1198/016214506000001437.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import gaussian_crps
+    >>> round(gaussian_crps([1.0, 2.0], [1.1, 1.8], [0.2, 0.2]), 3)
+    0.093
+    >>> gaussian_crps([1.0], [1.5], [0.0])
+    0.5
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    z = standardized_residuals(y_true, y_pred, y_std)
+    # sigma * z is the residual itself: no 0 * inf for a point mass.
+    with np.errstate(over="ignore"):
+        density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+    losses = (y_true - y_pred) * erf(z / np.sqrt(2.0)) + y_std * (
+        2.0 * density - 1.0 / np.sqrt(np.pi)
+    )
+    return weighted_mean(losses, weights)
+
+
+def mean_standardized_log_loss(
+    y_true, y_pred, y_std, *, sample_weight=None, y_train_mean=None, y_train_std=None
+):
+    r"""Negative log likelihood relative to predicting the training distribution.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, in target units.
+    y_pred : array-like of the same shape
+        Predicted means, in target units.
+    y_std : array-like of the same shape
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    y_train_mean : float or array-like of shape (n_outputs,), default=None
+        Mean of the training targets, in target units. None takes that of `y_true`.
+    y_train_std : float or array-like of shape (n_outputs,), default=None
+        Std of the training targets, in target units. None takes that of `y_true`.
+
+    Returns
+    -------
+    loss : float
+        Nats per row, averaged over outputs; 0 is the trivial prediction, negative is
+        better. It does not change with the units of the target.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, or the trivial std is not positive (a constant `y_true`).
+
+    See Also
+    --------
+    gaussian_nll : The part that the prediction is answerable for.
+
+    Notes
+    -----
+    .. math:: \frac1n \sum_i \log \mathcal N(y_i; \bar y, s^2)
+              - \log \mathcal N(y_i; \mu_i, \sigma_i^2)
+
+    With :math:`\bar y, s` of the training targets this is the score of [1]_. The
+    default, those of `y_true`, is a slightly harder rival, since it has seen the
+    answers. A zero std counts as in :func:`gaussian_nll`.
+
+    References
+    ----------
+    .. [1] C. E. Rasmussen and C. K. I. Williams, "Gaussian Processes for Machine
+       Learning", MIT Press (2006), section 2.5.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import mean_standardized_log_loss
+    >>> y_true, y_pred, y_std = [1.0, 2.0, 4.0], [1.1, 1.8, 4.2], [0.2, 0.2, 0.2]
+    >>> round(mean_standardized_log_loss(y_true, y_pred, y_std), 3)
+    -1.955
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    mean = np.average(y_true, axis=0, weights=weights)
+    std = np.sqrt(np.average((y_true - mean) ** 2, axis=0, weights=weights))
+    # Rounding in the mean must not give constant targets a spread.
+    std = np.where(np.ptp(y_true, axis=0) == 0, 0.0, std)
+    if y_train_mean is not None:
+        mean = _per_output("y_train_mean", y_train_mean, y_true.shape[1])
+    if y_train_std is not None:
+        std = _per_output("y_train_std", y_train_std, y_true.shape[1])
+    if not (std > 0).all():
+        raise ValueError(
+            f"Got a trivial std of {std.min():g}, expected a positive one: y_true (or "
+            "y_train_std) has no spread. Pass y_train_std of the training targets, or "
+            "use gaussian_nll."
+        )
+    trivial = _nll_rows(
+        y_true, np.broadcast_to(mean, y_true.shape), np.broadcast_to(std, y_true.shape)
+    )
+    return weighted_mean(_nll_rows(y_true, y_pred, y_std) - trivial, weights)
+
+
+def _nll_rows(y_true, y_pred, y_std):
+    z = standardized_residuals(y_true, y_pred, y_std)
+    point_mass = y_std == 0
+    with np.errstate(over="ignore"):
+        losses = _HALF_LOG_2PI + np.log(np.where(point_mass, 1.0, y_std)) + 0.5 * z**2
+    # The density of a point mass is infinite where it sits.
+    return np.where(point_mass & (z == 0), -np.inf, losses)
+
+
+def _per_output(name, value, n_outputs):
+    value = np.asarray(value, dtype=np.float64)
+    if value.shape not in ((), (1,), (n_outputs,)) or not np.isfinite(value).all():
+        raise ValueError(
+            f"Got {name}={value.tolist()!r}, expected one finite number, or one for "
+            f"each of the {n_outputs} outputs."
+        )
+    return value

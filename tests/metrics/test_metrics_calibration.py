@@ -1,0 +1,156 @@
+"""Calibration curves and their distance from the diagonal."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import integrate, stats
+
+from sklearn_unlocknn.metrics import (
+    calibration_curve,
+    calibration_error,
+    interval_coverage,
+    miscalibration_area,
+)
+
+KINDS = ["quantile", "interval"]
+parametrize_kind = pytest.mark.parametrize("kind", KINDS)
+parametrize_metric = pytest.mark.parametrize(
+    "metric", [calibration_curve, miscalibration_area, calibration_error]
+)
+
+
+def normal_sample(n=4000):
+    """Equally likely quantiles of N(0, 1): a sample without noise."""
+    return stats.norm.ppf((np.arange(n) + 0.5) / n)
+
+
+@parametrize_kind
+def test_a_calibrated_prediction_is_on_the_diagonal(kind):
+    y = normal_sample()
+    expected, observed = calibration_curve(y, 0 * y, 1 + 0 * y, kind=kind)
+    assert_allclose(observed, expected, atol=1 / len(y))
+    assert_array_equal(expected, np.linspace(0, 1, 100))
+
+
+def test_quantile_curve_by_its_definition():
+    rng = np.random.default_rng(0)
+    y_true, y_pred = rng.normal(size=(2, 50))
+    y_std = rng.uniform(0.5, 1.5, 50)
+    expected, observed = calibration_curve(y_true, y_pred, y_std, n_levels=21)
+    for p, share in zip(expected, observed, strict=True):
+        assert share == np.mean(y_true <= stats.norm(y_pred, y_std).ppf(p))
+
+
+def test_interval_curve_is_the_interval_coverage():
+    rng = np.random.default_rng(0)
+    y_true, y_pred = rng.normal(size=(2, 50))
+    args = y_true, y_pred, rng.uniform(0.5, 1.5, 50)
+    expected, observed = calibration_curve(*args, kind="interval", n_levels=21)
+    shares = [interval_coverage(*args, coverage=p) for p in expected[1:-1]]
+    assert_array_equal(observed[1:-1], shares)
+    assert (observed[0], observed[-1]) == (0.0, 1.0)
+
+
+@parametrize_kind
+@pytest.mark.parametrize("factor", [0.3, 0.8, 1.5])
+def test_area_of_a_wrong_width_in_closed_form(kind, factor):
+    # y ~ N(0, 1) predicted as N(0, factor^2): the curve is Phi(factor Phi^-1(p)).
+    def gap(p):
+        if kind == "quantile":
+            return stats.norm.cdf(factor * stats.norm.ppf(p)) - p
+        return 2 * stats.norm.cdf(factor * stats.norm.ppf(0.5 + p / 2)) - 1 - p
+
+    exact, _ = integrate.quad(lambda p: abs(gap(p)), 0, 1, points=[0.5])
+    y = normal_sample(20_000)
+    area = miscalibration_area(y, 0 * y, factor + 0 * y, kind=kind, n_levels=2001)
+    assert_allclose(area, exact, rtol=2e-3)
+
+
+def test_interval_area_is_twice_the_quantile_area_for_symmetric_errors():
+    y = normal_sample()
+    quantile, interval = (
+        miscalibration_area(y, 0 * y, 0.5 + 0 * y, kind=kind, n_levels=1001)
+        for kind in KINDS
+    )
+    assert_allclose(interval, 2 * quantile, rtol=1e-2)
+
+
+def test_only_the_quantile_kind_sees_a_bias_that_the_width_makes_up_for():
+    # A shifted mean with a std wide enough that intervals cover about as nominal.
+    y = normal_sample()
+    args = y, 0.5 + 0 * y, np.sqrt(1.25) + 0 * y
+    assert miscalibration_area(*args, kind="interval") < 0.005
+    assert miscalibration_area(*args, kind="quantile") > 0.1
+
+
+@parametrize_kind
+def test_area_of_the_drawn_curve_with_crossings(kind):
+    rng = np.random.default_rng(3)
+    args = rng.normal(size=12), np.zeros(12), np.ones(12)
+    expected, observed = calibration_curve(*args, kind=kind, n_levels=11)
+    p = np.linspace(0, 1, 100_001)
+    gap = np.abs(np.interp(p, expected, observed) - p)
+    area = miscalibration_area(*args, kind=kind, n_levels=11)
+    assert_allclose(area, integrate.trapezoid(gap, p), rtol=1e-6)
+
+
+@parametrize_kind
+def test_error_is_the_sum_of_squares(kind):
+    rng = np.random.default_rng(0)
+    args = rng.normal(size=30), np.zeros(30), np.full(30, 0.4)
+    expected, observed = calibration_curve(*args, kind=kind)
+    value = calibration_error(*args, kind=kind)
+    assert_allclose(value, np.sum((observed - expected) ** 2))
+
+
+@parametrize_kind
+def test_bounds(kind):
+    n = 50
+    far = np.full(n, 1e9), np.zeros(n), np.ones(n)
+    assert_allclose(miscalibration_area(*far, kind=kind), 0.5, atol=0.01)
+    wide = np.random.default_rng(0).normal(size=n), np.zeros(n), np.full(n, 1e9)
+    # All PIT values are 1/2: two triangles; all intervals hold all: one.
+    expected = {"quantile": 0.25, "interval": 0.5}[kind]
+    assert_allclose(miscalibration_area(*wide, kind=kind), expected, atol=0.01)
+
+
+class TestZeroStd:
+    @parametrize_kind
+    def test_an_exact_hit_is_covered_at_every_level(self, kind):
+        _, observed = calibration_curve([1.0], [1.0], [0.0], kind=kind)
+        assert_array_equal(observed, np.ones(100))
+
+    @pytest.mark.parametrize("y", [0.0, 2.0])
+    def test_a_miss_is_in_no_interval(self, y):
+        _, observed = calibration_curve([y], [1.0], [0.0], kind="interval")
+        assert_array_equal(observed, np.zeros(100))
+
+    def test_a_miss_is_below_every_quantile_or_none(self):
+        _, below = calibration_curve([0.0], [1.0], [0.0])
+        assert_array_equal(below, np.ones(100))
+        _, above = calibration_curve([2.0], [1.0], [0.0])
+        assert_array_equal(above, np.zeros(100))
+
+    @parametrize_kind
+    def test_counts_beside_ordinary_rows(self, kind):
+        y = np.array([-1.0, 0.5, 2.0])
+        _, ordinary = calibration_curve(y, 0 * y, 1 + 0 * y, kind=kind)
+        _, mixed = calibration_curve(
+            [*y, 1.0], [0, 0, 0, 1.0], [1, 1, 1, 0.0], kind=kind
+        )
+        assert_allclose(mixed, (3 * ordinary + 1) / 4)
+
+
+@parametrize_metric
+def test_errors(metric):
+    args = [1.0, 2.0], [1.0, 2.0], [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"Got kind='pit', expected one of"):
+        metric(*args, kind="pit")
+    for n_levels in (1, 0, 10.0, "10"):
+        with pytest.raises(ValueError, match=r"Got n_levels=.*integer >= 2"):
+            metric(*args, n_levels=n_levels)
+
+
+def test_a_curve_has_one_output():
+    with pytest.raises(ValueError, match=r"Got 2 outputs.*y_true\[:, j\]"):
+        calibration_curve(*[np.ones((3, 2))] * 3)

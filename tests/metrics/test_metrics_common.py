@@ -1,0 +1,225 @@
+"""What every metric does alike: weights, outputs, units, errors, documentation."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+import sklearn_unlocknn.metrics as metrics
+
+# metric -> power of the target's unit in it (None: shifts by the log of the scale)
+UNITS = {
+    metrics.gaussian_nll: None,
+    metrics.gaussian_crps: 1,
+    metrics.mean_standardized_log_loss: 0,
+    metrics.interval_score: 1,
+    metrics.interval_coverage: 0,
+    metrics.interval_coverage_error: 0,
+    metrics.mean_interval_width: 1,
+    metrics.miscalibration_area: 0,
+    metrics.calibration_error: 0,
+    metrics.sharpness: 1,
+    metrics.dispersion: 0,
+    metrics.error_uncertainty_correlation: 0,
+    metrics.sparsification_error: 0,
+}
+# the same metrics with keywords that take another path
+VARIANTS = [
+    *[(metric, {}) for metric in UNITS],
+    (metrics.mean_standardized_log_loss, {"y_train_mean": 0.3, "y_train_std": 2.0}),
+    (metrics.miscalibration_area, {"kind": "interval"}),
+    (metrics.calibration_error, {"kind": "interval", "n_levels": 17}),
+    (metrics.error_uncertainty_correlation, {"method": "pearson"}),
+]
+parametrize_metric = pytest.mark.parametrize("metric", UNITS)
+parametrize_variant = pytest.mark.parametrize(("metric", "kwargs"), VARIANTS)
+FUNCTIONS = [
+    getattr(metrics, name) for name in metrics.__all__ if name != "PROB_SCORERS"
+]
+
+
+def make_prediction(n_samples=60, n_outputs=None, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = n_samples if n_outputs is None else (n_samples, n_outputs)
+    # Rounded so that stds and errors tie.
+    y_std = np.round(rng.uniform(0.2, 2.0, shape), 1)
+    y_pred = np.round(rng.normal(scale=3.0, size=shape), 1)
+    return np.round(y_pred + 1.3 * y_std * rng.normal(size=shape), 1), y_pred, y_std
+
+
+def test_every_metric_is_listed_here():
+    names = {metric.__name__ for metric in UNITS}
+    others = {"PROB_SCORERS", "calibration_curve", "uq_report"}
+    others |= {"make_prob_scorer", "get_prob_scorer", "prob_scoring"}
+    assert names | others == set(metrics.__all__)
+
+
+@parametrize_variant
+def test_weight_is_repetition(metric, kwargs):
+    y_true, y_pred, y_std = make_prediction()
+    weights = np.random.default_rng(1).integers(0, 4, len(y_true))
+    repeated = [np.repeat(a, weights) for a in (y_true, y_pred, y_std)]
+    weighted = metric(y_true, y_pred, y_std, sample_weight=weights, **kwargs)
+    assert_allclose(weighted, metric(*repeated, **kwargs), rtol=1e-10)
+    assert_allclose(
+        metric(y_true, y_pred, y_std, sample_weight=0.1 * weights, **kwargs),
+        weighted,
+        rtol=1e-10,
+    )
+
+
+@parametrize_variant
+def test_row_order_does_not_matter(metric, kwargs):
+    prediction = make_prediction()
+    order = np.random.default_rng(2).permutation(len(prediction[0]))
+    assert_allclose(
+        metric(*[a[order] for a in prediction], **kwargs),
+        metric(*prediction, **kwargs),
+        rtol=1e-10,
+    )
+
+
+@parametrize_variant
+def test_outputs_are_averaged(metric, kwargs):
+    prediction = make_prediction(n_outputs=3)
+    separate = [metric(*[a[:, j] for a in prediction], **kwargs) for j in range(3)]
+    assert_allclose(metric(*prediction, **kwargs), np.mean(separate), rtol=1e-12)
+
+
+@parametrize_metric
+# Powers of two: scaling rounds nothing, so ties stay ties.
+@pytest.mark.parametrize("scale", [2.0**-20, 8.0, 2.0**20])
+def test_units(metric, scale):
+    prediction = make_prediction()
+    scaled = metric(*[scale * a for a in prediction])
+    value = metric(*prediction)
+    if UNITS[metric] is None:
+        assert_allclose(scaled, value + np.log(scale), rtol=1e-10)
+    else:
+        assert_allclose(scaled, value * scale ** UNITS[metric], rtol=1e-10)
+
+
+@parametrize_metric
+def test_takes_lists_frames_and_columns(metric):
+    prediction = make_prediction()
+    value = metric(*prediction)
+    assert type(value) is float
+    assert metric(*[a.tolist() for a in prediction]) == value
+    assert metric(*[a[:, np.newaxis] for a in prediction]) == value
+    # Rows pair by position: an index of another origin must not reorder them.
+    series = [pd.Series(a, index=np.arange(len(a))[::-1]) for a in prediction]
+    assert metric(*series) == value
+
+
+@parametrize_metric
+def test_leaves_its_input_alone(metric):
+    prediction = make_prediction()
+    copies = [a.copy() for a in prediction]
+    metric(*prediction, sample_weight=np.arange(len(copies[0])))
+    for array, copy in zip(prediction, copies, strict=True):
+        assert_allclose(array, copy, rtol=0)
+
+
+@parametrize_metric
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_values_are_counted(metric, position, bad):
+    prediction = make_prediction(10)
+    prediction[position][[2, 5, 7]] = bad
+    name = ("y_true", "y_pred", "y_std")[position]
+    with pytest.raises(ValueError, match=rf"3 of 10 rows \(3 in {name}\).*Drop"):
+        metric(*prediction)
+
+
+@parametrize_metric
+def test_negative_std_is_an_error(metric):
+    y_true, y_pred, y_std = make_prediction(10)
+    y_std[[1, 4]] *= -1
+    with pytest.raises(ValueError, match="negative y_std in 2 of 10 rows"):
+        metric(y_true, y_pred, y_std)
+
+
+@parametrize_metric
+def test_wrong_shapes_are_errors(metric):
+    y_true, y_pred, y_std = make_prediction(10)
+    with pytest.raises(ValueError, match=r"y_true \(10, 1\).*y_std \(9, 1\)"):
+        metric(y_true, y_pred, y_std[1:])
+    with pytest.raises(ValueError, match=r"y_pred \(10, 2\)"):
+        metric(y_true, np.column_stack([y_pred, y_pred]), y_std)
+    with pytest.raises(ValueError, match=r"one std for all rows.*np.full_like"):
+        metric(y_true, y_pred, 1.0)
+    with pytest.raises(ValueError, match=r"shape \(10, 1, 1\)"):
+        metric(y_true[:, None, None], y_pred, y_std)
+    with pytest.raises(ValueError, match="Got 0 rows"):
+        metric([], [], [])
+
+
+@parametrize_metric
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(9), r"shape \(9,\), expected \(10,\)"),
+        (np.ones((10, 1)), r"shape \(10, 1\), expected \(10,\)"),
+        (np.zeros(10), "0 positive"),
+        (-np.ones(10), "10 negative"),
+        (np.full(10, np.nan), "sample_weight contains NaN"),
+    ],
+)
+def test_wrong_weights_are_errors(metric, weights, message):
+    with pytest.raises(ValueError, match=message):
+        metric(*make_prediction(10), sample_weight=weights)
+
+
+@parametrize_metric
+def test_one_row(metric):
+    kwargs = {}
+    if metric is metrics.mean_standardized_log_loss:
+        kwargs = {"y_train_mean": 0.0, "y_train_std": 1.0}
+    assert np.isfinite(metric([1.0], [1.5], [0.5], **kwargs))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_documented_defaults_are_those_of_the_signature(function):
+    doc = inspect.getdoc(function)
+    section = doc.split("Parameters\n----------\n")[1].split("\nReturns\n")[0]
+    documented = {}
+    for line in re.findall(r"^\S.* : .*$", section, flags=re.MULTILINE):
+        names, kind = line.split(" : ", 1)
+        default = re.search(r"default=(.*)$", kind)
+        for name in names.split(", "):
+            documented[name.lstrip("*")] = (
+                ast.literal_eval(default.group(1))
+                if default
+                else inspect.Parameter.empty
+            )
+    parameters = inspect.signature(function).parameters
+    assert documented == {name: p.default for name, p in parameters.items()}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_docstrings_have_their_sections(function):
+    doc = inspect.getdoc(function)
+    for section in ("Parameters", "Returns", "Raises", "Notes", "Examples"):
+        assert f"\n{section}\n{'-' * len(section)}\n" in doc, section
+    if function in UNITS:
+        assert "\nReferences\n" in doc
+        words = " ".join(doc.lower().split())
+        assert "zero std" in words or "all std are zero" in words
+
+
+def test_import_needs_no_tensorflow():
+    code = (
+        "import sys, sklearn_unlocknn.metrics\n"
+        "heavy = {'tensorflow', 'keras', 'tf_keras', 'megnet', 'pymatgen'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,99 @@
+"""Sharpness, dispersion, and whether the std ranks the errors."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from sklearn_unlocknn.metrics import (
+    dispersion,
+    error_uncertainty_correlation,
+    sharpness,
+    sparsification_error,
+)
+
+
+def make_prediction(n=80, seed=0):
+    rng = np.random.default_rng(seed)
+    y_std = np.round(rng.uniform(0.1, 2.0, n), 1)
+    return y_std * rng.normal(size=n), np.zeros(n), y_std
+
+
+def test_sharpness_is_a_root_mean_square():
+    std = np.array([1.0, 2.0, 7.0])
+    assert_allclose(sharpness(std, std, std), np.sqrt(np.mean(std**2)))
+
+
+def test_dispersion_is_a_coefficient_of_variation():
+    std = np.array([1.0, 2.0, 7.0])
+    assert_allclose(dispersion(std, std, std), stats.variation(std))
+
+
+@pytest.mark.parametrize("std", [0.0, 0.1, 3.0])
+def test_one_std_for_all_has_no_dispersion_and_ranks_nothing(std):
+    y_true, y_pred = np.arange(7.0), np.zeros(7)
+    y_std = np.full(7, std)
+    assert_allclose(sharpness(y_true, y_pred, y_std), std)
+    assert dispersion(y_true, y_pred, y_std) == 0.0
+    for method in ("spearman", "pearson"):
+        value = error_uncertainty_correlation(y_true, y_pred, y_std, method=method)
+        assert value == 0.0
+
+
+def test_equal_errors_cannot_be_ranked():
+    y_true, y_pred, y_std = np.full(4, 0.3), np.zeros(4), np.arange(4.0)
+    assert error_uncertainty_correlation(y_true, y_pred, y_std) == 0.0
+    assert sparsification_error(y_true, y_pred, y_std) == 0.0
+    assert sparsification_error(y_pred, y_pred, y_std) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("method", "reference"),
+    [("spearman", stats.spearmanr), ("pearson", stats.pearsonr)],
+)
+def test_correlation_is_scipys(method, reference):
+    y_true, y_pred, y_std = make_prediction()
+    expected = reference(np.abs(y_true - y_pred), y_std).statistic
+    value = error_uncertainty_correlation(y_true, y_pred, y_std, method=method)
+    assert_allclose(value, expected)
+
+
+def test_unknown_correlation_is_an_error():
+    with pytest.raises(ValueError, match="Got method='kendall', expected one of"):
+        error_uncertainty_correlation(*make_prediction(), method="kendall")
+
+
+def ause_by_removal(error, std, copies):
+    """Remove one row after another, each split into `copies`."""
+
+    def area(key):
+        kept = np.repeat(error[np.argsort(key, kind="stable")], copies)
+        return np.mean(np.cumsum(kept) / np.arange(1, len(kept) + 1))
+
+    return (area(std) - area(error)) / np.mean(error)
+
+
+def test_sparsification_error_is_the_limit_of_removing_row_by_row():
+    rng = np.random.default_rng(0)
+    error, std = rng.exponential(size=40), rng.uniform(size=40)
+    value = sparsification_error(error, 0 * error, std)
+    assert_allclose(value, ause_by_removal(error, std, 5000), rtol=1e-3)
+
+
+def test_sparsification_error_orders_std_by_use():
+    error = np.random.default_rng(0).exponential(size=200)
+    perfect, none, reverse = (
+        sparsification_error(error, 0 * error, std)
+        for std in (3 * error, 0 * error + 1, error.max() - error)
+    )
+    assert_allclose(perfect, 0.0, atol=1e-12)
+    assert 0.1 < none < reverse
+
+
+def test_sparsification_error_of_tied_std_is_that_of_no_ranking():
+    # All kept shares then have the same mean error, E(0).
+    error = np.array([0.0, 1.0])
+    # oracle over kept share t: 0 up to 1/2, then (t - 1/2) / t
+    oracle = 0.5 - 0.5 * np.log(2.0)
+    expected = (0.5 - oracle) / 0.5
+    assert_allclose(sparsification_error(error, [0, 0], [1, 1]), expected)

@@ -1,0 +1,120 @@
+"""The report says what the metrics say, in aligned columns."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+import sklearn_unlocknn.metrics as metrics
+from sklearn_unlocknn.metrics import uq_report
+
+
+def make_prediction(shape=100):
+    rng = np.random.default_rng(0)
+    y_std = rng.uniform(0.5, 1.5, shape)
+    y_pred = rng.normal(scale=3.0, size=shape)
+    return y_pred + y_std * rng.normal(size=shape), y_pred, y_std
+
+
+@pytest.mark.parametrize("shape", [100, (100, 2)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_figures_are_those_of_the_metrics(shape, weighted):
+    args = make_prediction(shape)
+    kwargs = {"sample_weight": np.arange(100.0)} if weighted else {}
+    report = uq_report(*args, output_dict=True, **kwargs)
+
+    assert report["n_samples"] == 100 - weighted  # one weight is zero
+    assert_allclose(report["point"]["mae"], mean_absolute_error(*args[:2], **kwargs))
+    rmse = root_mean_squared_error(*args[:2], **kwargs)
+    assert_allclose(report["point"]["rmse"], rmse)
+    assert_allclose(report["point"]["r2"], r2_score(*args[:2], **kwargs))
+
+    proper = report["proper"]
+    assert_allclose(proper["nll"], metrics.gaussian_nll(*args, **kwargs))
+    assert_allclose(proper["crps"], metrics.gaussian_crps(*args, **kwargs))
+    msll = metrics.mean_standardized_log_loss(*args, **kwargs)
+    assert_allclose(proper["msll"], msll)
+    for name in ("miscalibration_area", "calibration_error"):
+        for kind in ("quantile", "interval"):
+            value = getattr(metrics, name)(*args, kind=kind, **kwargs)
+            assert_allclose(report["calibration"][f"{name}_{kind}"], value)
+    for section in ("sharpness", "ranking"):
+        for name, value in report[section].items():
+            assert_allclose(value, getattr(metrics, name)(*args, **kwargs))
+
+    assert list(report["intervals"]) == [0.5, 0.8, 0.9, 0.95]
+    for coverage, row in report["intervals"].items():
+        for name, value in row.items():
+            name = "interval_coverage" if name == "coverage" else name
+            metric = getattr(metrics, name)
+            assert_allclose(value, metric(*args, coverage=coverage, **kwargs))
+
+
+def test_table_shows_every_figure():
+    args = make_prediction()
+    text = uq_report(*args, digits=4)
+    report = uq_report(*args, output_dict=True)
+    assert text.startswith("100 samples\n")
+    for section in ("point", "proper", "calibration", "sharpness", "ranking"):
+        for value in report[section].values():
+            assert f" {value:.4f} " in text
+    for nominal, row in report["intervals"].items():
+        (line,) = [
+            x for x in text.splitlines() if x.startswith(f"  nominal {nominal} ")
+        ]
+        assert line.split()[2:] == [f"{value:.4f}" for value in row.values()]
+
+
+@pytest.mark.parametrize("digits", [1, 3, 6])
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_columns_are_aligned_at_any_scale(digits, scale):
+    text = uq_report(*[scale * a for a in make_prediction()], digits=digits)
+    lines = text.splitlines()
+    end = next(line.index("value") + 5 for line in lines if "value" in line)
+    rows = [line for line in lines if line.startswith("  ")]
+    assert len(rows) == 18
+    for line in rows:
+        assert line[end - 1] != " "
+        assert len(line) == end or line[end] == " "
+        float(line[:end].split()[-1])
+    (mae,) = [line for line in rows if line.startswith("  MAE")]
+    assert float(mae.split()[1]) > 0
+
+
+def test_outputs_and_coverages_are_named():
+    text = uq_report(*make_prediction((30, 2)), coverages=[0.68])
+    assert text.startswith("30 samples, mean over 2 outputs\n")
+    assert "nominal 0.68" in text
+    assert "nominal 0.95" not in text
+    assert "Intervals" not in uq_report(*make_prediction(), coverages=())
+
+
+def test_one_row_and_constant_targets():
+    report = uq_report([1.0], [1.5], [0.5], output_dict=True)
+    assert math.isnan(report["point"]["r2"])
+    assert math.isnan(report["proper"]["msll"])
+    assert uq_report([1.0], [1.5], [0.5]).startswith("1 sample\n")
+    constant = uq_report(np.ones(5), np.arange(5.0), np.ones(5), output_dict=True)
+    assert math.isnan(constant["proper"]["msll"])
+    assert math.isfinite(constant["proper"]["nll"])
+
+
+def test_zero_std_prints():
+    text = uq_report([1.0, 2.0], [1.0, 2.5], [0.0, 0.0])
+    (nll,) = [line for line in text.splitlines() if "NLL (nats)" in line]
+    assert nll.split()[2] == "inf"
+
+
+def test_dict_serialises():
+    report = uq_report(*make_prediction(), output_dict=True)
+    assert json.loads(json.dumps(report))["intervals"]["0.9"]["coverage"] > 0
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="Got coverage=95"):
+        uq_report([1.0], [1.0], [1.0], coverages=[95])
+    with pytest.raises(ValueError, match="1 of 1 rows"):
+        uq_report([1.0], [np.nan], [1.0])

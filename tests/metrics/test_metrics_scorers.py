@@ -1,0 +1,407 @@
+"""Scorers on bare, wrapped and searched estimators."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from numpy.testing import assert_allclose
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import RandomForestRegressor, StackingRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectKBest, f_regression
+from sklearn.frozen import FrozenEstimator
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+from sklearn.linear_model import BayesianRidge, LinearRegression
+from sklearn.metrics import get_scorer, mean_absolute_error
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_unlocknn.metrics import (
+    PROB_SCORERS,
+    gaussian_nll,
+    get_prob_scorer,
+    interval_coverage,
+    interval_score,
+    make_prob_scorer,
+    prob_scoring,
+)
+
+NAMES = ["neg_nll", "neg_crps", "r2", "neg_root_mean_squared_error"]
+CV = KFold(3)
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(scale=[1.0, 10.0, 0.1], size=(60, 3))
+    return X, X @ [1.0, 0.2, 3.0] + rng.normal(scale=0.5, size=60)
+
+
+class CountingRidge(BayesianRidge):
+    n_calls = 0
+
+    def predict(self, X, return_std=False):
+        type(self).n_calls += 1
+        return super().predict(X, return_std=return_std)
+
+
+class MeanOnly(RegressorMixin, BaseEstimator):
+    """Takes return_std and does not keep its promise."""
+
+    def fit(self, X, y):
+        self.mean_ = np.mean(y)
+        return self
+
+    def predict(self, X, return_std=False):
+        return np.full(len(X), self.mean_)
+
+
+def module_level_metric(y_true, y_pred, y_std, *, sample_weight=None, power=1):
+    return float(np.average(y_std**power, weights=sample_weight))
+
+
+@pytest.mark.parametrize("name", PROB_SCORERS)
+def test_named_scorers(name, data):
+    X, y = data
+    estimator = BayesianRidge().fit(X, y)
+    scorer = get_prob_scorer(name)
+    value = scorer(estimator, X, y)
+    assert type(value) is float
+    assert np.isfinite(value)
+    mean, std = estimator.predict(X, return_std=True)
+    loss = scorer._metric(y, mean, std)
+    assert value == (-loss if name.startswith("neg_") else loss)
+    assert scorer(estimator, X, y, sample_weight=np.arange(60.0)) != value
+    assert pickle.loads(pickle.dumps(scorer))(estimator, X, y) == value
+    assert name.startswith("neg_") == repr(scorer).endswith("greater_is_better=False)")
+
+
+@pytest.mark.parametrize("name", ["neg_nll", "neg_crps", "neg_miscalibration_area"])
+def test_higher_is_better(name, data):
+    X, y = data
+    good = BayesianRidge().fit(X, y)
+    bad = BayesianRidge().fit(X, np.random.default_rng(1).permutation(5 * y) + 20)
+    scorer = get_prob_scorer(name)
+    assert scorer(good, X, y) > scorer(bad, X, y)
+
+
+def test_make_prob_scorer_keeps_keywords(data):
+    X, y = data
+    estimator = BayesianRidge().fit(X, y)
+    scorer = make_prob_scorer(interval_score, greater_is_better=False, coverage=0.8)
+    mean, std = estimator.predict(X, return_std=True)
+    expected = -interval_score(y, mean, std, coverage=0.8)
+    for same in (scorer, pickle.loads(pickle.dumps(scorer)), clone(scorer, safe=False)):
+        assert same(estimator, X, y) == expected
+        assert repr(same) == (
+            "make_prob_scorer(interval_score, greater_is_better=False, coverage=0.8)"
+        )
+
+
+def test_make_prob_scorer_takes_any_metric(data):
+    X, y = data
+    estimator = BayesianRidge().fit(X, y)
+    scorer = make_prob_scorer(module_level_metric, greater_is_better=True, power=2)
+    _, std = estimator.predict(X, return_std=True)
+    assert_allclose(scorer(estimator, X, y), np.mean(std**2))
+    weights = np.arange(60.0)
+    weighted = scorer(estimator, X, y, sample_weight=weights)
+    assert_allclose(weighted, np.average(std**2, weights=weights))
+
+
+def test_make_prob_scorer_errors():
+    with pytest.raises(TypeError, match="greater_is_better"):
+        make_prob_scorer(gaussian_nll)
+    with pytest.raises(TypeError, match=r"Got metric='neg_nll'.*get_prob_scorer"):
+        make_prob_scorer("neg_nll", greater_is_better=True)
+    with pytest.raises(TypeError, match=r"keywords \['coverag'\]"):
+        make_prob_scorer(interval_coverage, greater_is_better=True, coverag=0.9)
+    with pytest.raises(TypeError, match=r"expected metric\(y_true, y_pred, y_std"):
+        make_prob_scorer(lambda y_true, y_pred: 0.0, greater_is_better=True)
+
+
+def test_get_prob_scorer_errors_and_copies():
+    with pytest.raises(ValueError, match=r"Got 'nll', expected one of .*'neg_nll'"):
+        get_prob_scorer("nll")
+    with pytest.raises(ValueError, match=r"Got None, expected one of"):
+        get_prob_scorer(None)
+    assert get_prob_scorer("neg_nll") is not PROB_SCORERS["neg_nll"]
+
+
+def bare(make):
+    return make()
+
+
+def piped(make):
+    return make_pipeline(StandardScaler(), make())
+
+
+def nested(make):
+    return Pipeline([("none", "passthrough"), ("inner", piped(make))])
+
+
+def short(make):
+    return Pipeline([("only", make())])
+
+
+WRAPPERS = [bare, piped, nested, short]
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("wrap", WRAPPERS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_wrapped_estimators_score_as_by_hand(wrap, routing, frozen, data):
+    X, y = data
+    scaled = wrap not in (bare, short)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        estimator = wrap(BayesianRidge).fit(X, y)
+        if frozen:
+            estimator = FrozenEstimator(estimator)
+        value = get_prob_scorer("neg_nll")(estimator, X, y)
+    Z = StandardScaler().fit_transform(X) if scaled else X
+    by_hand = BayesianRidge().fit(Z, y)
+    expected = -gaussian_nll(y, *by_hand.predict(Z, return_std=True))
+    assert_allclose(value, expected)
+
+
+def test_gaussian_process_with_two_outputs(data):
+    X, y = data
+    Y = np.column_stack([y, -2 * y + 1])
+    gpr = GaussianProcessRegressor(RBF(5.0) + WhiteKernel(0.3), optimizer=None)
+    estimator = make_pipeline(StandardScaler(), gpr).fit(X, Y)
+    Z = estimator[0].transform(X)
+    expected = -gaussian_nll(Y, *estimator[-1].predict(Z, return_std=True))
+    assert_allclose(get_prob_scorer("neg_nll")(estimator, X, Y), expected)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_fitted_searches_are_unwrapped(routing, data):
+    X, y = data
+    scorer = get_prob_scorer("neg_nll")
+    grid = {"alpha_1": [1e-6, 1.0]}
+    with sklearn.config_context(enable_metadata_routing=routing):
+        search = GridSearchCV(BayesianRidge(), grid, scoring=scorer, cv=CV).fit(X, y)
+        assert search.score(X, y) == scorer(search.best_estimator_, X, y)
+        assert scorer(search, X, y) == scorer(search.best_estimator_, X, y)
+
+        # pipeline around a search around a pipeline, frozen
+        inner = GridSearchCV(
+            make_pipeline(SelectKBest(f_regression), BayesianRidge()),
+            {"selectkbest__k": [1, 3]},
+            scoring=scorer,
+            cv=CV,
+        )
+        outer = FrozenEstimator(make_pipeline(StandardScaler(), inner).fit(X, y))
+        Z = StandardScaler().fit_transform(X)
+        best = outer.estimator[-1].best_estimator_
+        assert best[0].k == 3
+        assert_allclose(scorer(outer, X, y), scorer(best, Z, y))
+
+
+def test_keywords_handed_down_by_a_meta_estimator(data):
+    X, y = data
+    stack = StackingRegressor(
+        [("a", LinearRegression())], final_estimator=BayesianRidge(), cv=CV
+    ).fit(X, y)
+    expected = -gaussian_nll(y, *stack.predict(X, return_std=True))
+    assert get_prob_scorer("neg_nll")(stack, X, y) == expected
+    stack.set_params(final_estimator=LinearRegression()).fit(X, y)
+    with pytest.raises(TypeError, match=r"StackingRegressor.* refuses return_std"):
+        get_prob_scorer("neg_nll")(stack, X, y)
+
+
+class TestEstimatorsWithoutStd:
+    @pytest.mark.parametrize("wrap", WRAPPERS)
+    def test_no_return_std(self, wrap, data):
+        X, y = data
+        estimator = wrap(lambda: RandomForestRegressor(n_estimators=2)).fit(X, y)
+        with pytest.raises(
+            TypeError, match=r"RandomForestRegressor, .*no return_std; expected .*VGP"
+        ):
+            get_prob_scorer("neg_nll")(estimator, X, y)
+
+    def test_no_predict(self, data):
+        X, y = data
+        with pytest.raises(TypeError, match="StandardScaler, which has no predict"):
+            get_prob_scorer("neg_nll")(StandardScaler().fit(X), X, y)
+
+    def test_broken_promise(self, data):
+        X, y = data
+        with pytest.raises(TypeError, match=r"MeanOnly, .* returned ndarray; expected"):
+            get_prob_scorer("neg_nll")(MeanOnly().fit(X, y), X, y)
+
+    def test_transformed_target(self, data):
+        X, y = data
+        estimator = TransformedTargetRegressor(
+            BayesianRidge(), transformer=StandardScaler()
+        ).fit(X, y)
+        with pytest.raises(
+            TypeError, match=r"TransformedTargetRegressor.*normalize_y=True.*regressor_"
+        ):
+            get_prob_scorer("neg_nll")(estimator, X, y)
+
+    def test_search_without_refit(self, data):
+        X, y = data
+        search = GridSearchCV(
+            BayesianRidge(), {"alpha_1": [1e-6]}, cv=CV, refit=False
+        ).fit(X, y)
+        with pytest.raises(ValueError, match="GridSearchCV with refit=False"):
+            get_prob_scorer("neg_nll")(search, X, y)
+
+    @pytest.mark.parametrize("wrap", [bare, piped])
+    def test_not_fitted(self, wrap, data):
+        with pytest.raises(NotFittedError):
+            get_prob_scorer("neg_nll")(wrap(BayesianRidge), *data)
+
+    def test_search_not_fitted(self, data):
+        search = GridSearchCV(BayesianRidge(), {"alpha_1": [1e-6]})
+        with pytest.raises(NotFittedError):
+            get_prob_scorer("neg_nll")(search, *data)
+
+
+class TestProbScoring:
+    def test_gives_what_its_parts_give_for_one_prediction(self, data):
+        X, y = data
+        estimator = CountingRidge().fit(X, y)
+        parts = {
+            name: get_prob_scorer(name) if name in PROB_SCORERS else get_scorer(name)
+            for name in NAMES
+        }
+        for kwargs in ({}, {"sample_weight": np.arange(60.0)}):
+            expected = {n: s(estimator, X, y, **kwargs) for n, s in parts.items()}
+            CountingRidge.n_calls = 0
+            assert prob_scoring(NAMES)(estimator, X, y, **kwargs) == expected
+            assert CountingRidge.n_calls == 1
+
+    def test_pickles_with_a_readable_repr(self, data):
+        X, y = data
+        estimator = BayesianRidge().fit(X, y)
+        scorer = prob_scoring(NAMES)
+        again = pickle.loads(pickle.dumps(scorer))
+        assert again(estimator, X, y) == scorer(estimator, X, y)
+        assert repr(again) == f"prob_scoring({NAMES})"
+
+    def test_takes_a_mapping_and_a_single_name(self, data):
+        X, y = data
+        estimator = CountingRidge().fit(X, y)
+        scorer = prob_scoring(
+            {
+                "loss": "neg_nll",
+                "cover": make_prob_scorer(interval_coverage, greater_is_better=True),
+                "mae": sklearn.metrics.make_scorer(mean_absolute_error),
+                "own": lambda est, X, y: float(np.sum(est.predict(X) - y)),
+            }
+        )
+        CountingRidge.n_calls = 0
+        scores = scorer(estimator, X, y)
+        assert CountingRidge.n_calls == 1
+        mean, std = estimator.predict(X, return_std=True)
+        assert scores == {
+            "loss": -gaussian_nll(y, mean, std),
+            "cover": interval_coverage(y, mean, std),
+            "mae": mean_absolute_error(y, mean),
+            "own": np.sum(mean - y),
+        }
+        assert list(prob_scoring("neg_crps")(estimator, X, y)) == ["neg_crps"]
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match="Got no names"):
+            prob_scoring([])
+        with pytest.raises(ValueError, match=r"\['neg_nll'\] more than once"):
+            prob_scoring(["neg_nll", "r2", "neg_nll"])
+        with pytest.raises(ValueError, match=r"Got 'nll', expected.*'neg_nll'"):
+            prob_scoring(["nll"])
+        with pytest.raises(TypeError, match="Got 3, expected the name of a scorer"):
+            prob_scoring({"x": 3})
+
+    def test_two_outputs(self, data):
+        X, y = data
+        Y = np.column_stack([y, y**2])
+        gpr = GaussianProcessRegressor(RBF(5.0) + WhiteKernel(0.3), optimizer=None)
+        scores = prob_scoring(NAMES)(gpr.fit(X, Y), X, Y)
+        assert_allclose(scores["r2"], gpr.score(X, Y))
+        nll = -gaussian_nll(Y, *gpr.predict(X, return_std=True))
+        assert_allclose(scores["neg_nll"], nll)
+
+
+def test_cross_validate(data):
+    X, y = data
+    scores = cross_validate(BayesianRidge(), X, y, cv=CV, scoring=prob_scoring(NAMES))
+    for name in ("neg_nll", "neg_crps"):
+        alone = cross_val_score(
+            BayesianRidge(), X, y, cv=CV, scoring=get_prob_scorer(name)
+        )
+        assert_allclose(scores[f"test_{name}"], alone)
+    assert_allclose(
+        scores["test_r2"], cross_val_score(BayesianRidge(), X, y, cv=CV, scoring="r2")
+    )
+
+
+def test_grid_search_in_parallel(data):
+    X, y = data
+    search = GridSearchCV(
+        make_pipeline(SelectKBest(f_regression), StandardScaler(), BayesianRidge()),
+        {"selectkbest__k": [1, 2, 3]},
+        scoring=prob_scoring(NAMES),
+        refit="neg_nll",
+        cv=CV,
+        n_jobs=2,
+    ).fit(X, y)
+    assert search.best_params_ == {"selectkbest__k": 3}
+    results = search.cv_results_
+    assert np.argmax(results["mean_test_neg_nll"]) == search.best_index_
+    for name in NAMES:
+        assert np.isfinite(results[f"mean_test_{name}"]).all()
+    again = pickle.loads(pickle.dumps(search))
+    assert prob_scoring(NAMES)(again, X, y) == prob_scoring(NAMES)(search, X, y)
+
+
+@pytest.mark.parametrize(
+    "make_scoring", [lambda: get_prob_scorer("neg_nll"), lambda: prob_scoring(NAMES)]
+)
+def test_weights_by_metadata_routing(make_scoring, data):
+    X, y = data
+    weights = np.random.default_rng(0).uniform(size=60)
+    refit = "neg_nll" if isinstance(make_scoring(), type(prob_scoring(NAMES))) else True
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = make_scoring().set_score_request(sample_weight=True)
+        search = GridSearchCV(
+            BayesianRidge().set_fit_request(sample_weight=False),
+            {"alpha_1": [1e-6]},
+            scoring=scorer,
+            refit=refit,
+            cv=CV,
+        ).fit(X, y, sample_weight=weights)
+    expected = []
+    for train, test in CV.split(X):
+        prediction = BayesianRidge().fit(X[train], y[train]).predict(X[test], True)
+        nll = gaussian_nll(y[test], *prediction, sample_weight=weights[test])
+        expected.append(-nll)
+    name = "score" if refit is True else refit
+    measured = [search.cv_results_[f"split{i}_test_{name}"][0] for i in range(3)]
+    assert_allclose(measured, expected)
+
+
+def test_unrequested_weights_are_an_error(data):
+    X, y = data
+    with (
+        sklearn.config_context(enable_metadata_routing=True),
+        pytest.raises(ValueError, match=r"make_prob_scorer\(gaussian_nll"),
+    ):
+        cross_val_score(
+            BayesianRidge().set_fit_request(sample_weight=True),
+            X,
+            y,
+            cv=CV,
+            scoring=get_prob_scorer("neg_nll"),
+            params={"sample_weight": np.ones(60)},
+        )

@@ -1,0 +1,159 @@
+"""Proper scores against closed forms, quadrature and their own propriety."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import integrate, stats
+
+from sklearn_unlocknn.metrics import (
+    gaussian_crps,
+    gaussian_nll,
+    interval_score,
+    mean_standardized_log_loss,
+)
+
+CASES = [(0.0, 0.0, 1.0), (1.0, -0.5, 0.3), (-2.0, 1.0, 2.5), (3.0, 2.9, 0.05)]
+
+
+@pytest.mark.parametrize(("y", "mean", "std"), CASES)
+def test_nll_is_minus_the_log_density(y, mean, std):
+    expected = -stats.norm(mean, std).logpdf(y)
+    assert_allclose(gaussian_nll([y], [mean], [std]), expected)
+
+
+def test_nll_of_a_hit_is_half_log_two_pi():
+    assert_allclose(gaussian_nll([2.0], [2.0], [1.0]), 0.5 * np.log(2 * np.pi))
+
+
+@pytest.mark.parametrize(("y", "mean", "std"), CASES)
+def test_crps_is_its_integral(y, mean, std):
+    cdf = stats.norm(mean, std).cdf
+    below, _ = integrate.quad(lambda t: cdf(t) ** 2, mean - 40 * std, y, limit=200)
+    above, _ = integrate.quad(
+        lambda t: (1 - cdf(t)) ** 2, y, max(y, mean) + 40 * std, limit=200
+    )
+    assert_allclose(gaussian_crps([y], [mean], [std]), below + above, rtol=1e-6)
+
+
+def test_crps_of_a_far_miss_is_the_distance_less_a_constant():
+    # z (2 Phi(z) - 1) -> |z|, so CRPS -> |y - mean| - std / sqrt(pi)
+    expected = 1e6 - 1 / np.sqrt(np.pi)
+    assert_allclose(gaussian_crps([1e6], [0.0], [1.0]), expected, rtol=1e-14)
+
+
+def pinball(y, quantile, level):
+    return np.where(y >= quantile, level, level - 1) * (y - quantile)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize(("y", "mean", "std"), CASES)
+def test_interval_score_is_two_pinball_losses(y, mean, std, coverage):
+    alpha = 1 - coverage
+    low, high = stats.norm(mean, std).interval(coverage)
+    losses = pinball(y, low, alpha / 2) + pinball(y, high, 1 - alpha / 2)
+    assert_allclose(
+        interval_score([y], [mean], [std], coverage=coverage), 2 / alpha * losses
+    )
+
+
+def test_interval_scores_integrate_to_the_crps():
+    # CRPS = 2 int pinball(level) d level, over both halves of every interval:
+    # with coverage c = 1 - alpha, CRPS = 1/2 int alpha score(c) dc.
+    y, mean, std = 1.0, -0.5, 0.8
+    integral, _ = integrate.quad(
+        lambda c: 0.5 * (1 - c) * interval_score([y], [mean], [std], coverage=c),
+        1e-9,
+        1 - 1e-9,
+        limit=200,
+    )
+    assert_allclose(integral, gaussian_crps([y], [mean], [std]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("score", [gaussian_nll, gaussian_crps, interval_score])
+def test_proper_the_truth_has_the_lowest_expectation(score):
+    # Expectation under N(0, 1) by its quantiles, not by sampling.
+    y = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    zero = np.zeros_like(y)
+    widths = np.array([0.5, 0.7, 0.85, 0.95, 1.0, 1.05, 1.15, 1.4, 2.0])
+    by_width = [score(y, zero, np.full_like(y, width)) for width in widths]
+    assert widths[np.argmin(by_width)] == 1.0
+    shifts = np.array([-1.0, -0.3, -0.1, 0.0, 0.1, 0.3, 1.0])
+    by_shift = [score(y, zero + shift, np.ones_like(y)) for shift in shifts]
+    assert shifts[np.argmin(by_shift)] == 0.0
+
+
+def test_msll_of_the_trivial_prediction_is_zero():
+    y = np.random.default_rng(0).normal(3.0, 2.0, 50)
+    trivial = np.full_like(y, y.mean()), np.full_like(y, y.std())
+    assert_allclose(mean_standardized_log_loss(y, *trivial), 0.0, atol=1e-12)
+    given = np.full_like(y, 1.0), np.full_like(y, 4.0)
+    value = mean_standardized_log_loss(y, *given, y_train_mean=1.0, y_train_std=4.0)
+    assert_allclose(value, 0.0, atol=1e-12)
+
+
+def test_msll_is_a_difference_of_nll_per_output():
+    rng = np.random.default_rng(0)
+    y, pred = rng.normal(size=(2, 40, 2))
+    std = rng.uniform(0.5, 2.0, (40, 2))
+    mean, spread = np.array([0.5, -1.0]), np.array([2.0, 3.0])
+    trivial = gaussian_nll(y, np.tile(mean, (40, 1)), np.tile(spread, (40, 1)))
+    value = mean_standardized_log_loss(
+        y, pred, std, y_train_mean=mean, y_train_std=spread
+    )
+    assert_allclose(value, gaussian_nll(y, pred, std) - trivial)
+
+
+@pytest.mark.parametrize("y", [[0.1, 0.1, 0.1], [7.0]])
+def test_msll_of_constant_targets_is_an_error(y):
+    with pytest.raises(ValueError, match=r"trivial std of 0.*Pass y_train_std"):
+        mean_standardized_log_loss(y, y, np.ones(len(y)))
+
+
+def test_msll_checks_the_training_moments():
+    args = [1.0, 2.0], [1.0, 2.0], [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"Got y_train_mean=.*expected one finite"):
+        mean_standardized_log_loss(*args, y_train_mean=[1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="Got y_train_std=nan"):
+        mean_standardized_log_loss(*args, y_train_std=np.nan)
+    with pytest.raises(ValueError, match="trivial std of -1"):
+        mean_standardized_log_loss(*args, y_train_std=-1.0)
+
+
+class TestZeroStd:
+    def test_nll_of_hits_only(self):
+        assert gaussian_nll([1.0, 2.0], [1.0, 2.0], [0.0, 1.0]) == -np.inf
+
+    def test_nll_one_miss_outweighs_all_hits(self):
+        assert gaussian_nll([1.0, 2.0], [1.0, 2.5], [0.0, 0.0]) == np.inf
+        y_true = np.array([[1.0, 1.0], [2.0, 2.0]])
+        y_pred = np.array([[1.0, 1.0], [2.0, 2.5]])
+        assert gaussian_nll(y_true, y_pred, np.zeros((2, 2))) == np.inf
+
+    def test_nll_of_a_miss_without_weight(self):
+        value = gaussian_nll(
+            [1.0, 2.0], [1.0, 2.5], [1.0, 0.0], sample_weight=[1.0, 0.0]
+        )
+        assert_allclose(value, gaussian_nll([1.0], [1.0], [1.0]))
+
+    def test_msll_follows_nll(self):
+        assert mean_standardized_log_loss([1.0, 2.0], [1.0, 2.0], [0, 0]) == -np.inf
+        assert mean_standardized_log_loss([1.0, 2.0], [1.0, 2.5], [0, 0]) == np.inf
+
+    def test_crps_is_the_absolute_error(self):
+        value = gaussian_crps([1.0, 2.0, 3.0], [1.0, 2.5, 1.0], [0.0, 0.0, 0.0])
+        assert_allclose(value, (0.0 + 0.5 + 2.0) / 3)
+
+    def test_interval_score_is_the_fine(self):
+        value = interval_score([1.0, 2.0], [1.0, 2.5], [0.0, 0.0], coverage=0.9)
+        assert_allclose(value, 2 / 0.1 * 0.5 / 2)
+
+    @pytest.mark.parametrize("score", [gaussian_crps, interval_score])
+    def test_is_the_limit_of_a_small_std(self, score):
+        y_true, y_pred = [1.0, 2.0], [1.0, 2.5]
+        limit = score(y_true, y_pred, [0.0, 0.0])
+        assert_allclose(score(y_true, y_pred, [1e-9, 1e-9]), limit, rtol=1e-7)
+
+    def test_a_subnormal_std_warns_of_nothing(self):
+        tiny = np.nextafter(0.0, 1.0)
+        assert gaussian_nll([1.0], [2.0], [tiny]) == np.inf
+        assert gaussian_crps([1.0], [2.0], [tiny]) == 1.0
