@@ -1,0 +1,624 @@
+"""Structures -> graphs -> batches -> what a frozen MEGNet makes of them."""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import logging
+import os
+import threading
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .megnet_import import build_network, network_state, thaw_object
+
+#: Bonds of one batch: bounds memory whatever the sizes (about 200 MB of activations).
+MAX_BONDS = 60_000
+#: Structures converted before the network runs on them.
+CHUNK = 1024
+_NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
+_GRAPH_KEYS = ("atom", "bond", "index1", "index2")
+
+
+class StructureError(ValueError):
+    """A structure that cannot be turned into a graph; says which and why."""
+
+    def __init__(self, index, name, reason):
+        super().__init__(index, name, reason)
+        self.index, self.name, self.reason = index, name, reason
+
+    def __str__(self):
+        return f"Structure {self.index} ({self.name}): {self.reason}"
+
+
+class _Graph(NamedTuple):
+    atom: np.ndarray
+    bond: np.ndarray
+    state: np.ndarray
+    index1: np.ndarray
+    index2: np.ndarray
+
+
+@dataclass
+class Extraction:
+    """What the network made of n structures; rows of failed ones are NaN.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n, d), or None
+        Latent vectors.
+    prediction : ndarray of shape (n, n_targets), or None
+        The network's own prediction, in target units.
+    n_atoms : ndarray of shape (n,)
+        Sites per structure, 0 for a failed one.
+    errors : dict of int to StructureError
+        The failures, by index.
+    """
+
+    features: np.ndarray | None
+    prediction: np.ndarray | None
+    n_atoms: np.ndarray
+    errors: dict = field(default_factory=dict)
+
+    @property
+    def failed(self):
+        """Boolean mask of the structures that failed."""
+        return np.isin(np.arange(len(self.n_atoms)), list(self.errors))
+
+
+class FrozenMEGNet:
+    """A MEGNet network that never changes: extract, predict, fingerprint, pickle.
+
+    Holds JSON text and NumPy arrays; TensorFlow and megnet are imported on first use.
+    Copies and clones are the object itself.
+
+    Parameters
+    ----------
+    network : str, path-like, GraphModel or FrozenMEGNet
+        A pretrained name, an .hdf5 file with its .json beside it, or a model object,
+        of which a snapshot is taken.
+    """
+
+    def __init__(self, network):
+        if isinstance(network, FrozenMEGNet):
+            network = network._state
+        self._state = network if isinstance(network, dict) else network_state(network)
+        self._lock = threading.RLock()
+        self._functions = {}
+
+    def __reduce__(self):
+        return FrozenMEGNet, (self._state,)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __sklearn_clone__(self):
+        return self
+
+    def fingerprint(self):
+        """Hash of architecture, weights, graph converter and target scaler."""
+        state = self._state
+        parts = [state["config"], *map(repr, (state["converter"], state["scaler"]))]
+        digest = hashlib.sha256("\n".join(parts).encode())
+        for w in state["weights"]:
+            digest.update(f"{w.shape}{w.dtype}".encode() + np.ascontiguousarray(w).data)
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def keras_model(self):
+        """The rebuilt tf-keras network."""
+        return build_network(self._state)
+
+    @functools.cached_property
+    def scaler(self):
+        """MEGNet's target scaler, or None."""
+        return thaw_object(self._state["scaler"])
+
+    @functools.cached_property
+    def converter(self):
+        """MEGNet's graph converter."""
+        return _thaw_cached(self._state["converter"])
+
+    @functools.cached_property
+    def _spec(self):
+        """What a worker process needs to convert structures."""
+        return self._state["converter"], _limits(self.keras_model)
+
+    @functools.cached_property
+    def _gaussians(self):
+        """Centres and width, where distances are expanded on the way in."""
+        bonds = self.converter.bond_converter
+        if type(bonds).__name__ != "GaussianDistance":
+            return None
+        n, got = self.keras_model.inputs[1].shape[-1], len(bonds.centers)
+        if n != got:
+            raise ValueError(
+                f"The graph converter expands bonds to {got} features, the network "
+                f"expects {n}."
+            )
+        return np.asarray(bonds.centers, np.float32), float(bonds.width)
+
+    def extract(self, structures, layer=-4, **options):
+        """Compute latent vectors.
+
+        Parameters
+        ----------
+        structures : iterable of Structure, Molecule, Atoms, dict, str or path-like
+            pymatgen or ASE objects, MEGNet graphs, CIF or POSCAR (or molecule) files,
+            or their text.
+        layer : int, str or list of these, default=-4
+            Layers by index or name; several are concatenated. -4 is the concatenated
+            readout of atoms, bonds and state.
+        **options
+            Those of `run`.
+
+        Returns
+        -------
+        ndarray of shape (n_structures, n_features)
+        """
+        return self.run(structures, layer, **options).features
+
+    def predict(self, structures, **options):
+        """Predict by the network itself, in target units.
+
+        Returns
+        -------
+        ndarray of shape (n_structures,) or (n_structures, n_targets)
+        """
+        y = self.run(structures, None, predict=True, **options).prediction
+        return y[:, 0] if y.shape[1] == 1 else y
+
+    def run(self, structures, layer=-4, *, predict=False, **options):
+        """Compute latent vectors and, in the same pass, predictions.
+
+        Parameters
+        ----------
+        structures, layer
+            As in `extract`. With `layer=None` no latent vectors are computed.
+        predict : bool, default=False
+            Whether to predict as well.
+        **options
+            Those of `stream`.
+
+        Returns
+        -------
+        Extraction
+        """
+        none = self._finish([], [], self._function(layer, predict)[1], {})
+        done = [none, *self.stream(structures, layer, predict=predict, **options)]
+
+        def join(name):
+            parts = [getattr(d, name) for d in done]
+            return None if parts[0] is None else np.concatenate(parts)
+
+        errors = {i: e for d in done for i, e in d.errors.items()}
+        return Extraction(join("features"), join("prediction"), join("n_atoms"), errors)
+
+    def stream(
+        self,
+        structures,
+        layer=-4,
+        *,
+        predict=False,
+        batch_size=128,
+        n_jobs=None,
+        on_error="raise",
+        allow_isolated=False,
+    ):
+        """Run over any iterable in bounded memory.
+
+        Parameters
+        ----------
+        structures, layer, predict
+            As in `run`.
+        batch_size : int, default=128
+            Structures per forward pass (fewer where they are large).
+        n_jobs : int, default=None
+            Processes that read and convert structures; joblib's meaning. Worth it for
+            files and for slow converters (Voronoi), as a process starts in seconds.
+        on_error : {"raise", "nan"}, default="raise"
+            What to do with a structure that cannot be converted.
+        allow_isolated : bool, default=False
+            Whether to accept an atom without bonds within the cutoff. The released
+            networks never saw one.
+
+        Yields
+        ------
+        Extraction
+            For successive chunks of structures; indices in `errors` are global.
+        """
+        if on_error not in ("raise", "nan"):
+            raise ValueError(f"Got `on_error`={on_error!r}, expected 'raise' or 'nan'.")
+        if batch_size < 1:
+            raise ValueError(f"Got `batch_size`={batch_size!r}, expected 1 or more.")
+        items = as_items(structures)
+        function, widths = self._function(layer, predict)
+        convert = functools.partial(
+            convert_many, self._spec, allow_isolated=allow_isolated
+        )
+        start = 0
+        for graphs in _chunks(convert, items, n_jobs):
+            errors = {}
+            for i, graph in enumerate(graphs):
+                if isinstance(graph, StructureError):
+                    if on_error == "raise":
+                        raise graph
+                    errors[start + i] = graph
+            rows = []
+            for batch in batches((g for g in graphs if type(g) is _Graph), batch_size):
+                rows.append(function(*self._inputs(batch)).numpy()[0])
+            yield self._finish(graphs, rows, widths, errors)
+            start += len(graphs)
+
+    def scale_std(self, std, n_atoms=1):
+        """Turn the std of the network's raw output into target units.
+
+        A std is multiplied by the scaler's std, and by the number of atoms where the
+        scaler is extensive; unlike a mean it is never shifted.
+        """
+        std, n_atoms = np.asarray(std, float), np.asarray(n_atoms)
+        if self.scaler is None:
+            return std
+        at = [self.scaler.inverse_transform(x, n_atoms) for x in (0.0, 1.0, 2.0)]
+        at = [np.asarray(a, float) for a in at]
+        if not np.allclose(at[2] - at[1], at[1] - at[0]):
+            name = type(self.scaler).__name__
+            raise ValueError(f"A std cannot be scaled by the nonlinear scaler {name}.")
+        return std * np.abs(at[1] - at[0])
+
+    def _finish(self, graphs, rows, widths, errors):
+        """Put rows in place, NaN where a structure failed, and scale predictions."""
+        ok = [i for i, g in enumerate(graphs) if type(g) is _Graph]
+        n_atoms = np.zeros(len(graphs), int)
+        n_atoms[ok] = [len(graphs[i].atom) for i in ok]
+        d, k = widths
+        out = np.full((len(graphs), d + k), np.nan)
+        if ok:
+            out[ok] = np.concatenate(rows)
+        y = out[:, d:]
+        if self.scaler is not None:
+            for n in np.unique(n_atoms[ok]):
+                at = n_atoms == n
+                y[at] = self.scaler.inverse_transform(y[at], int(n))
+        return Extraction(out[:, :d] if d else None, y if k else None, n_atoms, errors)
+
+    def _function(self, layer, predict):
+        """Compile the pass; gives (function of 7 arrays, (n_features, n_targets))."""
+        names = layer if isinstance(layer, list | tuple) else [layer]
+        names = [] if layer is None else list(names)
+        if not names and not predict:
+            raise ValueError("Nothing to compute: got `layer=None`, `predict=False`.")
+        key = (*names, predict)
+        with self._lock:
+            if key not in self._functions:
+                self._functions[key] = self._compile(names, predict)
+            return self._functions[key]
+
+    def _compile(self, names, predict):
+        import tensorflow as tf
+        import tf_keras
+
+        model = self.keras_model
+        outputs = [self._layer(name).output for name in names]
+        outputs += [model.output] if predict else []
+        gaussians = self._gaussians
+
+        # Two graphs, five atoms, six bonds: the row count tells what a layer describes.
+        shapes = [(5,), (6,), (2,), (6,), (6,), (5,), (6,)]
+        probe = [
+            tf.zeros((1, *shape, *tensor.shape[2:]), tensor.dtype)
+            for shape, tensor in zip(shapes, model.inputs, strict=True)
+        ]
+        index = [[0, 1, 2, 3, 4, 3], [1, 0, 3, 4, 2, 2], [0, 0, 1, 1, 1]]
+        index.append([0, 0, 1, 1, 1, 1])
+        probe[3:] = [tf.constant([i], tf.int32) for i in index]
+
+        def width(tensor):
+            """Features per structure, or None where rows are not structures."""
+            if isinstance(tensor, list | tuple):
+                return None
+            shape = tf_keras.Model(model.inputs, tensor)(probe, training=False).shape
+            return shape[2] if len(shape) == 3 and shape[1] == 2 else None
+
+        widths = [0, 0]
+        for i, tensor in enumerate(outputs):
+            d = width(tensor)
+            if d is None:
+                usable = [m.name for m in model.layers if width(m.output)]
+                raise ValueError(
+                    f"Got `layer`={names[i]!r}, which does not describe whole "
+                    f"structures but atoms or bonds. Those that do: {usable}."
+                )
+            widths[i >= len(names)] += d
+
+        network = tf_keras.Model(model.inputs, outputs)
+        signature = [
+            tf.TensorSpec([1, None, *t.shape[2:]], t.dtype) for t in model.inputs
+        ]
+        if gaussians is not None:
+            signature[1] = tf.TensorSpec([1, None], tf.float32)
+
+        @tf.function(input_signature=signature)
+        def function(atom, bond, *rest):
+            if gaussians is not None:
+                centers, width = gaussians
+                bond = tf.exp(-(((bond[..., None] - centers) / width) ** 2))
+            out = network([atom, bond, *rest], training=False)
+            return tf.concat(tf.nest.flatten(out), -1)
+
+        return function, tuple(widths)
+
+    def _layer(self, name):
+        layers = self.keras_model.layers
+        if isinstance(name, str):
+            for layer in layers:
+                if layer.name == name:
+                    return layer
+        elif isinstance(name, int | np.integer) and -len(layers) <= name < len(layers):
+            return layers[name]
+        raise ValueError(
+            f"Got `layer`={name!r}, expected an index in [-{len(layers)}, "
+            f"{len(layers) - 1}] or one of {[layer.name for layer in layers]}."
+        )
+
+    def _inputs(self, graphs):
+        """Join graphs into one disjoint graph, as the network's seven inputs."""
+        n_atoms = np.array([len(g.atom) for g in graphs])
+        n_bonds = np.array([len(g.index1) for g in graphs])
+        shift = np.repeat(np.cumsum(n_atoms) - n_atoms, n_bonds)
+        which = np.arange(len(graphs))
+        arrays = [
+            np.concatenate([g.atom for g in graphs]),
+            np.concatenate([g.bond for g in graphs]),
+            np.concatenate([g.state for g in graphs]),
+            np.concatenate([g.index1 for g in graphs]) + shift,
+            np.concatenate([g.index2 for g in graphs]) + shift,
+            np.repeat(which, n_atoms),
+            np.repeat(which, n_bonds),
+        ]
+        dtypes = [t.dtype.as_numpy_dtype for t in self.keras_model.inputs]
+        return [a[None].astype(t) for a, t in zip(arrays, dtypes, strict=True)]
+
+
+def batches(graphs, batch_size):
+    """Group graphs, at most `batch_size` and about `MAX_BONDS` bonds together."""
+    batch, n_bonds = [], 0
+    for graph in graphs:
+        n = len(graph.index1)
+        if batch and (len(batch) == batch_size or n_bonds + n > MAX_BONDS):
+            yield batch
+            batch, n_bonds = [], 0
+        batch.append(graph)
+        n_bonds += n
+    if batch:
+        yield batch
+
+
+def _chunks(convert, items, n_jobs):
+    """Convert successive chunks of an iterable, in processes if asked for."""
+    from joblib import Parallel, delayed, effective_n_jobs
+
+    n_workers = effective_n_jobs(n_jobs)
+    items, start = iter(items), 0
+    while chunk := list(itertools.islice(items, CHUNK * n_workers)):
+        size = -(-len(chunk) // n_workers)
+        if n_workers == 1:
+            yield convert(chunk, start)
+        else:
+            parts = Parallel(n_workers)(
+                delayed(convert)(chunk[k : k + size], start + k)
+                for k in range(0, len(chunk), size)
+            )
+            yield [graph for part in parts for graph in part]
+        start += len(chunk)
+
+
+def as_items(X):
+    """Make an iterable of structures from a list, array, Series, frame or iterator."""
+    if hasattr(X, "iloc"):
+        if X.ndim == 2 and X.shape[1] != 1:
+            raise ValueError(
+                f"Got a frame with {X.shape[1]} columns {list(X.columns)}, expected "
+                "one column of structures."
+            )
+        return (X if X.ndim == 1 else X.iloc[:, 0]).tolist()
+    if isinstance(X, np.ndarray):
+        return X.ravel() if X.ndim == 2 and X.shape[1] == 1 else X
+    single = isinstance(X, str | os.PathLike | dict) or hasattr(X, "cart_coords")
+    if single or hasattr(X, "get_positions") or not hasattr(X, "__iter__"):
+        raise TypeError(
+            f"Got a single {type(X).__name__}, expected a list of structures."
+        )
+    return X
+
+
+_thaw_cached = functools.lru_cache(maxsize=8)(thaw_object)
+
+
+def _limits(model):
+    """Sizes of the atom, bond and state embeddings, and the feature widths."""
+    vocabulary = [None] * 3
+    for layer in model.layers:
+        for i in range(3):
+            if type(layer).__name__ == "Embedding" and layer.input is model.inputs[i]:
+                vocabulary[i] = layer.input_dim
+    widths = [t.shape[2] if len(t.shape) == 3 else None for t in model.inputs[:3]]
+    return vocabulary, widths
+
+
+def convert_many(spec, items, start=0, *, allow_isolated=False):
+    """Convert structures to graphs, with a `StructureError` in place of a failure."""
+    frozen, limits = spec
+    converter, graphs = _thaw_cached(frozen), []
+    for index, item in enumerate(items, start):
+        structure = item
+        try:
+            structure = graph = as_structure(item)
+            if not isinstance(structure, dict):
+                graph = _convert(converter, structure)
+            graphs.append(_check(graph, converter, limits, allow_isolated))
+        except Exception as error:  # whatever a reader or a converter raises
+            reason = str(error) or type(error).__name__
+            graphs.append(StructureError(index, _name(structure, item), reason))
+    return graphs
+
+
+def as_structure(item):
+    """Read one input as a pymatgen Structure or Molecule; a graph dict stays itself.
+
+    Parameters
+    ----------
+    item : Structure, Molecule, Atoms, dict, str or path-like
+        An object of pymatgen's or ASE's, its dictionary, a MEGNet graph, a file, or
+        the text of a CIF or POSCAR.
+
+    Returns
+    -------
+    Structure, Molecule or dict
+    """
+    from pymatgen.core import IMolecule, IStructure, Molecule, Structure
+
+    if isinstance(item, dict):
+        if all(key in item for key in _GRAPH_KEYS):
+            return item
+        kind = Molecule if "olecule" in item.get("@class", "") else Structure
+        return kind.from_dict(item)
+    if isinstance(item, str) and "\n" in item:
+        fmt = "cif" if "data_" in item else "poscar"
+        return Structure.from_str(item, fmt=fmt)
+    if isinstance(item, str | os.PathLike):
+        path = Path(item)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {str(path)!r}")
+        molecular = path.suffix.lower() in (".xyz", ".mol", ".sdf", ".pdb", ".gjf")
+        return (Molecule if molecular else Structure).from_file(path)
+    if hasattr(item, "get_positions") and hasattr(item, "get_pbc"):
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        if item.get_pbc().any():
+            return AseAtomsAdaptor.get_structure(item)
+        return AseAtomsAdaptor.get_molecule(item)
+    if isinstance(item, Structure | Molecule):
+        return item
+    if isinstance(item, IStructure | IMolecule):  # megnet takes the mutable kinds only
+        kind = Structure if isinstance(item, IStructure) else Molecule
+        return kind.from_sites(item.sites)
+    hint = ""
+    if hasattr(item, "species"):
+        hint = " (np.array(list_of_structures) takes structures apart into sites)"
+    raise TypeError(
+        f"got a {type(item).__name__}, expected a pymatgen Structure or Molecule, ASE "
+        f"Atoms, a MEGNet graph, or the path of a CIF or POSCAR file{hint}"
+    )
+
+
+def _name(structure, item):
+    """Name a structure in an error: its formula, its file, or what it is."""
+    names = []
+    if hasattr(structure, "composition"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # helium has no electronegativity
+            names.append(structure.composition.reduced_formula)
+    if isinstance(item, str | os.PathLike):
+        names.append("text" if "\n" in str(item) else Path(item).name)
+    elif isinstance(structure, dict) and "atom" in structure:
+        names.append(f"graph of {len(structure['atom'])} atoms")
+    return ", ".join(names) or type(item).__name__
+
+
+def _convert(converter, structure):
+    """Convert by the network's own converter, with reasons a user can act on."""
+    kind = type(converter).__name__
+    if not np.isfinite(structure.cart_coords).all():
+        raise ValueError("its coordinates are not finite")
+    if not structure.is_ordered and kind != "CrystalGraphDisordered":
+        i = next(i for i, site in enumerate(structure) if not site.is_ordered)
+        raise ValueError(
+            f"site {i} is disordered ({structure[i].species_string}), which this "
+            f"network's graph converter ({kind}) does not take"
+        )
+    state = getattr(structure, "state", None)
+    if state is None:
+        state = getattr(structure, "properties", {}).get("state")
+    if state is not None:  # a list, since the converter asks for its truth value
+        state = np.asarray(state).tolist()
+    if kind == "MolecularGraph":
+        from megnet.data.molecule import mol_from_pymatgen
+
+        structure = mol_from_pymatgen(structure)
+    try:
+        with _quiet():
+            return converter.convert(structure, state_attributes=state)
+    except OverflowError as error:
+        raise ValueError("unknown elements (a dummy species?)") from error
+    except RuntimeError as error:
+        if "no bonds" not in str(error):
+            raise
+        raise ValueError(_NO_BONDS + _cutoff(converter)) from error
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep megnet from logging isolated atoms without saying of which structure."""
+    logger = logging.getLogger("megnet.data.graph")
+    logger.addFilter(_drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_drop)
+
+
+def _drop(record):
+    return "Isolated atoms" not in record.getMessage()
+
+
+def _check(graph, converter, limits, allow_isolated):
+    """Make arrays of a graph, after checking that the network can take it."""
+    vocabulary, widths = limits
+    atom = np.asarray(converter.atom_converter.convert(graph["atom"]))
+    bond = np.asarray(graph["bond"])
+    if type(converter.bond_converter).__name__ != "GaussianDistance":
+        bond = np.asarray(converter.bond_converter.convert(graph["bond"]))
+    state = np.asarray(graph.get("state", [[0.0, 0.0]]))
+    state = state.reshape(1, -1) if widths[2] is not None else state.ravel()
+    ends = [np.asarray(graph[k], int).ravel() for k in ("index1", "index2")]
+
+    if len(ends[0]) == 0:
+        raise ValueError(_NO_BONDS + _cutoff(converter))
+    if not len(bond) == len(ends[0]) == len(ends[1]):
+        raise ValueError("bond, index1 and index2 of the graph differ in length")
+    if min(map(np.min, ends)) < 0 or max(map(np.max, ends)) >= len(atom):
+        raise ValueError("index1 or index2 of the graph names an atom it has not")
+    isolated = np.setdiff1d(np.arange(len(atom)), ends[0])
+    if len(isolated) and not allow_isolated:
+        raise ValueError(
+            f"isolated atoms (sites {isolated.tolist()}): no neighbour within the "
+            "graph converter's cutoff" + _cutoff(converter)
+        )
+    parts = zip(("atom", "bond", "state"), (atom, bond, state), strict=True)
+    for i, (name, values) in enumerate(parts):
+        if vocabulary[i] and not ((values >= 0) & (values < vocabulary[i])).all():
+            unknown = sorted(set(values[(values < 0) | (values >= vocabulary[i])]))
+            what = "unknown elements, atomic numbers" if name == "atom" else name
+            raise ValueError(
+                f"{what} {list(map(int, unknown))}: the network knows those below "
+                f"{vocabulary[i]}"
+            )
+        got = values.shape[1] if values.ndim == 2 else None
+        if i != 1 and got != widths[i]:
+            raise ValueError(
+                f"{got} {name} features, where the network expects {widths[i]}"
+            )
+    return _Graph(atom, bond, state, *ends)
+
+
+def _cutoff(converter):
+    cutoff = getattr(converter.nn_strategy, "cutoff", None)
+    return "" if cutoff is None else f" of {cutoff:g} angstrom"
