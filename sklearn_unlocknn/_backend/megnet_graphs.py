@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import json
 import logging
 import os
 import threading
@@ -105,7 +106,16 @@ class FrozenMEGNet:
     def fingerprint(self):
         """Hash of architecture, weights, graph converter and target scaler."""
         state = self._state
-        parts = [state["config"], *map(repr, (state["converter"], state["scaler"]))]
+        # Where classes live and what shapes they saw first is no architecture.
+        skip = ("module", "registered_name", "build_config")
+        config = json.loads(
+            state["config"],
+            object_hook=lambda d: {k: v for k, v in d.items() if k not in skip},
+        )
+        parts = [
+            json.dumps(config, sort_keys=True),
+            *map(repr, (state["converter"], state["scaler"])),
+        ]
         digest = hashlib.sha256("\n".join(parts).encode())
         for w in state["weights"]:
             digest.update(f"{w.shape}{w.dtype}".encode() + np.ascontiguousarray(w).data)
@@ -306,37 +316,18 @@ class FrozenMEGNet:
         import tf_keras
 
         model = self.keras_model
-        outputs = [self._layer(name).output for name in names]
-        outputs += [model.output] if predict else []
         gaussians = self._gaussians
 
-        # Two graphs, five atoms, six bonds: the row count tells what a layer describes.
-        shapes = [(5,), (6,), (2,), (6,), (6,), (5,), (6,)]
-        probe = [
-            tf.zeros((1, *shape, *tensor.shape[2:]), tensor.dtype)
-            for shape, tensor in zip(shapes, model.inputs, strict=True)
-        ]
-        index = [[0, 1, 2, 3, 4, 3], [1, 0, 3, 4, 2, 2], [0, 0, 1, 1, 1]]
-        index.append([0, 0, 1, 1, 1, 1])
-        probe[3:] = [tf.constant([i], tf.int32) for i in index]
-
-        def width(tensor):
-            """Features per structure, or None where rows are not structures."""
-            if isinstance(tensor, list | tuple):
-                return None
-            shape = tf_keras.Model(model.inputs, tensor)(probe, training=False).shape
-            return shape[2] if len(shape) == 3 and shape[1] == 2 else None
-
-        widths = [0, 0]
-        for i, tensor in enumerate(outputs):
-            d = width(tensor)
-            if d is None:
-                usable = [m.name for m in model.layers if width(m.output)]
-                raise ValueError(
-                    f"Got `layer`={names[i]!r}, which does not describe whole "
-                    f"structures but atoms or bonds. Those that do: {usable}."
-                )
-            widths[i >= len(names)] += d
+        layers = [self._layer(name) for name in names]
+        widths = [self._widths.get(layer.name) for layer in layers]
+        if None in widths:
+            raise ValueError(
+                f"Got `layer`={names[widths.index(None)]!r}, which does not describe "
+                f"whole structures but atoms or bonds. Those that do: "
+                f"{list(self._widths)}."
+            )
+        outputs = [layer.output for layer in layers]
+        outputs += [model.output] if predict else []
 
         network = tf_keras.Model(model.inputs, outputs)
         signature = [
@@ -353,7 +344,28 @@ class FrozenMEGNet:
             out = network([atom, bond, *rest], training=False)
             return tf.concat(tf.nest.flatten(out), -1)
 
-        return function, tuple(widths)
+        return function, (sum(widths), predict * model.output.shape[-1])
+
+    @functools.cached_property
+    def _widths(self):
+        """Features per structure, by name, of the layers that describe structures."""
+        import tensorflow as tf
+        import tf_keras
+
+        # Two graphs, five atoms, six bonds: the row count tells what a layer describes.
+        model = self.keras_model
+        index = [[0, 1, 2, 3, 4, 3], [1, 0, 3, 4, 2, 2], [0, 0, 1, 1, 1]]
+        index.append([0, 0, 1, 1, 1, 1])
+        probe = [
+            tf.zeros((1, rows, *tensor.shape[2:]), tensor.dtype)
+            for rows, tensor in zip((5, 6, 2), model.inputs, strict=False)
+        ]
+        probe += [tf.constant([i], tf.int32) for i in index]
+        tensors = {layer.name: getattr(layer, "output", None) for layer in model.layers}
+        tensors = {k: v for k, v in tensors.items() if hasattr(v, "shape")}
+        out = tf_keras.Model(model.inputs, tensors)(probe, training=False)
+        shapes = {name: out[name].shape for name in tensors}
+        return {k: s[2] for k, s in shapes.items() if len(s) == 3 and s[1] == 2}
 
     def _layer(self, name):
         layers = self.keras_model.layers
