@@ -9,13 +9,23 @@ import logging
 import os
 import threading
 import warnings
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .megnet_import import build_network, network_state, thaw_object
+from .megnet_import import (
+    PRETRAINED,
+    build_network,
+    network_state,
+    pretrained_path,
+    thaw_object,
+)
+
+#: Handles of files that are loaded and unchanged since.
+_FILES = weakref.WeakValueDictionary()
 
 #: Bonds of one batch: bounds memory whatever the sizes (about 200 MB of activations).
 MAX_BONDS = 60_000
@@ -91,6 +101,35 @@ class FrozenMEGNet:
         self._lock = threading.RLock()
         self._functions = {}
 
+    @classmethod
+    def of(cls, network):
+        """Return a handle, the same one for a handle and for an unchanged file.
+
+        A model object may be trained on, so each call takes a new snapshot of it.
+        """
+        if isinstance(network, cls):
+            return network
+        if isinstance(network, str | os.PathLike):
+            name = str(network)
+            path = pretrained_path(name) if name in PRETRAINED else Path(network)
+            if path.is_file():
+                info = path.stat()
+                key = (os.path.realpath(path), info.st_mtime_ns, info.st_size)
+                if (handle := _FILES.get(key)) is None:
+                    handle = _FILES[key] = cls(path)
+                return handle
+        return cls(network)
+
+    @property
+    def n_outputs(self):
+        """Number of targets the network predicts."""
+        return int(self.keras_model.output.shape[-1])
+
+    def resolve_layer(self, layer):
+        """Return ``layer`` as a tuple of layer names; ValueError if there is none."""
+        several = isinstance(layer, list | tuple)
+        return tuple(self._layer(k).name for k in (layer if several else [layer]))
+
     def __reduce__(self):
         return FrozenMEGNet, (self._state,)
 
@@ -155,7 +194,7 @@ class FrozenMEGNet:
             )
         return np.asarray(bonds.centers, np.float32), float(bonds.width)
 
-    def extract(self, structures, layer=-4, **options):
+    def extract(self, structures, layer=-4, with_output=False, **options):
         """Compute latent vectors.
 
         Parameters
@@ -166,24 +205,28 @@ class FrozenMEGNet:
         layer : int, str or list of these, default=-4
             Layers by index or name; several are concatenated. -4 is the concatenated
             readout of atoms, bonds and state.
+        with_output : bool, default=False
+            Also return the network's own prediction, from the same pass.
         **options
-            Those of `run`.
+            Those of `stream`.
 
         Returns
         -------
-        ndarray of shape (n_structures, n_features)
+        features : ndarray of shape (n_structures, n_features), float64
+        output : ndarray of shape (n_structures, n_outputs), float64
+            Only if ``with_output``; in target units.
         """
-        return self.run(structures, layer, **options).features
+        done = self.run(structures, layer, predict=with_output, **options)
+        return (done.features, done.prediction) if with_output else done.features
 
     def predict(self, structures, **options):
         """Predict by the network itself, in target units.
 
         Returns
         -------
-        ndarray of shape (n_structures,) or (n_structures, n_targets)
+        ndarray of shape (n_structures, n_outputs), float64
         """
-        y = self.run(structures, None, predict=True, **options).prediction
-        return y[:, 0] if y.shape[1] == 1 else y
+        return self.run(structures, None, predict=True, **options).prediction
 
     def run(self, structures, layer=-4, *, predict=False, **options):
         """Compute latent vectors and, in the same pass, predictions.

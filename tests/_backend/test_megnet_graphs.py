@@ -57,6 +57,11 @@ def make_megnet(seed=0, scaler=None, converter=None, **options):
     return model
 
 
+def predict(network, X, **options):
+    """Predict the one target of a tiny network."""
+    return network.predict(X, **options)[:, 0]
+
+
 def make_structures(n, seed=0):
     """Make cells of very different sizes."""
     rng = np.random.default_rng(seed)
@@ -86,7 +91,7 @@ def structures():
 
 def test_prediction_is_that_of_megnet(model, network, structures):
     want = model.predict_structures(structures)
-    assert_allclose(network.predict(structures), want[:, 0], atol=2e-5)
+    assert_allclose(predict(network, structures), want[:, 0], atol=2e-5)
 
 
 def test_features_are_those_of_megnet(model, network, structures):
@@ -124,9 +129,13 @@ def test_layers(model, network, structures):
     assert_array_equal(network.extract(structures, name), by_index)
     both = network.extract(structures, [-4, name])
     assert_allclose(both, np.hstack([network.extract(structures), by_index]), atol=1e-5)
+    assert network.resolve_layer([-4, name]) == (model.layers[-4].name, name)
+    features, output = network.extract(structures, with_output=True)
+    assert_allclose(features, both[:, :22], atol=1e-5)
+    assert_allclose(output, network.predict(structures), atol=1e-5)
     run = network.run(structures, [-4, name], predict=True)
     assert_allclose(run.features, both, atol=1e-5)
-    assert_allclose(run.prediction[:, 0], network.predict(structures), atol=1e-5)
+    assert_allclose(run.prediction[:, 0], predict(network, structures), atol=1e-5)
     assert_array_equal(run.n_atoms, [len(s) for s in structures])
 
 
@@ -144,9 +153,9 @@ def test_layer_errors(network, structures):
 
 
 def test_one_structure_and_none(network, structures):
-    assert network.predict(structures[:1]).shape == (1,)
+    assert predict(network, structures[:1]).shape == (1,)
     assert network.extract([]).shape == (0, 22)
-    assert network.predict([]).shape == (0,)
+    assert predict(network, []).shape == (0,)
 
 
 @pytest.mark.parametrize("intensive", [True, False])
@@ -156,8 +165,8 @@ def test_scaler(intensive, structures):
     network = FrozenMEGNet(scaled)
     n = np.array([len(s) for s in structures])
     times = 1 if intensive else n
-    raw = FrozenMEGNet(plain).predict(structures)
-    y = network.predict(structures)
+    raw = predict(FrozenMEGNet(plain), structures)
+    y = predict(network, structures)
     assert_allclose(y, times * (2 * raw + 3), rtol=1e-5)
     assert_allclose(y, scaled.predict_structures(structures)[:, 0], rtol=1e-4)
     # A std is scaled and never shifted by the target mean (unlockNN's bug).
@@ -174,15 +183,17 @@ class SquareScaler:
 
 def test_scaler_of_ones_own(structures):
     network = FrozenMEGNet(make_megnet(scaler=SquareScaler()))
-    raw = FrozenMEGNet(make_megnet()).predict(structures)
-    assert_allclose(network.predict(structures), raw**2, rtol=1e-5)
+    raw = predict(FrozenMEGNet(make_megnet()), structures)
+    assert_allclose(predict(network, structures), raw**2, rtol=1e-5)
     with pytest.raises(ValueError, match="nonlinear scaler SquareScaler"):
         network.scale_std(1.0)
 
 
 def test_several_targets(structures):
     model = make_megnet(ntarget=3)
-    y = FrozenMEGNet(model).predict(structures)
+    network = FrozenMEGNet.of(model)
+    assert network.n_outputs == 3
+    y = network.predict(structures)
     assert_allclose(y, model.predict_structures(structures), atol=2e-5)
 
 
@@ -193,7 +204,7 @@ def test_dropout_is_off(structures):
 
 def test_other_activation_pooling_and_feature_inputs(structures):
     model = make_megnet(act="tanh", is_classification=True)
-    got = FrozenMEGNet(model).predict(structures)
+    got = predict(FrozenMEGNet(model), structures)
     assert_allclose(got, model.predict_structures(structures)[:, 0], atol=2e-5)
 
 
@@ -201,12 +212,12 @@ def test_snapshot_leaves_the_model_alone(structures):
     model = make_megnet()
     before = model.get_weights()
     network = FrozenMEGNet(model)
-    y = network.predict(structures)
+    y = predict(network, structures)
     for a, b in zip(model.get_weights(), before, strict=True):
         assert_array_equal(a, b)
     assert model.model.trainable
     model.model.set_weights([w * 0 for w in before])
-    assert_array_equal(network.predict(structures), y)
+    assert_array_equal(predict(network, structures), y)
 
 
 def test_fingerprint(model, network):
@@ -261,9 +272,11 @@ def test_file(tmp_path, structures):
         model.save_model(str(path))
     want = FrozenMEGNet(model)
     for name in (path, str(path)):
-        got = FrozenMEGNet(name)
+        got = FrozenMEGNet.of(name)
+        assert FrozenMEGNet.of(path) is got
+        assert FrozenMEGNet.of(got) is got
         assert got.fingerprint() == want.fingerprint()
-        assert_array_equal(got.predict(structures), want.predict(structures))
+        assert_array_equal(predict(got, structures), predict(want, structures))
 
 
 def test_converter_and_network_that_do_not_fit():
@@ -289,22 +302,22 @@ def test_input_kinds(network, structures, tmp_path):
         "cif text": (tmp_path / "a.cif").read_text(),
         "poscar text": (tmp_path / "POSCAR").read_text(),
     }
-    want = network.predict([s])
+    want = predict(network, [s])
     for kind, item in kinds.items():
-        assert_allclose(network.predict([item]), want, atol=1e-4, err_msg=kind)
-    mixed = network.predict([*kinds.values(), s])
+        assert_allclose(predict(network, [item]), want, atol=1e-4, err_msg=kind)
+    mixed = predict(network, [*kinds.values(), s])
     assert_allclose(mixed, np.repeat(want, 9), atol=1e-4)
 
 
 def test_molecules(network, tmp_path):
     water = Molecule("OHH", [[0, 0, 0], [0, 0.76, 0.59], [0, -0.76, 0.59]])
-    y = network.predict([water])
+    y = predict(network, [water])
     water.to(str(tmp_path / "water.xyz"))
-    assert_allclose(network.predict([tmp_path / "water.xyz"]), y, atol=1e-4)
+    assert_allclose(predict(network, [tmp_path / "water.xyz"]), y, atol=1e-4)
     bonds = GaussianDistance(np.linspace(0, 4, 8), 0.5)
     model = make_megnet(converter=SimpleMolGraph(bond_converter=bonds))
     assert_allclose(
-        FrozenMEGNet(model).predict([water]), model.predict_structure(water), atol=1e-5
+        predict(FrozenMEGNet(model), [water]), model.predict_structure(water), atol=1e-5
     )
 
 
@@ -313,14 +326,16 @@ def test_ase(network, structures):
     from pymatgen.io.ase import AseAtomsAdaptor
 
     atoms = [AseAtomsAdaptor.get_atoms(s) for s in structures[:2]]
-    assert_allclose(network.predict(atoms), network.predict(structures[:2]), atol=1e-4)
+    assert_allclose(
+        predict(network, atoms), predict(network, structures[:2]), atol=1e-4
+    )
     with pytest.raises(TypeError, match="a single"):
-        network.predict(atoms[0])
+        predict(network, atoms[0])
 
 
 def test_containers(network, structures):
     pd = pytest.importorskip("pandas")
-    want = network.predict(structures)
+    want = predict(network, structures)
     array = np.empty(12, object)
     array[:] = structures
     series = pd.Series(structures, index=range(100, 112))
@@ -332,12 +347,12 @@ def test_containers(network, structures):
         series,
         series.to_frame("structure"),
     ):
-        assert_array_equal(network.predict(X), want)
+        assert_array_equal(predict(network, X), want)
     with pytest.raises(ValueError, match=r"2 columns \['a', 'b'\]"):
         as_items(pd.DataFrame({"a": structures, "b": structures}))
     for one in (structures[0], "a.cif", structures[0].as_dict(), 3, None):
         with pytest.raises(TypeError, match=r"Got a single .*, expected a list"):
-            network.predict(one)
+            predict(network, one)
 
 
 def bad_inputs():
@@ -396,9 +411,9 @@ def test_all_fail(network):
 
 def test_isolated_atom_allowed(network, model, structures):
     X, _ = bad_inputs()["isolated"]
-    got = network.predict([X, structures[0]], allow_isolated=True)
+    got = predict(network, [X, structures[0]], allow_isolated=True)
     assert_allclose(got[0], model.predict_structure(X)[0], atol=1e-5)
-    assert_allclose(got[1], network.predict(structures[:1])[0], atol=1e-5)
+    assert_allclose(got[1], predict(network, structures[:1])[0], atol=1e-5)
 
 
 def test_options_are_checked(network, structures):
@@ -417,7 +432,7 @@ def test_state_attributes(network, model, structures):
     plain, attribute, prop = (structures[0].copy() for _ in range(3))
     attribute.state = np.array([[1.0, -2.0]])
     prop.properties["state"] = [1.0, -2.0]
-    y = network.predict([plain, attribute, prop])
+    y = predict(network, [plain, attribute, prop])
     assert_allclose(y[1], y[2], rtol=1e-5)
     assert abs(y[0] - y[1]) > 1e-4
     graph = {**model.graph_converter.convert(plain), "state": [[1.0, -2.0]]}
@@ -428,9 +443,9 @@ def test_state_embedding(structures):
     model = make_megnet(nfeat_global=None, global_embedding_dim=3, ngvocal=4)
     network = FrozenMEGNet(model)
     graph = {**model.graph_converter.convert(structures[0]), "state": [2]}
-    assert_allclose(network.predict([graph]), model.predict_graph(graph), atol=1e-5)
+    assert_allclose(predict(network, [graph]), model.predict_graph(graph), atol=1e-5)
     with pytest.raises(StructureError, match=r"state \[7\]: the network knows those"):
-        network.predict([{**graph, "state": [7]}])
+        predict(network, [{**graph, "state": [7]}])
 
 
 def test_disordered_structures():
@@ -439,12 +454,12 @@ def test_disordered_structures():
     model = make_megnet(converter=converter, nfeat_node=16)
     alloy = Structure(Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0] * 3])
     iron = Structure(Lattice.cubic(3), ["Fe"], [[0] * 3])
-    y = FrozenMEGNet(model).predict([alloy, iron])
+    y = predict(FrozenMEGNet(model), [alloy, iron])
     want = [model.predict_structure(s)[0] for s in (alloy, iron)]
     assert_allclose(y, want, atol=1e-5)
     unknown = Structure(Lattice.cubic(3), ["Og"], [[0] * 3])
     with pytest.raises(StructureError, match=r"Structure 0 \(Og\)"):
-        FrozenMEGNet(model).predict([unknown])
+        predict(FrozenMEGNet(model), [unknown])
 
 
 def test_stream_is_lazy_and_bounded(network, structures, monkeypatch):
