@@ -1,0 +1,99 @@
+"""A fitted posterior as a TensorFlow Probability distribution."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from scipy.linalg.blas import dtrmm, dtrsm
+
+from .variational import sparse_posterior, statistics_of
+
+tfd = tfp.distributions
+tfpk = tfp.math.psd_kernels
+
+
+class _LeadingFeatures(tfpk.FeatureTransformed):
+    """A kernel that reads the first columns alone, with the shape TFP asks for."""
+
+    def __init__(self, kernel, n_features):
+        super().__init__(kernel, lambda x, *_: x[..., :n_features])
+
+    def _batch_shape(self):
+        return self.kernel.batch_shape
+
+    def _batch_shape_tensor(self):
+        return self.kernel.batch_shape_tensor()
+
+
+def variational_gaussian_process(
+    kernel, posterior, X, output, y_mean, y_scale, one_output
+):
+    """Return the predictive distribution at X as TFP's own sparse GP.
+
+    Parameters
+    ----------
+    kernel : TranslatedKernel
+        The kernel.
+    posterior : Posterior
+        The fitted posterior.
+    X : ndarray of shape (n, d)
+        Standardised rows.
+    output : ndarray of shape (n, k) or None
+        The network's own output where it is the prior mean.
+    y_mean, y_scale : ndarray of shape (k,)
+        The target's standardisation.
+    one_output : bool
+        Whether to drop the batch dimension of outputs.
+
+    Returns
+    -------
+    distribution : tfp.distributions.VariationalGaussianProcess
+        In target units, noise included; batch shape () or (k,).
+    """
+    if posterior.Lb is None:
+        statistics, Lz, jitter = statistics_of(posterior, kernel)
+        posterior = sparse_posterior(
+            posterior.theta, posterior.noise, posterior.Z, Lz, statistics,
+            len(y_scale), jitter,
+        )  # fmt: skip
+    Z, d = posterior.Z, posterior.Z.shape[1]
+    # q(u): mean Kuu alpha (beside the prior mean), covariance Lz B^-1 Lz'
+    Kuu_alpha = dtrmm(1.0, posterior.Lz, posterior.alpha, lower=1, trans_a=1)
+    loc = dtrmm(1.0, posterior.Lz, Kuu_alpha, lower=1)
+    factor = dtrsm(1.0, posterior.Lb, posterior.Lz.T, lower=1).T
+
+    # The network's output rides along as extra columns that the kernel does not see:
+    # a prior mean has to be a function of the index points.
+    k = len(y_scale)
+    if output is None:
+        output = np.zeros((len(X), k))
+    beta = tf.constant(posterior.beta)
+
+    def prior_mean(points):
+        features = points[..., :d]
+        mean = points[..., d:]
+        if len(beta):
+            mean += y_scale * beta[0]
+        if len(beta) > 1:
+            mean += y_scale * tf.linalg.matmul(features, beta[1:])
+        return tf.linalg.matrix_transpose(mean + y_mean)
+
+    points = np.hstack([X, output])
+    inducing = np.hstack([Z, np.zeros((len(Z), k))])
+    latent, noise = kernel.parts(posterior.theta)
+    if one_output:
+        scale, pick = y_scale[0], lambda array: array[0]
+    else:
+        scale, pick = y_scale, lambda array: array
+    seen = _LeadingFeatures(latent, d)
+    loc = pick(loc.T * y_scale[:, None]) + pick(prior_mean(inducing))
+    return tfd.VariationalGaussianProcess(
+        kernel=tfpk.Constant(tf.constant(scale**2)) * seen,
+        index_points=points,
+        inducing_index_points=inducing,
+        variational_inducing_observations_loc=loc,
+        variational_inducing_observations_scale=pick(factor * y_scale[:, None, None]),
+        mean_fn=lambda x: pick(prior_mean(x)),
+        observation_noise_variance=tf.constant(scale**2) * noise,
+        predictive_noise_variance=tf.constant(scale**2) * noise,
+        jitter=posterior.jitter * float(np.max(y_scale)) ** 2,
+    )

@@ -1,0 +1,109 @@
+"""Choose inducing points among the rows."""
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.linalg.blas import dgemm, dtrsm
+from sklearn.cluster import MiniBatchKMeans
+
+POOL_BYTES = 2**29
+BLOCK = 128
+
+
+def select(kernel, theta, X, n_points, init, rng):
+    """Return inducing points that cover the rows.
+
+    Parameters
+    ----------
+    kernel : TranslatedKernel
+        The kernel, used by "greedy".
+    theta : ndarray of shape (n_theta,)
+        Log hyperparameters.
+    X : ndarray of shape (n, d)
+        Standardised rows.
+    n_points : int
+        How many, at most n.
+    init : {"greedy", "kmeans", "random"}
+        "greedy": each next point has the largest variance given those before it
+        (Burt et al. 2020, arXiv:2008.00323). "kmeans": centres of mini-batch
+        k-means. "random": rows drawn without replacement.
+    rng : numpy.random.RandomState
+        Source of randomness.
+
+    Returns
+    -------
+    Z : ndarray of shape (m, d)
+        m is smaller than ``n_points`` where the rows leave no variance to explain.
+    """
+    if init == "random":
+        return X[np.sort(rng.choice(len(X), n_points, replace=False))]
+    if init == "kmeans":
+        means = MiniBatchKMeans(
+            n_points,
+            batch_size=max(1024, 3 * n_points),
+            n_init=1,
+            random_state=rng.randint(2**31 - 1),
+        )
+        return np.unique(means.fit(X).cluster_centers_, axis=0)
+    # The factor of pool x m stays under POOL_BYTES: beyond, a random pool.
+    pool = max(2 * n_points, POOL_BYTES // (8 * n_points))
+    if pool < len(X):
+        X = X[np.sort(rng.choice(len(X), pool, replace=False))]
+    return X[greedy_order(kernel, theta, X, n_points)]
+
+
+def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
+    """Return rows in the order of a blocked pivoted Cholesky factorisation.
+
+    A block's pivots come from an exact pivoted factorisation of the conditional
+    covariance among the candidates with the largest conditional variance; the
+    update of all rows is then one matrix product a block.
+
+    Parameters
+    ----------
+    kernel, theta, X, n_points
+        As in :func:`select`.
+    block : int
+        Pivots a block; 1 is the textbook algorithm.
+    tol : float
+        Stop where the largest conditional variance falls under ``tol`` times the
+        largest prior variance.
+
+    Returns
+    -------
+    pivots : ndarray of shape (m,)
+        Indices into ``X``.
+    """
+    n = len(X)
+    variance = kernel.diagonal(theta, X)
+    floor = tol * variance.max()
+    # Rows of `factor` are columns of L: factor.T @ factor approximates K.
+    factor = np.zeros((n, n_points), order="C")
+    pivots = []
+    while len(pivots) < n_points and variance.max() > floor:
+        done = len(pivots)
+        wanted = min(block, n_points - done)
+        n_candidates = min(n, 4 * wanted if wanted > 1 else 1)
+        candidates = np.argpartition(-variance, n_candidates - 1)[:n_candidates]
+        known = factor[candidates, :done]
+        conditional = kernel.matrix(theta, X[candidates], X[candidates])
+        conditional -= known @ known.T
+        _, order, rank, _ = lapack.dpstrf(
+            np.asfortranarray(conditional), tol=floor, lower=1
+        )
+        chosen = order[: min(wanted, rank)] - 1
+        if not len(chosen):
+            break
+        rows = candidates[chosen]
+        L = np.linalg.cholesky(conditional[np.ix_(chosen, chosen)])
+        columns = kernel.matrix(theta, X, X[rows])
+        if done:
+            columns = dgemm(
+                -1.0, factor[rows, :done].T, factor[:, :done].T, beta=1.0,
+                c=columns.T, trans_a=1, overwrite_c=1,
+            ).T  # fmt: skip
+        columns = dtrsm(1.0, L, columns.T, lower=1, overwrite_b=1).T
+        factor[:, done : done + len(rows)] = columns
+        variance -= np.einsum("ij,ij->i", columns, columns)
+        variance[rows] = 0.0
+        pivots.extend(rows.tolist())
+    return np.array(pivots, dtype=int)

@@ -1,0 +1,498 @@
+"""What every regressor with a variational Gaussian process head shares."""
+
+import numbers
+
+import numpy as np
+from scipy.special import ndtri
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .kernels import make_kernel
+
+_INITS = ("greedy", "kmeans", "random")
+_SOLVERS = ("auto", "collapsed", "minibatch")
+# "auto": moving inducing points takes passes over all rows; beyond, batches do it.
+_MOVED_BY_BATCH = 20_000
+
+
+class BaseVGPRegressor(RegressorMixin, BaseEstimator):
+    """Variational Gaussian process on features that a subclass provides.
+
+    A subclass defines ``_training_features(X, y, sample_weight)`` and
+    ``_features_of(X)``; both return features of shape (n, d) and the network's own
+    output of shape (n, k), or None unless ``mean="network"``.
+    """
+
+    _means = ("zero", "constant", "linear")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit hyperparameters, inducing points and posterior from scratch.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Training rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. Several share the kernel and the noise-to-signal ratio.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight 2 is the row twice, weight 0 leaves it out.
+
+        Returns
+        -------
+        self : object
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data cannot be used; the message says what was
+            got, what was expected and what to do.
+        """
+        self._check_parameters()
+        features, y, output = self._training_features(X, y, sample_weight)
+        weights = _check_weights(sample_weight, features)
+        kept = weights > 0
+        features, y, weights = features[kept], y[kept], weights[kept]
+        self._one_output = y.ndim == 1
+        y = y.reshape(len(y), -1)
+        if output is not None:
+            y = y - _matching(output, y)[kept]
+
+        self._standardise(features, y, weights)
+        self._solve(features, y, weights)
+        return self
+
+    def _standardise(self, features, y, weights):
+        """Learn the affine maps of features and target."""
+        self._x_mean, self._x_scale = _scales(features, weights)
+        if self.normalize_y:
+            self._y_mean, self._y_scale = _scales(y, weights)
+        else:
+            self._y_mean, self._y_scale = np.zeros(y.shape[1]), np.ones(y.shape[1])
+        if self.mean == "network":
+            # The residual falls back to the network's output, not to its own mean.
+            self._y_mean = np.zeros(y.shape[1])
+
+    def _solve(self, features, y, weights):
+        """Run the solver and set the fitted attributes."""
+        from ._backend import training
+        from ._backend.psd_kernels import TranslatedKernel
+
+        n, d = features.shape
+        rows = self._rows(features, y, weights)
+        kernel = TranslatedKernel(make_kernel(self.kernel, d), d)
+        settings = training.Settings(
+            n_inducing_points=self._count_inducing(n),
+            inducing_init=self._initial_points(d),
+            optimize_inducing_points=self.optimize_inducing_points,
+            solver=self._choose_solver(n),
+            max_iter=self.max_iter,
+            tol=self.tol,
+            batch_size=self.batch_size,
+            n_hyper_samples=self.n_hyper_samples,
+        )
+        rng = check_random_state(self.random_state)
+        result = training.fit(kernel, rows, settings, rng, self._report)
+
+        self._template = kernel.template
+        self.kernel_ = kernel.fitted_kernel(result.posterior.theta)
+        self.elbo_curve_, self.n_iter_ = result.curve, result.n_iter
+        self._set_posterior(result.posterior)
+
+    def _set_posterior(self, posterior):
+        self._posterior = posterior
+        self.inducing_points_ = posterior.Z * self._x_scale + self._x_mean
+        self.n_inducing_points_ = len(posterior.Z)
+        noise_std = np.sqrt(posterior.noise) * self._y_scale
+        self.noise_std_ = float(noise_std[0]) if self._one_output else noise_std
+        self.elbo_ = posterior.elbo - posterior.weight * np.log(self._y_scale).sum()
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Add rows to the posterior: no row is seen twice, none is kept.
+
+        Hyperparameters, standardisation and inducing points stay as the first call
+        (which is :meth:`fit`) or ``fit`` left them. The order of rows and the way
+        they are cut into calls make no difference.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            New rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+            Updated.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit`; the model is left as it was.
+        """
+        if not hasattr(self, "_posterior"):
+            return self.fit(X, y, sample_weight)
+        from ._backend.variational import update
+
+        features, output = self._features_of(X)
+        y = check_targets(y)
+        check_consistent_length(features, y)
+        y = y.reshape(len(y), -1)
+        if y.shape[1] != len(self._y_scale):
+            raise ValueError(
+                f"Got y with {y.shape[1]} outputs, expected {len(self._y_scale)} as "
+                "in the first call."
+            )
+        weights = _check_weights(sample_weight, features)
+        if output is not None:
+            y = y - _matching(output, y)
+        kept = weights > 0
+        rows = self._rows(features[kept], y[kept], weights[kept])
+        posterior = update(
+            self._posterior, self._translated(), rows.X, rows.T, rows.weights,
+            rows.n_outputs,
+        )  # fmt: skip
+        self._set_posterior(posterior)
+        return self
+
+    def predict(self, X, return_std=False, return_cov=False):
+        """Predict mean and, if asked, the uncertainty of a new observation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Rows to predict.
+        return_std : bool, default=False
+            Also return the standard deviation.
+        return_cov : bool, default=False
+            Also return the covariance between rows; not with ``return_std``.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In target units.
+        y_std : ndarray of the same shape
+            In target units, observation noise included.
+        y_cov : ndarray of shape (n_samples, n_samples) or \
+(n_samples, n_samples, n_outputs)
+            In squared target units, observation noise on its diagonal.
+
+        Raises
+        ------
+        ValueError
+            If both are asked for, or X does not fit the training data.
+        """
+        if return_std and return_cov:
+            raise ValueError("Got return_std=True and return_cov=True, expected one.")
+        if not (return_std or return_cov):
+            X, H, output = self._standardised(X)
+            return self._to_target(
+                self._posterior.mean(self._translated(), X, H), output
+            )
+        if return_std:
+            mean, epistemic, aleatoric = self.predict_components(X)
+            return mean, np.sqrt(epistemic**2 + aleatoric**2)
+        X, H, output = self._standardised(X)
+        kernel = self._translated()
+        mean = self._to_target(self._posterior.mean(kernel, X, H), output)
+        covariance = self._posterior.covariance(kernel, X)
+        covariance[np.diag_indices_from(covariance)] += self._posterior.noise
+        covariance = covariance[:, :, None] * self._y_scale**2
+        return mean, covariance[:, :, 0] if self._one_output else covariance
+
+    def predict_components(self, X):
+        """Predict mean and the two parts of the standard deviation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Rows to predict.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In target units.
+        epistemic_std : ndarray of the same shape
+            Of the latent function: shrinks with more data nearby.
+        aleatoric_std : ndarray of the same shape
+            Of the observation noise: stays. ``predict``'s standard deviation is the
+            square root of the sum of their squares.
+        """
+        X, H, output = self._standardised(X)
+        mean, variance = self._posterior.mean_and_variance(self._translated(), X, H)
+        epistemic = np.sqrt(variance)[:, None] * self._y_scale
+        aleatoric = np.full_like(epistemic, np.sqrt(self._posterior.noise))
+        aleatoric *= self._y_scale
+        if self._one_output:
+            epistemic, aleatoric = epistemic[:, 0], aleatoric[:, 0]
+        return self._to_target(mean, output), epistemic, aleatoric
+
+    def predict_quantiles(self, X, q):
+        """Predict quantiles of a new observation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Rows to predict.
+        q : float or array-like of shape (n_quantiles,)
+            Levels in (0, 1).
+
+        Returns
+        -------
+        quantiles : ndarray of shape (n_samples, n_quantiles) or \
+(n_samples, n_quantiles, n_outputs)
+            In target units.
+
+        Raises
+        ------
+        ValueError
+            If a level is not inside (0, 1).
+        """
+        q = np.atleast_1d(np.asarray(q, dtype=float))
+        if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
+            raise ValueError(f"Got q={q.tolist()}, expected levels inside (0, 1).")
+        mean, std = self.predict(X, return_std=True)
+        z = ndtri(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
+        return mean[:, None] + z * std[:, None]
+
+    def predict_interval(self, X, coverage=0.95):
+        """Predict the central interval that holds a new observation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Rows to predict.
+        coverage : float, default=0.95
+            Probability that the interval holds, in (0, 1).
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
+            Lower and upper end, in target units.
+
+        Raises
+        ------
+        ValueError
+            If ``coverage`` is not inside (0, 1).
+        """
+        if not (isinstance(coverage, numbers.Real) and 0 < coverage < 1):
+            raise ValueError(f"Got coverage={coverage!r}, expected a number in (0, 1).")
+        return self.predict_quantiles(X, [0.5 - coverage / 2, 0.5 + coverage / 2])
+
+    def predict_dist(self, X):
+        """Return the joint predictive distribution as a TFP object.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Rows to predict, at most some thousands: its covariance is dense.
+
+        Returns
+        -------
+        distribution : tfp.distributions.VariationalGaussianProcess
+            Of new observations, in target units, noise included: event shape
+            (n_samples,), batch shape () or (n_outputs,).
+        """
+        from ._backend.distributions import variational_gaussian_process
+
+        X, _, output = self._standardised(X)
+        return variational_gaussian_process(
+            self._translated(), self._posterior, X, output, self._y_mean,
+            self._y_scale, self._one_output,
+        )  # fmt: skip
+
+    def sample_y(self, X, n_samples=1, random_state=0):
+        """Draw joint samples of new observations, noise included.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Rows to sample at.
+        n_samples : int, default=1
+            Number of draws.
+        random_state : int, RandomState instance or None, default=0
+            Source of randomness.
+
+        Returns
+        -------
+        y_samples : ndarray of shape (n_rows, n_samples) or \
+(n_rows, n_outputs, n_samples)
+            In target units.
+        """
+        from ._backend.variational import JITTERS, cholesky
+
+        rng = check_random_state(random_state)
+        X, H, output = self._standardised(X)
+        kernel = self._translated()
+        mean = self._to_target(self._posterior.mean(kernel, X, H), output)
+        covariance = self._posterior.covariance(kernel, X)
+        covariance[np.diag_indices_from(covariance)] += self._posterior.noise
+        L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
+        k = len(self._y_scale)
+        white = rng.standard_normal((len(X), k * n_samples))
+        draws = (L @ white).reshape(len(X), k, n_samples) * self._y_scale[:, None]
+        draws += mean.reshape(len(X), k, 1)
+        return draws[:, 0] if self._one_output else draws
+
+    def _standardised(self, X):
+        """Return standardised features, the prior mean's basis, network output."""
+        check_is_fitted(self)
+        features, output = self._features_of(X)
+        X = (features - self._x_mean) / self._x_scale
+        return X, self._basis(X), output
+
+    def _basis(self, X):
+        """Return the basis functions of the prior mean, of shape (n, q)."""
+        if self.mean == "constant":
+            return np.ones((len(X), 1))
+        if self.mean == "linear":
+            return np.column_stack([np.ones(len(X)), X])
+        return np.empty((len(X), 0))
+
+    def _rows(self, features, y, weights):
+        """Standardise training rows."""
+        from ._backend.training import Rows
+
+        X = (features - self._x_mean) / self._x_scale
+        Y = (y - self._y_mean) / self._y_scale
+        return Rows(X, np.hstack([Y, self._basis(X)]), weights, y.shape[1])
+
+    def _to_target(self, mean, output):
+        """Map a standardised mean to target units and shape."""
+        mean = mean * self._y_scale + self._y_mean
+        if output is not None:
+            mean = mean + output
+        return mean[:, 0] if self._one_output else mean
+
+    def _translated(self):
+        from ._backend.psd_kernels import TranslatedKernel
+
+        return TranslatedKernel(self._template, self._posterior.Z.shape[1])
+
+    def _report(self, stage, iteration, value):
+        every = 10 if self.verbose == 1 else 1
+        if self.verbose and iteration % every == 0:
+            name = type(self).__name__
+            print(f"[{name}] {stage}, iteration {iteration}: {value:.4f} nats")
+
+    def _count_inducing(self, n):
+        count = self.n_inducing_points
+        if not isinstance(count, numbers.Integral):
+            count = int(np.ceil(count * n))
+        return min(count, n)
+
+    def _choose_solver(self, n):
+        if self.solver != "auto":
+            return self.solver
+        many = n > _MOVED_BY_BATCH
+        return "minibatch" if self.optimize_inducing_points and many else "collapsed"
+
+    def _initial_points(self, d):
+        """Return ``inducing_init``, an array standardised and checked."""
+        if isinstance(self.inducing_init, str):
+            return self.inducing_init
+        Z = check_array(
+            self.inducing_init, dtype=np.float64, input_name="inducing_init"
+        )
+        if Z.shape[1] != d:
+            raise ValueError(
+                f"Got inducing_init of shape {Z.shape}, expected (m, {d}): points in "
+                "the space of the features that the Gaussian process sees."
+            )
+        return np.unique((Z - self._x_mean) / self._x_scale, axis=0)
+
+    def _check_parameters(self):
+        """Raise on parameters that no data could make right."""
+        count = self.n_inducing_points
+        whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
+        share = isinstance(count, numbers.Real) and not isinstance(count, bool)
+        if not ((whole and count >= 1) or (share and not whole and 0 < count <= 1)):
+            raise ValueError(
+                f"Got n_inducing_points={count!r}, expected an int of at least 1 or a "
+                "float in (0, 1], a share of the rows."
+            )
+        init = self.inducing_init
+        if isinstance(init, str) and init not in _INITS:
+            raise ValueError(
+                f"Got inducing_init={init!r}, expected one of {list(_INITS)} or an "
+                "array of shape (m, n_features)."
+            )
+        for name, allowed in (("mean", self._means), ("solver", _SOLVERS)):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value in allowed):
+                raise ValueError(
+                    f"Got {name}={value!r}, expected one of {list(allowed)}."
+                )
+        for name, least in (("max_iter", 0), ("batch_size", 1), ("n_hyper_samples", 2)):
+            value = getattr(self, name)
+            if not (isinstance(value, numbers.Integral) and value >= least):
+                raise ValueError(
+                    f"Got {name}={value!r}, expected an int of at least {least}."
+                )
+        if not (isinstance(self.tol, numbers.Real) and self.tol >= 0):
+            raise ValueError(f"Got tol={self.tol!r}, expected a number of at least 0.")
+
+
+def _check_weights(sample_weight, features):
+    """Return float64 weights with at least one positive."""
+    n = len(features)
+    if sample_weight is None:
+        return np.ones(n)
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weights.shape != (n,):
+        raise ValueError(
+            f"Got sample_weight of shape {weights.shape}, expected ({n},), one weight "
+            "a row."
+        )
+    if np.any(weights < 0):
+        raise ValueError(
+            f"Got sample_weight with {weights.min()} in it, expected none negative."
+        )
+    if not np.any(weights):
+        raise ValueError("Got a sample_weight of zero for all rows: nothing to fit.")
+    return weights
+
+
+def check_targets(y):
+    """Return y as finite float64 of shape (n,) or (n, k)."""
+    if y is None:
+        raise ValueError(
+            "This regressor requires y to be passed, but the target y is None."
+        )
+    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    if y.ndim == 0 or not y.size:
+        raise ValueError(
+            f"Got y of shape {y.shape}, expected (n_samples,) or (n_samples, n_outputs)."
+        )
+    return y
+
+
+def _matching(output, y):
+    """Return the network's output where it has one column a target."""
+    if output.shape[1] != y.shape[1]:
+        raise ValueError(
+            f'Got mean="network" with a network of {output.shape[1]} outputs for y of '
+            f"{y.shape[1]}, expected as many. Pass a network that predicts y, or "
+            'mean="constant".'
+        )
+    return output
+
+
+def _scales(values, weights):
+    """Return weighted means and standard deviations; constant columns get scale 1."""
+    total = weights.sum()
+    mean = weights @ values / total
+    scale = np.sqrt(weights @ (values - mean) ** 2 / total)
+    constant = scale <= 10 * np.finfo(float).eps * np.abs(mean)
+    return mean, np.where(constant | (scale == 0), 1.0, scale)
