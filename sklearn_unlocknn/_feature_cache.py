@@ -204,7 +204,8 @@ class FeatureCache:
 
 def _read(path):
     try:
-        with np.load(path, allow_pickle=False) as shard:
+        # np.load leaks a file that it opens itself and finds damaged
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as shard:
             digests, values = shard["keys"], shard["values"]
         if digests.ndim != 2 or digests.shape[1:] != (16,) or values.ndim != 2:
             raise ValueError("not a shard of features")

@@ -44,6 +44,12 @@ def network_inputs(estimator, X, specs, reset):
         X = validate_data(estimator, X, reset=reset, dtype=np.float32, allow_nd=True)
         return [X]
     if len(specs) == 1:
+        if np.ndim(X) > 2 and not hasattr(X, "columns"):
+            # scikit-learn would hold later X to the second axis, which may be free
+            X = _checked(X, specs[0].name, specs[0])
+            if reset:
+                _record_width(estimator, [X], reset)
+            return [_cast(X, specs[0])]
         text = specs[0].dtype == "string"
         X = validate_data(
             estimator,
@@ -51,7 +57,6 @@ def network_inputs(estimator, X, specs, reset):
             reset=reset,
             dtype=None if text else "numeric",
             ensure_all_finite=not text,
-            allow_nd=True,
         )
         return [_cast(X, specs[0])]
     names = [spec.name for spec in specs]

@@ -80,7 +80,8 @@ def _plain_config(model):
         "config": config,
         "registered_name": kind.__name__,
     }
-    return _without(config, ("compile_config",))
+    # A graph builds its layers by calling them.
+    return _without(config, ("compile_config", "build_config"))
 
 
 def _without(node, keys):
@@ -238,6 +239,7 @@ def rebuild(payload):
     """
     library = importlib.import_module(payload["library"])
     custom = payload["custom_objects"]
+    name = payload["config"].get("config", {}).get("name")
     try:
         with library.saving.custom_object_scope(custom):
             model = library.saving.deserialize_keras_object(
@@ -247,7 +249,6 @@ def rebuild(payload):
         for key, state in payload["state"].items():
             _restore(layers[key], state)
     except Exception as error:
-        name = payload["config"].get("config", {}).get("name")
         raise ValueError(
             f"The pickled network {name!r} does not rebuild from its configuration: "
             f"{error}. Give every custom layer a `get_config` that returns all its "

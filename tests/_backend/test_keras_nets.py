@@ -7,6 +7,7 @@ import sys
 import textwrap
 import weakref
 
+import cloudpickle
 import joblib
 import numpy as np
 import pytest
@@ -313,7 +314,7 @@ def test_stateful_network(K):
 def test_not_finite_features_name_row_and_layer(net):
     bad = X.copy()
     bad[5] = np.nan
-    with pytest.raises(ValueError, match="layer 'hidden'.*not finite for row 5"):
+    with pytest.raises(ValueError, match=r"layer 'hidden'.*not finite for row 5"):
         FrozenNetwork.of(net).extract([bad], "hidden", 3)
 
 
@@ -510,27 +511,46 @@ def test_pickle_with_custom_layers_loads_in_a_fresh_process(tmp_path, monkeypatc
         monkeypatch.delitem(sys.modules, f"own_{name}")
 
 
-def test_classes_of_a_script_reach_loky_workers(tmp_path):
-    parts = []
-    for name in ("keras", "tf_keras"):
-        text = CUSTOM_MODULE.format(K=name).replace("Scale", f"Scale_{name}")
-        parts.append(text.replace("def build", f"def build_{name}"))
-    main = """
-if __name__ == "__main__":
-    import joblib, numpy as np
-    from sklearn_unlocknn._backend.keras_nets import FrozenNetwork
-    X = np.ones((3, 4), np.float32)
-    handles = [FrozenNetwork.of(build_keras()), FrozenNetwork.of(build_tf_keras())]
-    got = joblib.Parallel(n_jobs=2)(
-        joblib.delayed(lambda h: (h, h.extract([X], "scaled")))(h) for h in handles
-    )
-    for handle, (returned, value) in zip(handles, got):
-        np.testing.assert_array_equal(value, handle.extract([X], "scaled"))
-        np.testing.assert_array_equal(value, returned.extract([X], "scaled"))
-        assert handle.fingerprint() == returned.fingerprint()
-    print("all the same")
-"""
-    run_script("".join(parts) + main, tmp_path)
+def with_local_classes(K):
+    """Build a network of what no other process can import, as in a notebook."""
+
+    @K.saving.register_keras_serializable("notebook")
+    class Local(K.layers.Layer):
+        def __init__(self, units=3, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+            self.inner = K.layers.Dense(units)
+
+        def call(self, inputs):
+            return 2.0 * self.inner(inputs)
+
+        def get_config(self):
+            return {**super().get_config(), "units": self.units}
+
+    def bent(x):
+        return x + 0.1 * x * x
+
+    inputs = K.Input((4,))
+    hidden = Local(name="scaled")(K.layers.Dense(4, activation=bent)(inputs))
+    return K.Model(inputs, K.layers.Dense(1)(hidden))
+
+
+def extract_and_return(handle):
+    return handle, handle.extract([X], "scaled")
+
+
+def test_local_classes_reach_loky_workers_and_come_back():
+    handles = [
+        FrozenNetwork.of(with_local_classes(importlib.import_module(name)))
+        for name in ("keras", "tf_keras")
+    ]
+    run = cloudpickle.loads(cloudpickle.dumps(extract_and_return))  # by value
+    run.__module__ = "__main__"
+    results = joblib.Parallel(n_jobs=2)(joblib.delayed(run)(h) for h in handles)
+    for handle, (returned, value) in zip(handles, results, strict=True):
+        assert_array_equal(value, handle.extract([X], "scaled"))
+        assert_array_equal(value, returned.extract([X], "scaled"))
+        assert returned.fingerprint() == handle.fingerprint()
 
 
 def test_not_rebuildable_says_what_to_do(K):
