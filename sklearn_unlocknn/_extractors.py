@@ -216,7 +216,9 @@ class NetworkFeaturesMixin(NetworkParamMixin):
         return network_inputs(self, X, network.input_specs, reset)
 
     def _run_network(self, arrays, batch_size, with_output):
-        check_batch_size(batch_size, "batch_size")
+        # the regressors' own `batch_size` is that of their head
+        own = hasattr(self, "extract_batch_size")
+        check_batch_size(batch_size, "extract_batch_size" if own else "batch_size")
         network = self.network_
         if network is None:
             if with_output:
