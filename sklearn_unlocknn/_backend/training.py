@@ -13,6 +13,10 @@ from .bounds import collapsed_bound, exact_bound
 
 LEARNING_RATE = 0.02  # Adam, on log hyperparameters
 INDUCING_LEARNING_RATE = 0.01  # Adam, on standardised features
+# The second stage of the hyperparameters: few iterations on three times the rows. It
+# corrects what the first overfitted (bulk modulus: NLL -0.60 from -0.27).
+REFINE_ROWS = 3
+REFINE_ITERATIONS = 6
 # One length scale per feature: ln(length scale) is Gaussian about the mean of its
 # kernel with this standard deviation. Without, a hundred of them overfit a thousand
 # rows (bulk modulus: NLL 1.5 against -0.27).
@@ -135,23 +139,29 @@ def closed_form(kernel, theta, Z, rows):
 
 
 def _hyperparameters(kernel, rows, settings, rng, report):
-    """L-BFGS on the log marginal likelihood of (a subset of) the rows."""
-    if len(rows.X) > settings.n_hyper_samples:
-        chosen = rng.choice(len(rows.X), settings.n_hyper_samples, replace=False)
-        rows = rows.take(np.sort(chosen))
-    groups = rows.grouped()
-    if len(groups.X) == 1 and groups.weights[0] <= 1.0:
-        # One look at one point says nothing about scales: keep the prior's.
-        return kernel.theta, np.array([exact_bound(kernel, kernel.theta, groups)[0]]), 0
+    """L-BFGS on the log marginal likelihood of some rows, then of more of them."""
+    order = rng.permutation(len(rows.X))
+    theta = kernel.theta
+    stages = [("hyperparameters", settings.n_hyper_samples, settings.max_iter)]
+    if len(order) > settings.n_hyper_samples and settings.max_iter:
+        n_refined = REFINE_ROWS * settings.n_hyper_samples
+        max_iter = min(REFINE_ITERATIONS, settings.max_iter)
+        stages.append(("refined hyperparameters", n_refined, max_iter))
+    for stage, n_rows, max_iter in stages:
+        groups = rows.take(np.sort(order[:n_rows])).grouped()
+        if len(groups.X) == 1 and groups.weights[0] <= 1.0:
+            # One look at one point says nothing about scales: keep the initial ones.
+            max_iter = 0
 
-    def objective(theta):
-        value, gradient = exact_bound(kernel, theta, groups)
-        prior, prior_gradient = log_prior(kernel, theta)
-        return value + prior, gradient + prior_gradient
+        def objective(theta, groups=groups):
+            value, gradient = exact_bound(kernel, theta, groups)
+            prior, prior_gradient = log_prior(kernel, theta)
+            return value + prior, gradient + prior_gradient
 
-    return _ascend(
-        objective, kernel.theta, kernel.bounds, settings, report, "hyperparameters"
-    )
+        theta, curve, n_iter = _ascend(
+            objective, theta, kernel.bounds, max_iter, settings.tol, report, stage
+        )
+    return theta, curve, n_iter
 
 
 def log_prior(kernel, theta):
@@ -184,29 +194,32 @@ def _moved(kernel, theta, Z, rows, settings, report):
     bounds = np.vstack([kernel.bounds, np.full((Z.size, 2), [-np.inf, np.inf])])
     start = np.concatenate([theta, Z.ravel()])
     vector, curve, n_iter = _ascend(
-        objective, start, bounds, settings, report, "inducing points"
-    )
+        objective, start, bounds, settings.max_iter, settings.tol, report,
+        "inducing points",
+    )  # fmt: skip
     return vector[:n_theta], vector[n_theta:].reshape(Z.shape), curve, n_iter
 
 
-def _ascend(objective, start, bounds, settings, report, stage):
+def _ascend(objective, start, bounds, max_iter, tol, report, stage):
     """Maximise by L-BFGS-B; return the argument, the values and the count."""
-    value = objective(start)[0]
-    if not start.size or settings.max_iter == 0:
-        return start, np.array([value]), 0
-    curve = [value]
-    seen = {"value": value}
+    if not start.size or max_iter == 0:
+        return start, np.array([objective(start)[0]]), 0
+    curve = []
 
     def negated(vector):
         try:
             value, gradient = objective(vector)
+            usable = np.isfinite(value) and np.all(np.isfinite(gradient))
         except np.linalg.LinAlgError:
-            value, gradient = -np.inf, np.zeros_like(vector)
-        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+            usable = False
+            if not curve:
+                raise
+        if not usable:
             # A step too far: a finite wall makes the line search turn back.
             wall = abs(curve[0]) + 1e3 * (1.0 + abs(curve[-1]))
             return wall, np.zeros_like(vector)
-        seen["value"] = value
+        if not curve:
+            curve.append(value)
         return -value, -gradient
 
     def after(intermediate_result):
@@ -220,7 +233,7 @@ def _ascend(objective, start, bounds, settings, report, stage):
         method="L-BFGS-B",
         bounds=bounds,
         callback=after,
-        options={"maxiter": settings.max_iter, "ftol": settings.tol, "maxcor": 20},
+        options={"maxiter": max_iter, "ftol": tol, "maxcor": 20},
     )
     return result.x, np.array(curve), int(result.nit)
 
@@ -247,13 +260,14 @@ def _minibatch(kernel, theta, Z, rows, settings, rng, report):
     total = rows.weights.sum()
     curve, best, stalled = [], -np.inf, 0
     n_batches = -(-n // batch_size)
+    least_rate = min(0.1, 1 / n_batches)
     for epoch in range(settings.max_iter):
         values = []
         for step, index in enumerate(np.array_split(rng.permutation(n), n_batches)):
             batch = rows.take(index)
             scale = total / batch.weights.sum()
             # Average the first batches, then forget at a constant rate.
-            rate = max(1.0 / (epoch * n_batches + step + 1), min(0.1, 1 / n_batches))
+            rate = max(1.0 / (epoch * n_batches + step + 1), least_rate)
             value, grads = batch_bound(
                 kernel, theta, Z, beta, batch, state, scale, rate
             )
@@ -266,6 +280,8 @@ def _minibatch(kernel, theta, Z, rows, settings, rng, report):
                 Z += adam["Z"].step(grads[2])
         curve.append(float(np.mean(values)))
         report("minibatch epoch", epoch + 1, curve[-1])
+        if epoch * n_batches * least_rate < 1.0:
+            continue  # q(u) still follows each batch, which flatters the bound
         gain = curve[-1] - best
         stalled = 0 if gain > settings.tol * max(abs(curve[-1]), 1.0) else stalled + 1
         best = max(best, curve[-1])
