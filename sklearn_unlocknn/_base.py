@@ -473,7 +473,8 @@ def check_targets(y):
     y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
     if y.ndim == 0 or not y.size:
         raise ValueError(
-            f"Got y of shape {y.shape}, expected (n_samples,) or (n_samples, n_outputs)."
+            f"Got y of shape {y.shape}, expected (n_samples,) or "
+            "(n_samples, n_outputs)."
         )
     return y
 

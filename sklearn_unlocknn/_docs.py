@@ -28,8 +28,9 @@ HEAD_PARAMETERS = """\
         Coefficients are generalised least squares estimates.
     solver : {{"auto", "collapsed", "minibatch"}}, default="auto"
         "collapsed": hyperparameters by L-BFGS on the marginal likelihood of
-        ``n_hyper_samples`` rows, then the optimal posterior of all rows in one pass;
-        with ``optimize_inducing_points`` L-BFGS on the bound of all rows in between.
+        ``n_hyper_samples`` rows, six more iterations on three times as many, then the
+        optimal posterior of all rows in one pass; with ``optimize_inducing_points``
+        L-BFGS on the bound of all rows in between.
         "minibatch": natural gradients and Adam on the bound of batches in between.
         "auto" is "collapsed", except to move inducing points with more than 20000
         rows.
@@ -41,7 +42,8 @@ HEAD_PARAMETERS = """\
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
     n_hyper_samples : int, default={n_hyper_samples}
-        Rows, drawn at random, that the hyperparameters are first fitted on.
+        Rows, drawn at random, that the hyperparameters are first fitted on. Time
+        grows with its cube.
     normalize_y : bool, default=True
         Standardise the target. Without, variances are in squared target units.
     random_state : int, RandomState instance or None, default=None
@@ -75,7 +77,7 @@ HEAD_ATTRIBUTES = """\
 
 DEFAULTS = {
     "n_inducing_points": 4000,
-    "max_iter": 50,
+    "max_iter": 30,
     "tol": 1e-6,
     "n_hyper_samples": 1000,
 }

@@ -1,6 +1,5 @@
 """Any frozen Keras network with a variational Gaussian process on a latent layer."""
 
-import numpy as np
 from sklearn.utils import check_consistent_length
 
 from ._base import BaseVGPRegressor, check_targets
@@ -55,10 +54,13 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
 
     Notes
     -----
-    See :class:`VGPRegressor` for the process [1]_ [2]_. X is what the network takes: an
-    array of any number of dimensions, a list of arrays for several inputs, or a frame
-    whose columns are named by the inputs (see :class:`KerasFeatureExtractor`). A process
-    on a network's latent space is unlockNN's idea [4]_.
+    See :class:`VGPRegressor` for the process [1]_ [2]_. X is what the network takes:
+    an array of any number of dimensions, a list of arrays for several inputs, or a
+    frame whose columns are named by the inputs (see :class:`KerasFeatureExtractor`).
+    A process on a network's latent space is unlockNN's idea [4]_.
+
+    Fit on rows that the network was not trained on where you can: it looks better on
+    its own training rows than it is, and error bars learned there are too small.
 
     References
     ----------

@@ -49,8 +49,8 @@ class VGPRegressor(BaseVGPRegressor):
 
     Both need the rows only through sums, so rows can be added later
     (:meth:`partial_fit`). The minibatch solver follows [2]_. Vector length scales
-    have a log-normal prior about their geometric mean (standard deviation 1 in the
-    logarithm): it keeps many of them from overfitting.
+    have a log-normal prior about their geometric mean (standard deviation 0.5 in
+    the logarithm): it keeps many of them from overfitting.
 
     A fitted object holds NumPy arrays alone: it unpickles without TensorFlow.
 

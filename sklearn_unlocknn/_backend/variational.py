@@ -29,7 +29,8 @@ def cholesky(K, jitters=JITTERS):
     Parameters
     ----------
     K : ndarray of shape (n, n)
-        Symmetric positive semi-definite; left as it is.
+        Symmetric positive semi-definite; left as it is. Of a Fortran-ordered array
+        only the lower triangle is read.
     jitters : tuple of float, default=JITTERS
         Tried in turn, in units of the mean of the diagonal.
 
@@ -47,7 +48,7 @@ def cholesky(K, jitters=JITTERS):
     """
     scale = np.trace(K) / len(K)
     for relative in jitters:
-        L = np.array(K.T, order="F")
+        L = np.array(K if K.flags.f_contiguous else K.T, order="F")
         jitter = relative * scale
         L[np.diag_indices_from(L)] += jitter
         L, info = lapack.dpotrf(L, lower=1, overwrite_a=1)
@@ -337,7 +338,7 @@ def exact_posterior(kernel, theta, rows):
         With the log marginal likelihood in ``elbo``.
     """
     noise = kernel.noise(theta)
-    K = kernel.matrix(theta, rows.X, rows.X)
+    K = kernel.lower(theta, rows.X)
     K[np.diag_indices_from(K)] += noise / rows.weights
     L, jitter = cholesky(K, jitters=(0.0, *JITTERS))
     warn_about_jitter(jitter, K)
