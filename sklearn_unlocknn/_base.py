@@ -493,7 +493,8 @@ def _matching(output, y):
 def _scales(values, weights):
     """Return weighted means and standard deviations; constant columns get scale 1."""
     total = weights.sum()
-    mean = weights @ values / total
+    # Sums about the first row: the mean of a constant column is exactly its value.
+    mean = values[0] + weights @ (values - values[0]) / total
     scale = np.sqrt(weights @ (values - mean) ** 2 / total)
     constant = scale <= 10 * np.finfo(float).eps * np.abs(mean)
     return mean, np.where(constant | (scale == 0), 1.0, scale)
