@@ -59,7 +59,8 @@ def variational_gaussian_process(
     # q(u): mean Kuu alpha (beside the prior mean), covariance Lz B^-1 Lz'
     Kuu_alpha = dtrmm(1.0, posterior.Lz, posterior.alpha, lower=1, trans_a=1)
     loc = dtrmm(1.0, posterior.Lz, Kuu_alpha, lower=1)
-    factor = dtrsm(1.0, posterior.Lb, posterior.Lz.T, lower=1).T
+    # TFP takes it for lower triangular
+    factor = np.linalg.qr(dtrsm(1.0, posterior.Lb, posterior.Lz.T, lower=1), "r").T
 
     # The network's output rides along as extra columns that the kernel does not see:
     # a prior mean has to be a function of the index points.
