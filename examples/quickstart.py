@@ -57,7 +57,7 @@ def picture(y, mean, std, path):
         xlabel=f"predicted {UNIT}",
         ylabel=f"measured {UNIT}",
     )
-    left.legend(loc="upper left")
+    left.legend(loc="lower right")
 
     expected, observed = calibration_curve(y, mean, std, kind="interval")
     right.plot(expected, observed, color="#D55E00", lw=2, label="frozen network + VGP")
