@@ -16,10 +16,11 @@ HEAD_PARAMETERS = """\
         number of distinct rows; with that many the model is the exact Gaussian
         process.
     inducing_init : {{"greedy", "kmeans", "random"}} or array-like of shape \
-(n_inducing_points, n_features), default="greedy"
-        How they are chosen: "greedy" takes the row of largest conditional variance
-        again and again, which covers outliers too [3]_; an array gives them, in units
-        of the features.
+(n_inducing_points, n_features), default={inducing_init!r}
+        How they are chosen: "kmeans" takes cluster centres, which follow the density
+        and cover outliers too; "greedy" takes the row of largest conditional variance
+        again and again [3]_; "random" takes rows; an array gives them, in units of
+        the features.
     optimize_inducing_points : bool, default=False
         Move them by the gradient of the bound, with the hyperparameters. Pays with
         few points; many fixed ones are faster and more accurate.
@@ -42,8 +43,8 @@ HEAD_PARAMETERS = """\
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
     n_hyper_samples : int, default={n_hyper_samples}
-        Rows, drawn at random, that the hyperparameters are first fitted on. Time
-        grows with its cube.
+        Rows that the hyperparameters are first fitted on: half drawn at random, half
+        their nearest neighbours. Time grows with its cube.
     normalize_y : bool, default=True
         Standardise the target. Without, variances are in squared target units.
     random_state : int, RandomState instance or None, default=None
@@ -76,6 +77,7 @@ HEAD_ATTRIBUTES = """\
         Names of the columns where X is a frame of named columns."""
 
 DEFAULTS = {
+    "inducing_init": "kmeans",
     "n_inducing_points": 4000,
     "max_iter": 30,
     "tol": 1e-6,

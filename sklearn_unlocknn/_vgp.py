@@ -79,7 +79,7 @@ class VGPRegressor(BaseVGPRegressor):
         kernel=None,
         n_inducing_points=DEFAULTS["n_inducing_points"],
         *,
-        inducing_init="greedy",
+        inducing_init=DEFAULTS["inducing_init"],
         optimize_inducing_points=False,
         mean="constant",
         solver="auto",

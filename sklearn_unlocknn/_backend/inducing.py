@@ -1,4 +1,4 @@
-"""Choose inducing points among the rows."""
+"""Choose inducing points that cover the rows."""
 
 import numpy as np
 from scipy.linalg import lapack
