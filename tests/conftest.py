@@ -1,6 +1,7 @@
 """Fixtures that several test files use: tiny networks of both Keras, small data."""
 
 import importlib
+import os
 
 import numpy as np
 import pytest
@@ -67,3 +68,12 @@ def net(K):
 def keras3_net():
     """Give the same net, Keras 3 only: for what does not depend on the library."""
     return build_net(importlib.import_module("keras"))
+
+
+@pytest.fixture
+def one_thread():
+    """Give the environment of a process that computes on one thread."""
+    names = ["OMP", "OPENBLAS", "MKL"]
+    limits = {f"{name}_NUM_THREADS": "1" for name in names}
+    limits |= {f"TF_NUM_{kind}_THREADS": "1" for kind in ("INTRAOP", "INTEROP")}
+    return {**os.environ, **limits}

@@ -5,6 +5,7 @@ inverses. A weight is a row repeated, so weighted data is repeated before it com
 here. Y has shape (n, k), H (n, q) holds the basis functions of the prior mean.
 """
 
+import mpmath
 import numpy as np
 from scipy.stats import multivariate_normal
 
@@ -84,6 +85,30 @@ class Sparse:
         covariance = latent(self.kernel, X_new)
         covariance = covariance - P @ np.linalg.inv(self.Kuu_inv) @ P.T
         return mean, covariance + P @ self.q_cov @ P.T
+
+
+def high_precision(Kuu, Kuf, Kss_diag, Ksu, Kff_diag, Y, noise):
+    """Titsias' bound, mean and variance with 60 digits, given float64 matrices."""
+    with mpmath.workdps(60):
+        matrix = mpmath.matrix
+        Kuu, Kuf, Ksu, y = (matrix(a.tolist()) for a in (Kuu, Kuf, Ksu, Y))
+        n, s2 = Kuf.cols, mpmath.mpf(noise)
+        inverse = Kuu**-1
+        Sigma_inverse = (Kuu + Kuf * Kuf.T / s2) ** -1
+        C = Kuf.T * inverse * Kuf
+        lost = sum(Kff_diag.tolist()) - sum(C[i, i] for i in range(n))
+        C = C + s2 * mpmath.eye(n)
+        quadratic = (y.T * C**-1 * y)[0, 0]
+        bound = -(n * mpmath.log(2 * mpmath.pi) + mpmath.log(mpmath.det(C)) + quadratic)
+        bound = (bound - lost / s2) / 2
+        mean = Ksu * Sigma_inverse * Kuf * y / s2
+        change = Ksu * (inverse - Sigma_inverse) * Ksu.T
+        variance = [Kss_diag[i] - change[i, i] for i in range(Ksu.rows)]
+        return (
+            float(bound),
+            np.array([float(v) for v in mean]),
+            np.array([float(v) for v in variance]),
+        )
 
 
 # --- stochastic (Hensman et al. 2013) -------------------------------------------

@@ -6,6 +6,7 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
+from sklearn_unlocknn._backend import psd_kernels
 from sklearn_unlocknn._backend.psd_kernels import TranslatedKernel
 
 C, White, RBF, Matern = gpk.ConstantKernel, gpk.WhiteKernel, gpk.RBF, gpk.Matern
@@ -157,6 +158,22 @@ def test_gradient_by_points_that_coincide_is_finite(nu):
     # Every pair pulls on both of its points, in opposite directions.
     assert np.all(np.isfinite(left + right))
     assert_allclose((left + right).sum(axis=0), 0.0, atol=1e-9)
+
+
+def test_lower_triangle_in_blocks(monkeypatch):
+    monkeypatch.setattr(psd_kernels, "BLOCK_ROWS", 3)
+    translated = TranslatedKernel(KERNELS["nested"], D)
+    theta = translated.theta
+    K = translated.lower(theta, X)
+    assert K.flags.f_contiguous
+    assert_allclose(np.tril(K), np.tril(translated.matrix(theta, X, X)), rtol=1e-12)
+    assert np.count_nonzero(K[:3, 3:]) == 0
+    cotangent = np.tril(rng.normal(size=(7, 7)))
+    assert_allclose(
+        translated.lower_vjp(theta, X, cotangent),
+        translated.vjp(theta, X, X, cotangent),
+        rtol=1e-10,
+    )
 
 
 def test_periodic_kernel_on_one_feature():

@@ -133,6 +133,25 @@ def test_a_subset_fits_the_hyperparameters_and_all_rows_the_posterior(
     assert_allclose(model.elbo_, lml - 80 * np.log(y.std()), rtol=1e-8)
 
 
+def test_rows_for_the_hyperparameters_come_with_their_neighbours():
+    rng = np.random.RandomState(0)
+    X = 100.0 * rng.normal(size=(30, 2))
+    X = np.vstack([X, X + 0.01])  # row i + 30 is the nearest of row i
+    order = training.informative_order(X, 24, rng)
+    assert len(order) == len(set(order.tolist())) == 24
+    for stop in (4, 10, 24):
+        assert np.all(np.bincount(order[:stop] % 30) != 1)
+
+
+def test_rows_for_the_hyperparameters_are_all_where_few(data):
+    rng = np.random.RandomState(0)
+    for n, wanted in ((5, 300), (80, 300), (80, 81), (80, 30)):
+        rows = np.tile(data[0][:1], (n, 1)) if n == 5 else data[0][:n]
+        order = training.informative_order(rows, wanted, rng)
+        assert len(order) == len(set(order.tolist()))
+        assert len(order) == min(n, wanted) or len(order) == n
+
+
 @pytest.mark.parametrize("solver", ["collapsed", "minibatch"])
 def test_verbose_prints_progress(data, capsys, solver):
     fit(data, solver=solver, max_iter=12, tol=0)
@@ -355,7 +374,7 @@ def test_points_cover_an_outlier():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 2))
     X[17] = [9.0, -9.0]
-    model = fit((X, X[:, 0]), n_inducing_points=5, max_iter=0)
+    model = fit((X, X[:, 0]), n_inducing_points=5, max_iter=0, inducing_init="greedy")
     assert np.abs(model.inducing_points_ - X[17]).max(axis=1).min() < 1e-9
 
 

@@ -1,0 +1,91 @@
+"""Importing loads no heavy library, and only the backend may."""
+
+import ast
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import battery
+import numpy as np
+import pytest
+
+import sklearn_unlocknn
+from sklearn_unlocknn import VGPRegressor
+
+HEAVY = {
+    "tensorflow",
+    "tensorflow_probability",
+    "keras",
+    "tf_keras",
+    "megnet",
+    "pymatgen",
+}
+PACKAGE = Path(sklearn_unlocknn.__file__).parent
+SOURCES = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if "_backend" not in path.relative_to(PACKAGE).parts
+)
+
+
+def loaded_by(code, *arguments):
+    """Return which heavy libraries a fresh process has loaded after the code."""
+    code += f"\nimport sys\nprint(*sorted({HEAVY!r} & set(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return result.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sklearn_unlocknn",
+        "import sklearn_unlocknn.metrics",
+        "from sklearn_unlocknn import VGPRegressor; VGPRegressor()",
+        "from sklearn_unlocknn.kernels import make_kernel; make_kernel('rbf', 2)",
+    ],
+)
+def test_import_loads_no_heavy_library(code):
+    assert loaded_by(code) == []
+
+
+def test_the_check_itself_works():
+    assert "keras" in loaded_by("import sys; sys.modules['keras'] = sys")
+
+
+def test_fitted_regressor_unpickles_without_tensorflow(tmp_path):
+    path = tmp_path / "model.pkl"
+    model = VGPRegressor("rbf", max_iter=2).fit(battery.X, battery.y)
+    path.write_bytes(pickle.dumps(model))
+    code = "import pickle, sys\nmodel = pickle.load(open(sys.argv[1], 'rb'))"
+    code += "\nassert repr(model) and model.kernel_ and model.elbo_"
+    assert loaded_by(code, str(path)) == []
+
+
+def test_fitted_state_is_numpy_alone():
+    model = VGPRegressor("rbf", max_iter=2, n_inducing_points=5)
+    model.fit(battery.X, battery.y)
+    for name, value in vars(model._posterior).items():
+        assert value is None or isinstance(value, float | np.ndarray), name
+
+
+@pytest.mark.parametrize(
+    "path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
+def test_only_the_backend_imports_heavy_libraries(path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            imported.add(node.module.split(".")[0])
+    assert not imported & HEAVY
+
+
+def test_unknown_name_of_the_package():
+    with pytest.raises(AttributeError, match="no attribute 'GPRegressor'"):
+        sklearn_unlocknn.GPRegressor  # noqa: B018
+    assert set(sklearn_unlocknn.__all__) <= set(dir(sklearn_unlocknn))
