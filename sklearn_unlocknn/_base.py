@@ -58,7 +58,8 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         features, y, output = self._training_features(X, y, sample_weight)
         weights = _check_weights(sample_weight, features)
         kept = weights > 0
-        features, y, weights = features[kept], y[kept], weights[kept]
+        features = np.ascontiguousarray(features[kept])
+        y, weights = y[kept], weights[kept]
         self._one_output = y.ndim == 1
         y = y.reshape(len(y), -1)
         if output is not None:
@@ -82,11 +83,11 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
     def _solve(self, features, y, weights):
         """Run the solver and set the fitted attributes."""
         from ._backend import training
-        from ._backend.psd_kernels import TranslatedKernel
+        from ._backend.covariance import Covariance
 
         n, d = features.shape
         rows = self._rows(features, y, weights)
-        kernel = TranslatedKernel(make_kernel(self.kernel, d), d)
+        kernel = Covariance(make_kernel(self.kernel, d), d)
         settings = training.Settings(
             n_inducing_points=self._count_inducing(n),
             inducing_init=self._initial_points(d),
@@ -347,8 +348,12 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         """Return standardised features, the prior mean's basis, network output."""
         check_is_fitted(self)
         features, output = self._features_of(X)
-        X = (features - self._x_mean) / self._x_scale
+        X = self._scaled(features)
         return X, self._basis(X), output
+
+    def _scaled(self, features):
+        """Standardise features; in C order, so that a frame gives the same bits."""
+        return np.ascontiguousarray((features - self._x_mean) / self._x_scale)
 
     def _basis(self, X):
         """Return the basis functions of the prior mean, of shape (n, q)."""
@@ -362,7 +367,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         """Standardise training rows."""
         from ._backend.training import Rows
 
-        X = (features - self._x_mean) / self._x_scale
+        X = self._scaled(features)
         Y = (y - self._y_mean) / self._y_scale
         return Rows(X, np.hstack([Y, self._basis(X)]), weights, y.shape[1])
 
@@ -374,9 +379,9 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         return mean[:, 0] if self._one_output else mean
 
     def _translated(self):
-        from ._backend.psd_kernels import TranslatedKernel
+        from ._backend.covariance import Covariance
 
-        return TranslatedKernel(self._template, self._posterior.Z.shape[1])
+        return Covariance(self._template, self._posterior.Z.shape[1])
 
     def _report(self, stage, iteration, value):
         every = 10 if self.verbose == 1 else 1

@@ -29,14 +29,15 @@ HEAD_PARAMETERS = """\
         Coefficients are generalised least squares estimates.
     solver : {{"auto", "collapsed", "minibatch"}}, default="auto"
         "collapsed": hyperparameters by L-BFGS on the marginal likelihood of
-        ``n_hyper_samples`` rows, six more iterations on three times as many, then the
-        optimal posterior of all rows in one pass; with ``optimize_inducing_points``
-        L-BFGS on the bound of all rows in between.
+        ``n_hyper_samples`` rows, then the optimal posterior of all rows in one pass,
+        with the noise level fitted again on all of them; with
+        ``optimize_inducing_points`` L-BFGS on the bound of all rows in between.
         "minibatch": natural gradients and Adam on the bound of batches in between.
         "auto" is "collapsed", except to move inducing points with more than 20000
         rows.
     max_iter : int, default={max_iter}
-        L-BFGS iterations of each stage; epochs of the minibatch solver.
+        L-BFGS iterations of each stage; epochs of the minibatch solver. 0 keeps the
+        hyperparameters as they are.
     tol : float, default={tol}
         A stage stops where an iteration improves the objective by less than ``tol``
         relative to its value.
@@ -79,9 +80,9 @@ HEAD_ATTRIBUTES = """\
 DEFAULTS = {
     "inducing_init": "kmeans",
     "n_inducing_points": 4000,
-    "max_iter": 30,
-    "tol": 1e-6,
-    "n_hyper_samples": 1000,
+    "max_iter": 20,
+    "tol": 1e-4,
+    "n_hyper_samples": 800,
 }
 
 

@@ -17,7 +17,7 @@ def exact_bound(kernel, theta, rows):
 
     Parameters
     ----------
-    kernel : TranslatedKernel
+    kernel : Covariance
         The kernel.
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.
@@ -34,8 +34,7 @@ def exact_bound(kernel, theta, rows):
     """
     k, noise = rows.n_outputs, kernel.noise(theta)
     K = kernel.lower(theta, rows.X)
-    K[np.diag_indices_from(K)] += noise / rows.weights
-    L, _ = vi.cholesky(K, jitters=(0.0, *vi.JITTERS))
+    L, _ = vi.cholesky(K, (0.0, *vi.JITTERS), diagonal=noise / rows.weights)
     c = dtrsm(1.0, L, rows.T, lower=1)
     Q = c.T @ c + rows.within / noise
     _, residual = vi.mean_coefficients(Q, k)
@@ -63,7 +62,7 @@ def collapsed_bound(kernel, theta, Z, X, T, weights, n_outputs, wrt_inducing=Tru
 
     Parameters
     ----------
-    kernel : TranslatedKernel
+    kernel : Covariance
         The kernel.
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.

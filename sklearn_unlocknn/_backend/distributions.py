@@ -31,7 +31,7 @@ def variational_gaussian_process(
 
     Parameters
     ----------
-    kernel : TranslatedKernel
+    kernel : Covariance
         The kernel.
     posterior : Posterior
         The fitted posterior.
@@ -80,7 +80,9 @@ def variational_gaussian_process(
 
     points = np.hstack([X, output])
     inducing = np.hstack([Z, np.zeros((len(Z), k))])
-    latent, noise = kernel.parts(posterior.theta)
+    latent = kernel.tfp(posterior.theta)
+    if latent is None:  # white noise alone
+        latent = tfpk.Constant(tf.constant(0.0, tf.float64))
     if one_output:
         scale, pick = y_scale[0], lambda array: array[0]
     else:
@@ -94,7 +96,7 @@ def variational_gaussian_process(
         variational_inducing_observations_loc=loc,
         variational_inducing_observations_scale=pick(factor * y_scale[:, None, None]),
         mean_fn=lambda x: pick(prior_mean(x)),
-        observation_noise_variance=tf.constant(scale**2) * noise,
-        predictive_noise_variance=tf.constant(scale**2) * noise,
+        observation_noise_variance=tf.constant(scale**2 * posterior.noise),
+        predictive_noise_variance=tf.constant(scale**2 * posterior.noise),
         jitter=posterior.jitter * float(np.max(y_scale)) ** 2,
     )

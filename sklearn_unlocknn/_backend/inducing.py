@@ -14,7 +14,7 @@ def select(kernel, theta, X, n_points, init, rng):
 
     Parameters
     ----------
-    kernel : TranslatedKernel
+    kernel : Covariance
         The kernel, used by "greedy".
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.

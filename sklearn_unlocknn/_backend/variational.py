@@ -8,7 +8,7 @@ follow from the same sums.
 
 A weight multiplies the log-likelihood of its row: weight 2 is the row twice.
 Everything here is NumPy and BLAS in float64; kernels come in as
-:class:`~sklearn_unlocknn._backend.psd_kernels.TranslatedKernel`.
+:class:`~sklearn_unlocknn._backend.covariance.Covariance`.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)
 CHUNK_BYTES = 2**26
 
 
-def cholesky(K, jitters=JITTERS):
-    """Factor ``K + jitter I`` by the first relative jitter that works.
+def cholesky(K, jitters=JITTERS, diagonal=0.0):
+    """Factor ``K + diag(diagonal) + jitter I`` by the first relative jitter that works.
 
     Parameters
     ----------
@@ -32,7 +32,9 @@ def cholesky(K, jitters=JITTERS):
         Symmetric positive semi-definite; left as it is. Of a Fortran-ordered array
         only the lower triangle is read.
     jitters : tuple of float, default=JITTERS
-        Tried in turn, in units of the mean of the diagonal.
+        Tried in turn, in units of the mean of the diagonal of K.
+    diagonal : float or ndarray of shape (n,), default=0.0
+        Added to the diagonal first.
 
     Returns
     -------
@@ -46,11 +48,11 @@ def cholesky(K, jitters=JITTERS):
     numpy.linalg.LinAlgError
         If no jitter makes the matrix positive definite.
     """
-    scale = np.trace(K) / len(K)
+    scale = np.trace(K) / len(K) or 1.0
     for relative in jitters:
         L = np.array(K if K.flags.f_contiguous else K.T, order="F")
         jitter = relative * scale
-        L[np.diag_indices_from(L)] += jitter
+        L[np.diag_indices_from(L)] += diagonal + jitter
         L, info = lapack.dpotrf(L, lower=1, overwrite_a=1)
         if info == 0 and np.isfinite(L[-1, -1]):
             return L, jitter
@@ -63,7 +65,7 @@ def cholesky(K, jitters=JITTERS):
 
 def warn_about_jitter(jitter, K):
     """Warn where the jitter needed is large enough to be seen in predictions."""
-    relative = jitter / (np.trace(K) / len(K))
+    relative = jitter / (np.trace(K) / len(K) or 1.0)
     if relative > 5e-7:
         warnings.warn(
             f"The covariance of the {len(K)} inducing points is nearly singular: "
@@ -131,7 +133,7 @@ def collect_statistics(kernel, theta, Z, Lz, X, T, weights):
 
     Parameters
     ----------
-    kernel : TranslatedKernel
+    kernel : Covariance
         The kernel.
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.
@@ -160,7 +162,7 @@ def collect_statistics(kernel, theta, Z, Lz, X, T, weights):
         root = np.sqrt(weights[rows])
         A *= root
         Phi = dsyrk(1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
-        b += A @ (root[:, None] * T[rows])
+        b += dgemm(1.0, A, root[:, None] * T[rows])
         trace += weights[rows] @ kernel.diagonal(theta, X[rows])
     return SufficientStatistics(
         Phi, b, T.T @ (weights[:, None] * T), float(trace), float(weights.sum())
@@ -320,17 +322,19 @@ def sparse_posterior(theta, noise, Z, Lz, statistics, n_outputs, jitter=0.0):
     )  # fmt: skip
 
 
-def exact_posterior(kernel, theta, rows):
+def exact_posterior(kernel, theta, rows, K=None):
     """Return the exact GP posterior: every distinct row is an inducing point.
 
     Parameters
     ----------
-    kernel : TranslatedKernel
+    kernel : Covariance
         The kernel.
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.
     rows : GroupedRows
         Distinct rows with their mean targets.
+    K : ndarray of shape (g, g), default=None
+        ``kernel.lower(theta, rows.X)`` where the caller has it; left as it is.
 
     Returns
     -------
@@ -338,9 +342,9 @@ def exact_posterior(kernel, theta, rows):
         With the log marginal likelihood in ``elbo``.
     """
     noise = kernel.noise(theta)
-    K = kernel.lower(theta, rows.X)
-    K[np.diag_indices_from(K)] += noise / rows.weights
-    L, jitter = cholesky(K, jitters=(0.0, *JITTERS))
+    if K is None:
+        K = kernel.lower(theta, rows.X)
+    L, jitter = cholesky(K, jitters=(0.0, *JITTERS), diagonal=noise / rows.weights)
     warn_about_jitter(jitter, K)
     c = dtrsm(1.0, L, rows.T, lower=1)
     Q = c.T @ c + rows.within / noise

@@ -8,7 +8,7 @@ from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.bounds import collapsed_bound, exact_bound
-from sklearn_unlocknn._backend.psd_kernels import TranslatedKernel
+from sklearn_unlocknn._backend.covariance import Covariance
 
 D, N = 2, 18
 KERNEL = (
@@ -27,7 +27,7 @@ class Problem:
     def __init__(self, n_outputs=1, mean="zero", weighted=False, kernel=KERNEL):
         rng = np.random.default_rng(1)
         self.kernel = kernel
-        self.translated = TranslatedKernel(kernel, D)
+        self.translated = Covariance(kernel, D)
         self.theta = self.translated.theta
         self.noise = self.translated.noise(self.theta)
         self.X, self.X_new = rng.normal(size=(N, D)), rng.normal(size=(5, D))

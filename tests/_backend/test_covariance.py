@@ -6,8 +6,8 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
-from sklearn_unlocknn._backend import psd_kernels
-from sklearn_unlocknn._backend.psd_kernels import TranslatedKernel
+from sklearn_unlocknn._backend import covariance
+from sklearn_unlocknn._backend.covariance import Covariance
 
 C, White, RBF, Matern = gpk.ConstantKernel, gpk.WhiteKernel, gpk.RBF, gpk.Matern
 RQ, Dot = gpk.RationalQuadratic, gpk.DotProduct
@@ -58,7 +58,7 @@ COTANGENT = rng.normal(size=(7, 4))
 
 @parametrize_kernel
 def test_values_are_scikit_learns(kernel):
-    translated = TranslatedKernel(kernel, D)
+    translated = Covariance(kernel, D)
     theta = translated.theta
     # TFP squares distances by another formula: rounding, amplified by the square
     # root of the Materns near 0, where rows do not coincide here.
@@ -71,7 +71,7 @@ def test_values_are_scikit_learns(kernel):
 
 @parametrize_kernel
 def test_matrix_of_rows_with_themselves_is_scikit_learns(kernel):
-    translated = TranslatedKernel(kernel, D)
+    translated = Covariance(kernel, D)
     K = translated.matrix(translated.theta, X, X)
     # Where rows coincide TFP finds a distance of 1e-8 (the root of rounding).
     assert_allclose(K, reference.latent(kernel, X), rtol=1e-7, atol=1e-9)
@@ -80,7 +80,7 @@ def test_matrix_of_rows_with_themselves_is_scikit_learns(kernel):
 
 @parametrize_kernel
 def test_white_noise_is_split_off(kernel):
-    translated = TranslatedKernel(kernel, D)
+    translated = Covariance(kernel, D)
     level = translated.noise(translated.theta)
     if translated.has_noise:
         assert_allclose(level, reference.noise(kernel, X), rtol=1e-12)
@@ -92,7 +92,7 @@ def test_white_noise_is_split_off(kernel):
 
 @parametrize_kernel
 def test_theta_has_scikit_learns_order_and_bounds(kernel):
-    translated = TranslatedKernel(kernel, D)
+    translated = Covariance(kernel, D)
     template = translated.template
     assert_allclose(translated.theta, template.theta)
     assert_array_equal(translated.bounds, template.bounds.reshape(-1, 2))
@@ -112,7 +112,7 @@ def test_theta_has_scikit_learns_order_and_bounds(kernel):
 
 @parametrize_kernel
 def test_gradients_by_theta_are_scikit_learns(kernel):
-    translated = TranslatedKernel(kernel, D)
+    translated = Covariance(kernel, D)
     theta, template = translated.theta, translated.template
     cotangent = rng.normal(size=(7, 7))
     got = translated.vjp(theta, X, X, cotangent)
@@ -126,7 +126,7 @@ def test_gradients_by_theta_are_scikit_learns(kernel):
 
 @pytest.mark.parametrize("name", [*list(KERNELS)[:14], "nested", "noise alone"])
 def test_gradients_by_inputs_are_finite_differences(name):
-    translated = TranslatedKernel(KERNELS[name], D)
+    translated = Covariance(KERNELS[name], D)
     theta, weights = translated.theta, np.linspace(-1, 1, 7)
     by_theta, by_X, by_Z = translated.vjp(
         theta, X, Z, COTANGENT, weights, wrt_inputs=True
@@ -150,7 +150,7 @@ def test_gradients_by_inputs_are_finite_differences(name):
 
 @pytest.mark.parametrize("nu", [0.5, 1.5, 2.5, np.inf])
 def test_gradient_by_points_that_coincide_is_finite(nu):
-    translated = TranslatedKernel(Matern(1.0, nu=nu), D)
+    translated = Covariance(Matern(1.0, nu=nu), D)
     twice = np.vstack([Z, Z])
     _, left, right = translated.vjp(
         translated.theta, twice, twice, np.ones((8, 8)), wrt_inputs=True
@@ -161,8 +161,8 @@ def test_gradient_by_points_that_coincide_is_finite(nu):
 
 
 def test_lower_triangle_in_blocks(monkeypatch):
-    monkeypatch.setattr(psd_kernels, "BLOCK_ROWS", 3)
-    translated = TranslatedKernel(KERNELS["nested"], D)
+    monkeypatch.setattr(covariance, "BLOCK_ROWS", 3)
+    translated = Covariance(KERNELS["nested"], D)
     theta = translated.theta
     K = translated.lower(theta, X)
     assert K.flags.f_contiguous
@@ -178,7 +178,7 @@ def test_lower_triangle_in_blocks(monkeypatch):
 
 def test_periodic_kernel_on_one_feature():
     kernel = C(1.5) * gpk.ExpSineSquared(0.9, 2.1) + White(0.1)
-    translated = TranslatedKernel(kernel, 1)
+    translated = Covariance(kernel, 1)
     theta, column, other = translated.theta, X[:, :1], Z[:, :1]
     assert_allclose(
         translated.matrix(theta, column, other), kernel(column, other), rtol=1e-10
@@ -202,20 +202,20 @@ def test_periodic_kernel_on_one_feature():
 
 
 def test_no_rows():
-    translated = TranslatedKernel(RBF(1.0), D)
+    translated = Covariance(RBF(1.0), D)
     assert translated.matrix(translated.theta, X[:0], Z).shape == (0, 4)
     assert translated.diagonal(translated.theta, X[:0]).shape == (0,)
 
 
 def test_theta_outside_bounds_is_brought_inside():
-    translated = TranslatedKernel(RBF(5.0, (0.1, 2.0)) + White(1e-9, (1e-3, 1.0)), D)
+    translated = Covariance(RBF(5.0, (0.1, 2.0)) + White(1e-9, (1e-3, 1.0)), D)
     assert_allclose(np.exp(translated.theta), [2.0, 1e-3])
 
 
 def test_vectors_are_the_free_lengths_of_ard():
     kernel = C(1.0) * RBF(ARD) + Dot(1.0, "fixed") * Matern(ARD, "fixed")
     kernel = kernel + C(0.1) * Matern(ARD, nu=0.5)
-    translated = TranslatedKernel(kernel, D)
+    translated = Covariance(kernel, D)
     vectors = [np.exp(translated.theta[part]) for part in translated.vectors]
     assert_allclose(vectors, [ARD, ARD])
 
@@ -248,10 +248,10 @@ UNTRANSLATABLE = {
 )
 def test_what_cannot_be_translated_is_named(kernel, message):
     with pytest.raises(ValueError, match=message):
-        TranslatedKernel(kernel, D)
+        Covariance(kernel, D)
 
 
 def test_power_one_of_noisy_linear_is_translated():
     kernel = RBF() + (White(0.3) + C(2.0)) ** 1 * C(0.5)
-    translated = TranslatedKernel(kernel, D)
+    translated = Covariance(kernel, D)
     assert_allclose(translated.noise(translated.theta), 0.15)
