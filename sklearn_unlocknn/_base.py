@@ -8,10 +8,15 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._validation import (
+    check_parameters,
+    check_targets,
+    check_weights,
+    matching,
+    scales,
+)
 from .kernels import make_kernel
 
-_INITS = ("greedy", "kmeans", "random")
-_SOLVERS = ("auto", "collapsed", "minibatch")
 # "auto": moving inducing points takes passes over all rows; beyond, batches do it.
 _MOVED_BY_BATCH = 20_000
 
@@ -54,16 +59,16 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             If a parameter or the data cannot be used; the message says what was
             got, what was expected and what to do.
         """
-        self._check_parameters()
+        check_parameters(self, self._means)
         features, y, output = self._training_features(X, y, sample_weight)
-        weights = _check_weights(sample_weight, features)
+        weights = check_weights(sample_weight, features)
         kept = weights > 0
         features = np.ascontiguousarray(features[kept])
         y, weights = y[kept], weights[kept]
         self._one_output = y.ndim == 1
         y = y.reshape(len(y), -1)
         if output is not None:
-            y = y - _matching(output, y)[kept]
+            y = y - matching(output, y)[kept]
 
         self._standardise(features, y, weights)
         self._solve(features, y, weights)
@@ -71,9 +76,9 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
 
     def _standardise(self, features, y, weights):
         """Learn the affine maps of features and target."""
-        self._x_mean, self._x_scale = _scales(features, weights)
+        self._x_mean, self._x_scale = scales(features, weights)
         if self.normalize_y:
-            self._y_mean, self._y_scale = _scales(y, weights)
+            self._y_mean, self._y_scale = scales(y, weights)
         else:
             self._y_mean, self._y_scale = np.zeros(y.shape[1]), np.ones(y.shape[1])
         if self.mean == "network":
@@ -153,9 +158,9 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
                 f"Got y with {y.shape[1]} outputs, expected {len(self._y_scale)} as "
                 "in the first call."
             )
-        weights = _check_weights(sample_weight, features)
+        weights = check_weights(sample_weight, features)
         if output is not None:
-            y = y - _matching(output, y)
+            y = y - matching(output, y)
         kept = weights > 0
         rows = self._rows(features[kept], y[kept], weights[kept])
         posterior = update(
@@ -414,92 +419,3 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
                 "the space of the features that the Gaussian process sees."
             )
         return np.unique((Z - self._x_mean) / self._x_scale, axis=0)
-
-    def _check_parameters(self):
-        """Raise on parameters that no data could make right."""
-        count = self.n_inducing_points
-        whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-        share = isinstance(count, numbers.Real) and not isinstance(count, bool)
-        if not ((whole and count >= 1) or (share and not whole and 0 < count <= 1)):
-            raise ValueError(
-                f"Got n_inducing_points={count!r}, expected an int of at least 1 or a "
-                "float in (0, 1], a share of the rows."
-            )
-        init = self.inducing_init
-        if isinstance(init, str) and init not in _INITS:
-            raise ValueError(
-                f"Got inducing_init={init!r}, expected one of {list(_INITS)} or an "
-                "array of shape (m, n_features)."
-            )
-        for name, allowed in (("mean", self._means), ("solver", _SOLVERS)):
-            value = getattr(self, name)
-            if not (isinstance(value, str) and value in allowed):
-                raise ValueError(
-                    f"Got {name}={value!r}, expected one of {list(allowed)}."
-                )
-        for name, least in (("max_iter", 0), ("batch_size", 1), ("n_hyper_samples", 2)):
-            value = getattr(self, name)
-            if not (isinstance(value, numbers.Integral) and value >= least):
-                raise ValueError(
-                    f"Got {name}={value!r}, expected an int of at least {least}."
-                )
-        if not (isinstance(self.tol, numbers.Real) and self.tol >= 0):
-            raise ValueError(f"Got tol={self.tol!r}, expected a number of at least 0.")
-
-
-def _check_weights(sample_weight, features):
-    """Return float64 weights with at least one positive."""
-    n = len(features)
-    if sample_weight is None:
-        return np.ones(n)
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if weights.shape != (n,):
-        raise ValueError(
-            f"Got sample_weight of shape {weights.shape}, expected ({n},), one weight "
-            "a row."
-        )
-    if np.any(weights < 0):
-        raise ValueError(
-            f"Got sample_weight with {weights.min()} in it, expected none negative."
-        )
-    if not np.any(weights):
-        raise ValueError("Got a sample_weight of zero for all rows: nothing to fit.")
-    return weights
-
-
-def check_targets(y):
-    """Return y as finite float64 of shape (n,) or (n, k)."""
-    if y is None:
-        raise ValueError(
-            "This regressor requires y to be passed, but the target y is None."
-        )
-    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-    if y.ndim == 0 or not y.size:
-        raise ValueError(
-            f"Got y of shape {y.shape}, expected (n_samples,) or "
-            "(n_samples, n_outputs)."
-        )
-    return y
-
-
-def _matching(output, y):
-    """Return the network's output where it has one column a target."""
-    if output.shape[1] != y.shape[1]:
-        raise ValueError(
-            f'Got mean="network" with a network of {output.shape[1]} outputs for y of '
-            f"{y.shape[1]}, expected as many. Pass a network that predicts y, or "
-            'mean="constant".'
-        )
-    return output
-
-
-def _scales(values, weights):
-    """Return weighted means and standard deviations; constant columns get scale 1."""
-    total = weights.sum()
-    # Sums about the first row: the mean of a constant column is exactly its value.
-    mean = values[0] + weights @ (values - values[0]) / total
-    scale = np.sqrt(weights @ (values - mean) ** 2 / total)
-    constant = scale <= 10 * np.finfo(float).eps * np.abs(mean)
-    return mean, np.where(constant | (scale == 0), 1.0, scale)

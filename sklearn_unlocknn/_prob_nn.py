@@ -2,9 +2,10 @@
 
 from sklearn.utils import check_consistent_length
 
-from ._base import BaseVGPRegressor, check_targets
+from ._base import BaseVGPRegressor
 from ._docs import DEFAULTS, document_head
 from ._extractors import NetworkFeaturesMixin
+from ._validation import check_targets
 
 
 @document_head(

@@ -11,16 +11,8 @@ import numpy as np
 from scipy.linalg.blas import dgemm
 from sklearn.gaussian_process import kernels as gpk
 
-KNOWN = (
-    gpk.ConstantKernel,
-    gpk.WhiteKernel,
-    gpk.RBF,
-    gpk.Matern,
-    gpk.RationalQuadratic,
-    gpk.ExpSineSquared,
-    gpk.DotProduct,
-)
-MATERN_NU = (0.5, 1.5, 2.5, np.inf)
+from .kernel_checks import check, contains
+
 # Rows of a block of K(X, X): temporaries then stay in the cache (2 to 3 times faster
 # than all rows at once).
 BLOCK_ROWS = 128
@@ -53,8 +45,8 @@ class Covariance:
     def __init__(
         self, kernel, n_features, *, noise_level=0.01, noise_level_bounds=(1e-6, 10.0)
     ):
-        _check(kernel, n_features)
-        self.has_noise = _has_noise(kernel)
+        check(kernel, n_features)
+        self.has_noise = contains(kernel, gpk.WhiteKernel)
         if not self.has_noise:
             kernel = kernel + gpk.WhiteKernel(noise_level, noise_level_bounds)
         self.template = kernel
@@ -485,73 +477,3 @@ def _noise_of_product(n1, d1, n2, d2):
     """Return noise and diagonal of a product of kernels."""
     noise = _plus(_plus(_times(n1, d2), _times(n2, d1)), _times(n1, n2))
     return noise, _times(d1, d2)
-
-
-def _has_noise(kernel):
-    """Tell whether a WhiteKernel is inside."""
-    return _contains(kernel, gpk.WhiteKernel)
-
-
-def _contains(kernel, leaf):
-    """Tell whether a kernel of type ``leaf`` is inside."""
-    if isinstance(kernel, gpk.KernelOperator):
-        return _contains(kernel.k1, leaf) or _contains(kernel.k2, leaf)
-    if isinstance(kernel, gpk.Exponentiation):
-        return _contains(kernel.kernel, leaf)
-    return isinstance(kernel, leaf)
-
-
-def _check(kernel, n_features):
-    """Raise a ValueError that names what cannot be translated."""
-    if isinstance(kernel, gpk.KernelOperator):
-        _check(kernel.k1, n_features)
-        _check(kernel.k2, n_features)
-        pairs = ((kernel.k1, kernel.k2), (kernel.k2, kernel.k1))
-        if isinstance(kernel, gpk.Product) and any(
-            _has_noise(one) and _contains(other, gpk.DotProduct) for one, other in pairs
-        ):
-            raise ValueError(
-                f"Got kernel {kernel}: a WhiteKernel times a DotProduct is noise that "
-                "varies with x, expected one noise level. Add the WhiteKernel instead."
-            )
-        return
-    if isinstance(kernel, gpk.Exponentiation):
-        _check(kernel.kernel, n_features)
-        if kernel.exponent < 1 or kernel.exponent != int(kernel.exponent):
-            raise ValueError(
-                f"Got kernel {kernel} with exponent {kernel.exponent}, expected a "
-                "positive integer: other powers of a kernel need not be positive "
-                "semi-definite."
-            )
-        if _has_noise(kernel.kernel) and _contains(kernel.kernel, gpk.DotProduct):
-            raise ValueError(
-                f"Got kernel {kernel}: a power of a WhiteKernel plus a DotProduct is "
-                "noise that varies with x, expected one noise level. Add the "
-                "WhiteKernel outside the power."
-            )
-        return
-    # By exact type: a subclass may compute something else.
-    if type(kernel) not in KNOWN:
-        raise ValueError(
-            f"Got kernel {kernel} of type {type(kernel).__name__}, which has no "
-            "translation to tfp.math.psd_kernels. Expected sums, products and integer "
-            f"powers of {[known.__name__ for known in KNOWN]}."
-        )
-    if isinstance(kernel, gpk.Matern) and kernel.nu not in MATERN_NU:
-        raise ValueError(
-            f"Got kernel {kernel} with nu={kernel.nu}, expected nu in "
-            f"{list(MATERN_NU)}, the half-integers that TFP evaluates in closed form."
-        )
-    if isinstance(kernel, gpk.ExpSineSquared) and n_features > 1:
-        raise ValueError(
-            f"Got kernel {kernel} for {n_features} features: periodic in the "
-            "Euclidean distance, it is positive semi-definite for one feature only. "
-            "Use it on one column, or another kernel."
-        )
-    if isinstance(kernel, gpk.RBF) and np.ndim(kernel.length_scale) == 1:
-        count = len(kernel.length_scale)
-        if count not in (1, n_features):
-            raise ValueError(
-                f"Got kernel {kernel} with {count} length scales for {n_features} "
-                "features, expected a single one or one per feature."
-            )

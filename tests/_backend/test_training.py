@@ -9,7 +9,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._backend import inducing, training
+from sklearn_unlocknn._backend import inducing, minibatch, noise, training
 from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.bounds import collapsed_bound, exact_bound
 from sklearn_unlocknn._backend.covariance import Covariance
@@ -174,13 +174,13 @@ def test_left_out_score_is_what_leaving_each_row_out_gives(n_outputs):
     rows = training.Rows(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
     kernel = Covariance(gpk.RBF(0.8) + gpk.WhiteKernel(0.2), 2)
     theta, Z = kernel.theta, X[:6] + 0.1
-    posterior = training.closed_form(kernel, theta, Z, rows)(theta)
-    score = training.left_out_score(kernel, posterior, rows)(posterior)
+    posterior = noise.closed_form(kernel, theta, Z, rows)(theta)
+    score = noise.left_out_score(kernel, posterior, rows)(posterior)
 
     want = 0.0
     for i in range(25):
         others = rows.take(np.delete(np.arange(25), i))
-        left = training.closed_form(kernel, theta, Z, others)(theta)
+        left = noise.closed_form(kernel, theta, Z, others)(theta)
         mean, variance = left.mean_and_variance(kernel, X[i : i + 1], np.empty((1, 0)))
         density = norm.logpdf(T[i], mean[0], np.sqrt(variance[0] + 0.2)).sum()
         want += rows.weights[i] * density
@@ -233,8 +233,8 @@ class Batches:
         self.shift = rng.normal(size=(4, n_outputs))
 
     def fast(self, rows, scale, rate=0.0):
-        state = training._Variational(self.precision.copy(), self.shift.copy())
-        value, gradients = training.batch_bound(
+        state = minibatch._Variational(self.precision.copy(), self.shift.copy())
+        value, gradients = minibatch.batch_bound(
             self.translated, self.theta, self.Z, self.beta, rows, state, scale, rate
         )
         return value, gradients, state
@@ -428,5 +428,5 @@ def test_closed_form_warns_of_large_jitter(data, monkeypatch):
     cholesky = vi.cholesky
     monkeypatch.setattr(vi, "cholesky", lambda K: cholesky(K, jitters=(1e-6,)))
     with pytest.warns(RuntimeWarning, match="fewer inducing points"):
-        posterior_at = training.closed_form(kernel, kernel.theta, data[0][:5], rows)
+        posterior_at = noise.closed_form(kernel, kernel.theta, data[0][:5], rows)
     assert_allclose(posterior_at(kernel.theta).jitter, 1e-6)

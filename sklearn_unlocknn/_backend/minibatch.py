@@ -1,0 +1,163 @@
+"""Stochastic variational inference: the solver that sees a batch at a time."""
+
+import dataclasses
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.linalg.blas import dtrsm
+
+from . import variational as vi
+from .prior import log_prior
+
+LEARNING_RATE = 0.02  # Adam, on log hyperparameters
+INDUCING_LEARNING_RATE = 0.01  # Adam, on standardised features
+
+
+def solve(kernel, theta, Z, rows, settings, rng, report):
+    """Stochastic variational inference (Hensman et al. 2013).
+
+    Natural gradient steps for q(u), Adam for hyperparameters (and inducing points)
+    on the bound of a batch scaled by N / |batch|. Stops where the mean bound of an
+    epoch no longer grows by ``tol`` relative to it.
+    """
+    n, batch_size = len(rows.X), min(settings.batch_size, len(rows.X))
+    k = rows.n_outputs
+    m = len(Z)
+    Z = Z.copy()
+    state = _Variational(np.eye(m), np.zeros((m, k)))
+    beta = np.zeros((rows.T.shape[1] - k, k))
+    adam = {
+        "theta": _Adam(theta.shape, LEARNING_RATE),
+        "beta": _Adam(beta.shape, LEARNING_RATE),
+        "Z": _Adam(Z.shape, INDUCING_LEARNING_RATE),
+    }
+    lower, upper = kernel.bounds.T
+    total = rows.weights.sum()
+    curve, best, stalled = [], -np.inf, 0
+    n_batches = -(-n // batch_size)
+    least_rate = min(0.1, 1 / n_batches)
+    for epoch in range(settings.max_iter):
+        values = []
+        for step, index in enumerate(np.array_split(rng.permutation(n), n_batches)):
+            batch = rows.take(index)
+            scale = total / batch.weights.sum()
+            # Average the first batches, then forget at a constant rate.
+            rate = max(1.0 / (epoch * n_batches + step + 1), least_rate)
+            value, grads = batch_bound(
+                kernel, theta, Z, beta, batch, state, scale, rate
+            )
+            prior, prior_gradient = log_prior(kernel, theta)
+            values.append(value + prior)
+            step = adam["theta"].step(grads[0] + prior_gradient)
+            theta = np.clip(theta + step, lower, upper)
+            beta = beta + adam["beta"].step(grads[1])
+            if settings.optimize_inducing_points:
+                Z += adam["Z"].step(grads[2])
+        curve.append(float(np.mean(values)))
+        report("minibatch epoch", epoch + 1, curve[-1])
+        if epoch * n_batches * least_rate < 1.0:
+            continue  # q(u) still follows each batch, which flatters the bound
+        gain = curve[-1] - best
+        stalled = 0 if gain > settings.tol * max(abs(curve[-1]), 1.0) else stalled + 1
+        best = max(best, curve[-1])
+        if stalled == 3:
+            break
+    return theta, Z, np.array(curve), len(curve)
+
+
+@dataclasses.dataclass
+class _Variational:
+    """q(u) in whitened natural parameters: precision and precision times mean."""
+
+    precision: np.ndarray
+    shift: np.ndarray
+
+
+def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate):
+    """Step q(u) along its natural gradient; return the bound and its gradients.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    theta, Z, beta : ndarray
+        Log hyperparameters, inducing points (m, d), mean coefficients (q, k).
+    batch : Rows
+        Some of the rows.
+    state : _Variational
+        q(u), updated in place.
+    scale : float
+        N / |batch|.
+    rate : float
+        Natural gradient step in (0, 1]: 1 is the batch's own optimum.
+
+    Returns
+    -------
+    value : float
+        The bound at the updated q(u), unbiased over batches.
+    gradients : tuple of ndarray
+        By ``theta``, ``beta`` and ``Z``.
+    """
+    k, m, noise = batch.n_outputs, len(Z), kernel.noise(theta)
+    H = batch.T[:, k:]
+    residual = batch.T[:, :k] - H @ beta
+    Lz, _ = vi.cholesky(kernel.matrix(theta, Z, Z))
+    A = vi.whiten(kernel, theta, batch.X, Z, Lz)
+    weight = scale * batch.weights
+
+    state.precision *= 1.0 - rate
+    state.precision += rate * (np.eye(m) + (A * (weight / noise)) @ A.T)
+    state.shift *= 1.0 - rate
+    state.shift += rate * (A @ (weight[:, None] * residual)) / noise
+    L = np.linalg.cholesky(state.precision)
+    S = lapack.dpotri(np.asfortranarray(L), lower=1)[0]
+    S = np.tril(S) + np.tril(S, -1).T
+    mean = S @ state.shift
+
+    error = residual - A.T @ mean
+    SA = S @ A
+    variance = kernel.diagonal(theta, batch.X)
+    variance += np.einsum("mn,mn->n", A, SA - A)
+    square = np.einsum("nk,nk->n", error, error) + k * variance
+    value = -0.5 * k * weight.sum() * (vi.LOG_2PI + np.log(noise))
+    value -= 0.5 * weight @ square / noise
+    # KL(q || N(0, I)), k outputs share the covariance
+    kl = 0.5 * k * (np.trace(S) - m + 2.0 * np.log(np.diag(L)).sum())
+    kl += 0.5 * np.einsum("mk,mk->", mean, mean)
+    value -= kl
+
+    by_error = weight[:, None] * error / noise
+    by_variance = -0.5 * k * weight / noise
+    by_A = mean @ by_error.T + 2.0 * (SA - A) * by_variance
+    by_Kuf = dtrsm(1.0, Lz, by_A, lower=1, trans_a=1)
+    # Adjoint of the Cholesky factor (Murray 2016, arXiv:1602.07527)
+    inner = np.tril(Lz.T @ np.tril(-by_Kuf @ A.T))
+    inner[np.diag_indices(m)] *= 0.5
+    by_Kuu = dtrsm(1.0, Lz, np.asfortranarray(inner), lower=1, trans_a=1)
+    by_Kuu = dtrsm(1.0, Lz, by_Kuu, lower=1, side=1)
+    by_Kuu = 0.5 * (by_Kuu + by_Kuu.T)
+    by_noise = -0.5 * k * weight.sum() / noise + 0.5 * weight @ square / noise**2
+
+    theta_uu, left, right = kernel.vjp(theta, Z, Z, by_Kuu, wrt_inputs=True)
+    theta_uf, _, Z_uf = kernel.vjp(
+        theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True
+    )
+    theta_gradient = theta_uu + theta_uf + by_noise * kernel.noise_gradient(theta)
+    return float(value), (theta_gradient, H.T @ by_error, left + right + Z_uf)
+
+
+class _Adam:
+    """Adam's ascent direction (Kingma and Ba 2015, arXiv:1412.6980)."""
+
+    def __init__(self, shape, rate):
+        self.rate, self.count = rate, 0
+        self.first, self.second = np.zeros(shape), np.zeros(shape)
+
+    def step(self, gradient):
+        """Return the next increment."""
+        self.count += 1
+        self.first += 0.1 * (gradient - self.first)
+        self.second += 0.001 * (gradient**2 - self.second)
+        first = self.first / (1.0 - 0.9**self.count)
+        second = self.second / (1.0 - 0.999**self.count)
+        return self.rate * first / (np.sqrt(second) + 1e-8)
