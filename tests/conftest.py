@@ -3,8 +3,12 @@
 import importlib
 import os
 
-import numpy as np
-import pytest
+# Two workers on two cores, each with pools of threads, wait for each other.
+for _pool in ("OMP_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP"):
+    os.environ.setdefault(f"{_pool}_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(params=["keras", "tf_keras"])
