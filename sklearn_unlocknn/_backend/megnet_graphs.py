@@ -1,21 +1,25 @@
-"""Structures -> graphs -> batches -> what a frozen MEGNet makes of them."""
+"""A frozen MEGNet: graphs -> batches -> what the network makes of them."""
 
-import contextlib
 import functools
 import hashlib
-import itertools
 import json
-import logging
 import os
 import threading
-import warnings
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from .megnet_convert import (
+    StructureError,
+    _chunks,
+    _Graph,
+    _limits,
+    _thaw_cached,
+    as_items,
+    convert_many,
+)
 from .megnet_import import (
     PRETRAINED,
     build_network,
@@ -29,29 +33,6 @@ _FILES = weakref.WeakValueDictionary()
 
 #: Bonds of one batch: bounds memory whatever the sizes (about 200 MB of activations).
 MAX_BONDS = 60_000
-#: Structures converted before the network runs on them.
-CHUNK = 1024
-_NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
-_GRAPH_KEYS = ("atom", "bond", "index1", "index2")
-
-
-class StructureError(ValueError):
-    """A structure that cannot be turned into a graph; says which and why."""
-
-    def __init__(self, index, name, reason):
-        super().__init__(index, name, reason)
-        self.index, self.name, self.reason = index, name, reason
-
-    def __str__(self):
-        return f"Structure {self.index} ({self.name}): {self.reason}"
-
-
-class _Graph(NamedTuple):
-    atom: np.ndarray
-    bond: np.ndarray
-    state: np.ndarray
-    index1: np.ndarray
-    index2: np.ndarray
 
 
 @dataclass
@@ -454,226 +435,3 @@ def batches(graphs, batch_size):
         n_bonds += n
     if batch:
         yield batch
-
-
-def _chunks(convert, items, n_jobs):
-    """Convert successive chunks of an iterable, in processes if asked for."""
-    from joblib import Parallel, delayed, effective_n_jobs
-
-    n_workers = effective_n_jobs(n_jobs)
-    items, start = iter(items), 0
-    while chunk := list(itertools.islice(items, CHUNK * n_workers)):
-        size = -(-len(chunk) // n_workers)
-        if n_workers == 1:
-            yield convert(chunk, start)
-        else:
-            parts = Parallel(n_workers)(
-                delayed(convert)(chunk[k : k + size], start + k)
-                for k in range(0, len(chunk), size)
-            )
-            yield [graph for part in parts for graph in part]
-        start += len(chunk)
-
-
-def as_items(X):
-    """Make an iterable of structures from a list, array, Series, frame or iterator."""
-    if hasattr(X, "iloc"):
-        if X.ndim == 2 and X.shape[1] != 1:
-            raise ValueError(
-                f"Got a frame with {X.shape[1]} columns {list(X.columns)}, expected "
-                "one column of structures."
-            )
-        return (X if X.ndim == 1 else X.iloc[:, 0]).tolist()
-    if isinstance(X, np.ndarray):
-        return X.ravel() if X.ndim == 2 and X.shape[1] == 1 else X
-    single = isinstance(X, str | os.PathLike | dict) or hasattr(X, "cart_coords")
-    if single or hasattr(X, "get_positions") or not hasattr(X, "__iter__"):
-        raise TypeError(
-            f"Got a single {type(X).__name__}, expected a list of structures."
-        )
-    return X
-
-
-_thaw_cached = functools.lru_cache(maxsize=8)(thaw_object)
-
-
-def _limits(model):
-    """Sizes of the atom, bond and state embeddings, and the feature widths."""
-    vocabulary = [None] * 3
-    for layer in model.layers:
-        for i in range(3):
-            if type(layer).__name__ == "Embedding" and layer.input is model.inputs[i]:
-                vocabulary[i] = layer.input_dim
-    widths = [t.shape[2] if len(t.shape) == 3 else None for t in model.inputs[:3]]
-    return vocabulary, widths
-
-
-def convert_many(spec, items, start=0, *, allow_isolated=False):
-    """Convert structures to graphs, with a `StructureError` in place of a failure."""
-    frozen, limits = spec
-    converter, graphs = _thaw_cached(frozen), []
-    for index, item in enumerate(items, start):
-        structure = item
-        try:
-            structure = graph = as_structure(item)
-            if not isinstance(structure, dict):
-                graph = _convert(converter, structure)
-            graphs.append(_check(graph, converter, limits, allow_isolated))
-        except Exception as error:  # whatever a reader or a converter raises
-            reason = str(error) or type(error).__name__
-            graphs.append(StructureError(index, _name(structure, item), reason))
-    return graphs
-
-
-def as_structure(item):
-    """Read one input as a pymatgen Structure or Molecule; a graph dict stays itself.
-
-    Parameters
-    ----------
-    item : Structure, Molecule, Atoms, dict, str or path-like
-        An object of pymatgen's or ASE's, its dictionary, a MEGNet graph, a file, or
-        the text of a CIF or POSCAR.
-
-    Returns
-    -------
-    Structure, Molecule or dict
-    """
-    from pymatgen.core import IMolecule, IStructure, Molecule, Structure
-
-    if isinstance(item, dict):
-        if all(key in item for key in _GRAPH_KEYS):
-            return item
-        kind = Molecule if "olecule" in item.get("@class", "") else Structure
-        return kind.from_dict(item)
-    if isinstance(item, str) and "\n" in item:
-        fmt = "cif" if "data_" in item else "poscar"
-        return Structure.from_str(item, fmt=fmt)
-    if isinstance(item, str | os.PathLike):
-        path = Path(item)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {str(path)!r}")
-        molecular = path.suffix.lower() in (".xyz", ".mol", ".sdf", ".pdb", ".gjf")
-        return (Molecule if molecular else Structure).from_file(path)
-    if hasattr(item, "get_positions") and hasattr(item, "get_pbc"):
-        from pymatgen.io.ase import AseAtomsAdaptor
-
-        if item.get_pbc().any():
-            return AseAtomsAdaptor.get_structure(item)
-        return AseAtomsAdaptor.get_molecule(item)
-    if isinstance(item, Structure | Molecule):
-        return item
-    if isinstance(item, IStructure | IMolecule):  # megnet takes the mutable kinds only
-        kind = Structure if isinstance(item, IStructure) else Molecule
-        return kind.from_sites(item.sites)
-    hint = ""
-    if hasattr(item, "species"):
-        hint = " (np.array(list_of_structures) takes structures apart into sites)"
-    raise TypeError(
-        f"got a {type(item).__name__}, expected a pymatgen Structure or Molecule, ASE "
-        f"Atoms, a MEGNet graph, or the path of a CIF or POSCAR file{hint}"
-    )
-
-
-def _name(structure, item):
-    """Name a structure in an error: its formula, its file, or what it is."""
-    names = []
-    if hasattr(structure, "composition"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # helium has no electronegativity
-            names.append(structure.composition.reduced_formula)
-    if isinstance(item, str | os.PathLike):
-        names.append("text" if "\n" in str(item) else Path(item).name)
-    elif isinstance(structure, dict) and "atom" in structure:
-        names.append(f"graph of {len(structure['atom'])} atoms")
-    return ", ".join(names) or type(item).__name__
-
-
-def _convert(converter, structure):
-    """Convert by the network's own converter, with reasons a user can act on."""
-    kind = type(converter).__name__
-    if not np.isfinite(structure.cart_coords).all():
-        raise ValueError("its coordinates are not finite")
-    if not structure.is_ordered and kind != "CrystalGraphDisordered":
-        i = next(i for i, site in enumerate(structure) if not site.is_ordered)
-        raise ValueError(
-            f"site {i} is disordered ({structure[i].species_string}), which this "
-            f"network's graph converter ({kind}) does not take"
-        )
-    state = getattr(structure, "state", None)
-    if state is None:
-        state = getattr(structure, "properties", {}).get("state")
-    if state is not None:  # a list, since the converter asks for its truth value
-        state = np.asarray(state).tolist()
-    if kind == "MolecularGraph":
-        from megnet.data.molecule import mol_from_pymatgen
-
-        structure = mol_from_pymatgen(structure)
-    try:
-        with _quiet():
-            return converter.convert(structure, state_attributes=state)
-    except OverflowError as error:
-        raise ValueError("unknown elements (a dummy species?)") from error
-    except RuntimeError as error:
-        if "no bonds" not in str(error):
-            raise
-        raise ValueError(_NO_BONDS + _cutoff(converter)) from error
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keep megnet from logging isolated atoms without saying of which structure."""
-    logger = logging.getLogger("megnet.data.graph")
-    logger.addFilter(_drop)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_drop)
-
-
-def _drop(record):
-    return "Isolated atoms" not in record.getMessage()
-
-
-def _check(graph, converter, limits, allow_isolated):
-    """Make arrays of a graph, after checking that the network can take it."""
-    vocabulary, widths = limits
-    atom = np.asarray(converter.atom_converter.convert(graph["atom"]))
-    bond = np.asarray(graph["bond"])
-    if type(converter.bond_converter).__name__ != "GaussianDistance":
-        bond = np.asarray(converter.bond_converter.convert(graph["bond"]))
-    state = np.asarray(graph.get("state", [[0.0, 0.0]]))
-    state = state.reshape(1, -1) if widths[2] is not None else state.ravel()
-    ends = [np.asarray(graph[k], int).ravel() for k in ("index1", "index2")]
-
-    if len(ends[0]) == 0:
-        raise ValueError(_NO_BONDS + _cutoff(converter))
-    if not len(bond) == len(ends[0]) == len(ends[1]):
-        raise ValueError("bond, index1 and index2 of the graph differ in length")
-    if min(map(np.min, ends)) < 0 or max(map(np.max, ends)) >= len(atom):
-        raise ValueError("index1 or index2 of the graph names an atom it has not")
-    isolated = np.setdiff1d(np.arange(len(atom)), ends[0])
-    if len(isolated) and not allow_isolated:
-        raise ValueError(
-            f"isolated atoms (sites {isolated.tolist()}): no neighbour within the "
-            "graph converter's cutoff" + _cutoff(converter)
-        )
-    parts = zip(("atom", "bond", "state"), (atom, bond, state), strict=True)
-    for i, (name, values) in enumerate(parts):
-        if vocabulary[i] and not ((values >= 0) & (values < vocabulary[i])).all():
-            unknown = sorted(set(values[(values < 0) | (values >= vocabulary[i])]))
-            what = "unknown elements, atomic numbers" if name == "atom" else name
-            raise ValueError(
-                f"{what} {list(map(int, unknown))}: the network knows those below "
-                f"{vocabulary[i]}"
-            )
-        got = values.shape[1] if values.ndim == 2 else None
-        if i != 1 and got != widths[i]:
-            raise ValueError(
-                f"{got} {name} features, where the network expects {widths[i]}"
-            )
-    return _Graph(atom, bond, state, *ends)
-
-
-def _cutoff(converter):
-    cutoff = getattr(converter.nn_strategy, "cutoff", None)
-    return "" if cutoff is None else f" of {cutoff:g} angstrom"

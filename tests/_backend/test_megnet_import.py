@@ -81,7 +81,16 @@ def run_python(script, **environment):
     )
 
 
-@pytest.mark.parametrize("before", BEFORE)
+# Each order takes a process of its own, so the default run has one: it imports
+# TensorFlow first too. (test_pickle_in_a_fresh_process starts from nothing imported.)
+DEFAULT = "keras 3 in use"
+ORDERS = [
+    before if before == DEFAULT else pytest.param(before, marks=pytest.mark.slow)
+    for before in BEFORE
+]
+
+
+@pytest.mark.parametrize("before", ORDERS)
 def test_import_order(before):
     done = run_python(textwrap.dedent(BEFORE[before]) + SCRIPT)
     assert done.returncode == 0, done.stderr
@@ -105,6 +114,7 @@ def test_megnet_already_on_keras_3():
     assert "megnet was imported on Keras 3 before" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_legacy_keras_session_shares_megnet():
     script = """
     from sklearn_unlocknn._backend.megnet_import import import_megnet
