@@ -7,7 +7,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 POOL_BYTES = 2**29
 BLOCK = 128
-# More rows a centre, or more epochs, do not improve predictions.
+# More rows a centre do not improve predictions.
 KMEANS_ROWS = 20
 
 
@@ -39,12 +39,13 @@ def select(kernel, theta, X, n_points, init, rng):
     if init == "random":
         return X[np.sort(rng.choice(len(X), n_points, replace=False))]
     if init == "kmeans":
-        if len(X) > KMEANS_ROWS * n_points:
-            X = X[rng.choice(len(X), KMEANS_ROWS * n_points, replace=False)]
+        enough = max(KMEANS_ROWS * n_points, 10_000)
+        if len(X) > enough:
+            X = X[rng.choice(len(X), enough, replace=False)]
         means = MiniBatchKMeans(
             n_points,
             batch_size=max(1024, 3 * n_points),
-            max_iter=5,
+            max_iter=20,
             n_init=1,
             random_state=rng.randint(2**31 - 1),
         )

@@ -166,7 +166,7 @@ def test_chunks_change_nothing(monkeypatch):
 
     whole = everything()
     monkeypatch.setattr(vi, "CHUNK_BYTES", 1)
-    assert len(list(vi.chunks(len(problem.X), 6))) == 3
+    assert len(list(vi.chunks(len(problem.X), 6))) > 2
     for got, want in zip(everything(), whole, strict=True):
         # Sums in another order; gradients are differences of terms near 1e4.
         assert_allclose(got, want, rtol=1e-9, atol=1e-9)
