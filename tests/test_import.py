@@ -46,6 +46,9 @@ def loaded_by(code, *arguments):
         "import sklearn_unlocknn.metrics",
         "from sklearn_unlocknn import VGPRegressor; VGPRegressor()",
         "from sklearn_unlocknn.kernels import make_kernel; make_kernel('rbf', 2)",
+        "import numpy as np; from sklearn_unlocknn import VGPRegressor\n"
+        "X = np.arange(8.0)[:, None]\n"
+        "VGPRegressor(max_iter=2).fit(X, X[:, 0]).predict(X, return_std=True)",
     ],
 )
 def test_import_loads_no_heavy_library(code):
