@@ -33,7 +33,7 @@ def exact_bound(kernel, theta, rows):
         By ``theta``.
     """
     k, noise = rows.n_outputs, kernel.noise(theta)
-    K = kernel.lower(theta, rows.X)
+    K = kernel.lower(theta, rows.X, adjoints := [])
     L, _ = vi.cholesky(K, (0.0, *vi.JITTERS), diagonal=noise / rows.weights)
     c = dtrsm(1.0, L, rows.T, lower=1)
     Q = c.T @ c + rows.within / noise
@@ -53,7 +53,7 @@ def exact_bound(kernel, theta, rows):
     noise_gradient += (
         0.5 * np.einsum("pk,pq,qk->", residual, rows.within, residual) / noise**2
     )
-    gradient = kernel.lower_vjp(theta, rows.X, adjoint)
+    gradient = kernel.lower_vjp(theta, rows.X, adjoint, adjoints)
     return value, gradient + noise_gradient * kernel.noise_gradient(theta)
 
 

@@ -52,6 +52,9 @@ class Covariance:
         self.template = kernel
         self.n_features = n_features
         self._root = _Node(kernel, 0)
+        # glibc hands temporaries of a block back to the system and faults them in
+        # again, unless a larger array was freed before: half the time of a fit.
+        np.empty(2**25 - 2**16, dtype=np.uint8)
 
     @property
     def theta(self):
@@ -110,28 +113,33 @@ class Covariance:
         """Return the derivative of the noise variance by ``theta``."""
         return _noise(self._root, theta)[0][1]
 
-    def lower(self, theta, X):
+    def lower(self, theta, X, adjoints=None):
         """Return the lower triangle of K(X, X), Fortran-ordered, in cached blocks.
 
-        Above the diagonal blocks the array is zero.
+        Above the diagonal blocks the array is zero. A list passed as ``adjoints``
+        receives what :meth:`lower_vjp` then need not compute again.
         """
         K = np.zeros((len(X), len(X)), order="F")
         for start in range(0, len(X), BLOCK_ROWS):
             stop = start + BLOCK_ROWS
-            block = self.matrix(theta, X[start:stop], X[start:])
-            K[start:, start:stop] = block.T
+            latent = _latent(self._root, theta, X[start:stop], X[start:])
+            if latent is not None:
+                K[start:, start:stop] = np.transpose(latent[0])
+            if adjoints is not None:
+                adjoints.append(latent)
         # Distances of rows to themselves are zero, not rounding errors.
         K[np.diag_indices_from(K)] = self.diagonal(theta, X)
         return K
 
-    def lower_vjp(self, theta, X, cotangent):
+    def lower_vjp(self, theta, X, cotangent, adjoints=None):
         """Pull a cotangent that is zero above the diagonal back to ``theta``."""
-        gradient = np.zeros(len(theta))
-        for start in range(0, len(X), BLOCK_ROWS):
-            stop = start + BLOCK_ROWS
-            block = cotangent[start:, start:stop].T
-            gradient += self.vjp(theta, X[start:stop], X[start:], block)
-        return gradient
+        if adjoints is None:
+            self.lower(theta, X, adjoints := [])
+        out = _Gradients(np.zeros(len(theta)), X, X, wrt_inputs=False)
+        for start, latent in zip(range(0, len(X), BLOCK_ROWS), adjoints, strict=True):
+            if latent is not None:
+                latent[1](cotangent[start:, start : start + BLOCK_ROWS].T, out)
+        return out.theta
 
     def vjp(self, theta, X, Z, cotangent, diagonal_cotangent=None, wrt_inputs=False):
         """Pull a cotangent of K(X, Z) (and of diag K(X, X)) back.
