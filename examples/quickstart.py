@@ -57,7 +57,8 @@ def picture(y, mean, std, path):
         xlabel=f"predicted {UNIT}",
         ylabel=f"measured {UNIT}",
     )
-    left.legend(loc="lower right")
+    left.set_ylim(top=1.3 * ends[1])  # room for the legend
+    left.legend(loc="upper left")
 
     expected, observed = calibration_curve(y, mean, std, kind="interval")
     right.plot(expected, observed, color="#D55E00", lw=2, label="frozen network + VGP")
