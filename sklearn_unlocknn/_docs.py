@@ -44,7 +44,7 @@ HEAD_PARAMETERS = """\
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
     n_hyper_samples : int, default={n_hyper_samples}
-        Rows that the hyperparameters are first fitted on: half drawn at random, half
+        Rows that the hyperparameters are fitted on: half drawn at random, half
         their nearest neighbours. Time grows with its cube.
     normalize_y : bool, default=True
         Standardise the target. Without, variances are in squared target units.

@@ -1,7 +1,7 @@
 """Values and gradients of the training objectives.
 
-The O(n m^2) algebra is BLAS with closed-form adjoints; TFP evaluates the kernel and
-pulls the adjoint of the covariance back to hyperparameters and inducing points.
+The O(n m^2) algebra is BLAS with closed-form adjoints; ``Covariance`` evaluates the
+kernel and pulls its adjoint back to hyperparameters and inducing points.
 Notation as in :mod:`sklearn_unlocknn._backend.variational`.
 """
 

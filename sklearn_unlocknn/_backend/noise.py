@@ -76,7 +76,7 @@ def left_out_score(kernel, posterior, rows):
     return score
 
 
-def refit_noise(posterior_at, kernel, theta, max_iter, report, score):
+def refit_noise(posterior_at, kernel, posterior, report, score):
     """Return the posterior at the noise level that all rows ask for.
 
     The hyperparameters saw some rows as an exact process: all rows, and the inducing
@@ -84,9 +84,9 @@ def refit_noise(posterior_at, kernel, theta, max_iter, report, score):
     -0.11). One factorisation a step: the optimum of ``score(posterior)`` is bracketed
     in steps that double, then parabolas are fitted through its logarithmic noise.
     """
-    best = posterior_at(theta)
+    best, theta = posterior, posterior.theta
     index = kernel.noise_index
-    if not index or max_iter == 0:
+    if not index:
         return best
 
     lower, upper = (kernel.bounds[index] - theta[index, None]).T

@@ -104,9 +104,11 @@ def fit(kernel, rows, settings, rng, report):
             def posterior_at(theta):
                 return vi.exact_posterior(kernel, theta, groups, K)
 
-            posterior = refit_noise(
-                posterior_at, kernel, theta, max_iter, report, lambda found: found.elbo
-            )
+            posterior = posterior_at(theta)
+            if max_iter:
+                posterior = refit_noise(
+                    posterior_at, kernel, posterior, report, lambda found: found.elbo
+                )
             return Fit(posterior, curve, n_iter)
         candidates = groups.X
     if given:
@@ -119,9 +121,11 @@ def fit(kernel, rows, settings, rng, report):
         theta, Z, curve, n_iter = solve(kernel, theta, Z, rows, settings, rng, report)
         max_iter = 0  # the noise is at its optimum, too
     posterior_at = closed_form(kernel, theta, Z, rows)
-    some = rows.take(np.sort(rng.permutation(len(rows.X))[:LEFT_OUT_ROWS]))
-    score = left_out_score(kernel, posterior_at(theta), some)
-    posterior = refit_noise(posterior_at, kernel, theta, max_iter, report, score)
+    posterior = posterior_at(theta)
+    if max_iter:
+        some = rows.take(np.sort(rng.permutation(len(rows.X))[:LEFT_OUT_ROWS]))
+        score = left_out_score(kernel, posterior, some)
+        posterior = refit_noise(posterior_at, kernel, posterior, report, score)
     return Fit(posterior, curve, n_iter)
 
 
