@@ -291,6 +291,24 @@ class FrozenMEGNet:
             yield self._finish(graphs, rows, widths, errors)
             start += len(graphs)
 
+    def graphs(self, structures, *, n_jobs=None, allow_isolated=False):
+        """Convert structures, with a `StructureError` in place of a failure.
+
+        Parameters
+        ----------
+        structures, n_jobs, allow_isolated
+            As in `stream`.
+
+        Returns
+        -------
+        list of graph or StructureError
+        """
+        convert = functools.partial(
+            convert_many, self._spec, allow_isolated=allow_isolated
+        )
+        chunks = _chunks(convert, as_items(structures), n_jobs)
+        return [graph for chunk in chunks for graph in chunk]
+
     def scale_std(self, std, n_atoms=1):
         """Turn the std of the network's raw output into target units.
 
@@ -337,10 +355,6 @@ class FrozenMEGNet:
 
     def _compile(self, names, predict):
         import tensorflow as tf
-        import tf_keras
-
-        model = self.keras_model
-        gaussians = self._gaussians
 
         layers = [self._layer(name) for name in names]
         widths = [self._widths.get(layer.name) for layer in layers]
@@ -351,24 +365,46 @@ class FrozenMEGNet:
                 f"{list(self._widths)}."
             )
         outputs = [layer.output for layer in layers]
-        outputs += [model.output] if predict else []
+        outputs += [self.keras_model.output] if predict else []
+        forward, signature = self.forward(outputs)
 
-        network = tf_keras.Model(model.inputs, outputs)
-        signature = [
-            tf.TensorSpec([1, None, *t.shape[2:]], t.dtype) for t in model.inputs
-        ]
+        @tf.function(input_signature=signature)
+        def function(*inputs):
+            return tf.concat(forward(*inputs), -1)
+
+        return function, (sum(widths), predict * self.n_outputs)
+
+    def forward(self, outputs):
+        """Give the pass from joined graphs to tensors of ``keras_model``, untraced.
+
+        Parameters
+        ----------
+        outputs : list of KerasTensor
+            What to compute, such as ``[keras_model.output]``.
+
+        Returns
+        -------
+        forward : callable
+            From the seven inputs to a list of tensors of shape (1, n, width).
+        signature : list of TensorSpec
+            For a ``tf.function`` that is traced once, whatever the sizes.
+        """
+        import tensorflow as tf
+        import tf_keras
+
+        inputs, gaussians = self.keras_model.inputs, self._gaussians
+        network = tf_keras.Model(inputs, outputs)
+        signature = [tf.TensorSpec([1, None, *t.shape[2:]], t.dtype) for t in inputs]
         if gaussians is not None:
             signature[1] = tf.TensorSpec([1, None], tf.float32)
 
-        @tf.function(input_signature=signature)
-        def function(atom, bond, *rest):
+        def forward(atom, bond, *rest):
             if gaussians is not None:
                 centers, width = gaussians
                 bond = tf.exp(-(((bond[..., None] - centers) / width) ** 2))
-            out = network([atom, bond, *rest], training=False)
-            return tf.concat(tf.nest.flatten(out), -1)
+            return tf.nest.flatten(network([atom, bond, *rest], training=False))
 
-        return function, (sum(widths), predict * model.output.shape[-1])
+        return forward, signature
 
     @functools.cached_property
     def _widths(self):
