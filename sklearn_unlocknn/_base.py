@@ -1,6 +1,7 @@
 """What every regressor with a variational Gaussian process head shares."""
 
 import numbers
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -21,12 +22,37 @@ from .kernels import make_kernel
 _MOVED_BY_BATCH = 20_000
 
 
+class Latent(NamedTuple):
+    """What the process sees of n rows.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n, d)
+        Rows of NaN are rows that could not be had: `fit` leaves them out, `predict`
+        gives NaN for them.
+    output : ndarray of shape (n, k) or None
+        The network's own output, in target units, where it is the prior mean.
+    unit : ndarray of shape (n, 1) or None
+        What a row's target is counted in, where that differs from row to row: the
+        number of atoms for an extensive property. Mean and standard deviation of
+        the process scale by it.
+    """
+
+    features: np.ndarray
+    output: np.ndarray | None = None
+    unit: np.ndarray | None = None
+
+    @property
+    def known(self):
+        """Boolean mask of the rows that could be had."""
+        return ~np.isnan(self.features).any(axis=1)
+
+
 class BaseVGPRegressor(RegressorMixin, BaseEstimator):
     """Variational Gaussian process on features that a subclass provides.
 
-    A subclass defines ``_training_features(X, y, sample_weight)`` and
-    ``_features_of(X)``; both return features of shape (n, d) and the network's own
-    output of shape (n, k), or None unless ``mean="network"``.
+    A subclass defines ``_training_features(X, y, sample_weight)``, which returns a
+    `Latent` and the targets, and ``_features_of(X)``, which returns a `Latent`.
     """
 
     _means = ("zero", "constant", "linear")
@@ -60,15 +86,14 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             got, what was expected and what to do.
         """
         check_parameters(self, self._means)
-        features, y, output = self._training_features(X, y, sample_weight)
-        weights = check_weights(sample_weight, features)
-        kept = weights > 0
-        features = np.ascontiguousarray(features[kept])
-        y, weights = y[kept], weights[kept]
+        latent, y = self._training_features(X, y, sample_weight)
+        weights = check_weights(sample_weight, latent.features)
         self._one_output = y.ndim == 1
-        y = y.reshape(len(y), -1)
-        if output is not None:
-            y = y - matching(output, y)[kept]
+        y = _in_units(y.reshape(len(y), -1), latent)
+        kept = (weights > 0) & latent.known
+        self._log_units = _log_units(latent, weights, kept)
+        features = np.ascontiguousarray(latent.features[kept])
+        y, weights = y[kept], weights[kept]
 
         self._standardise(features, y, weights)
         self._solve(features, y, weights)
@@ -117,7 +142,9 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         self.n_inducing_points_ = len(posterior.Z)
         noise_std = np.sqrt(posterior.noise) * self._y_scale
         self.noise_std_ = float(noise_std[0]) if self._one_output else noise_std
-        self.elbo_ = posterior.elbo - posterior.weight * np.log(self._y_scale).sum()
+        log_scales = posterior.weight * np.log(self._y_scale).sum()
+        log_scales += self._log_units * len(self._y_scale)
+        self.elbo_ = posterior.elbo - log_scales
 
     def partial_fit(self, X, y, sample_weight=None):
         """Add rows to the posterior: no row is seen twice, none is kept.
@@ -149,24 +176,24 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             return self.fit(X, y, sample_weight)
         from ._backend.variational import update
 
-        features, output = self._features_of(X)
+        latent = self._features_of(X)
         y = check_targets(y)
-        check_consistent_length(features, y)
+        check_consistent_length(latent.features, y)
         y = y.reshape(len(y), -1)
         if y.shape[1] != len(self._y_scale):
             raise ValueError(
                 f"Got y with {y.shape[1]} outputs, expected {len(self._y_scale)} as "
                 "in the first call."
             )
-        weights = check_weights(sample_weight, features)
-        if output is not None:
-            y = y - matching(output, y)
-        kept = weights > 0
-        rows = self._rows(features[kept], y[kept], weights[kept])
+        weights = check_weights(sample_weight, latent.features)
+        y = _in_units(y, latent)
+        kept = (weights > 0) & latent.known
+        rows = self._rows(latent.features[kept], y[kept], weights[kept])
         posterior = update(
             self._posterior, self._translated(), rows.X, rows.T, rows.weights,
             rows.n_outputs,
         )  # fmt: skip
+        self._log_units += _log_units(latent, weights, kept)
         self._set_posterior(posterior)
         return self
 
@@ -200,19 +227,25 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         if return_std and return_cov:
             raise ValueError("Got return_std=True and return_cov=True, expected one.")
         if not (return_std or return_cov):
-            X, H, output = self._standardised(X)
+            X, H, latent = self._standardised(X)
             return self._to_target(
-                self._posterior.mean(self._translated(), X, H), output
+                self._posterior.mean(self._translated(), X, H), latent
             )
         if return_std:
             mean, epistemic, aleatoric = self.predict_components(X)
             return mean, np.sqrt(epistemic**2 + aleatoric**2)
-        X, H, output = self._standardised(X)
+        X, _, latent = self._standardised(X)
+        return self._mean_and_covariance(X, latent)
+
+    def _mean_and_covariance(self, X, latent):
         kernel = self._translated()
-        mean = self._to_target(self._posterior.mean(kernel, X, H), output)
+        mean = self._posterior.mean(kernel, X, self._basis(X))
         covariance = self._posterior.covariance(kernel, X)
         covariance[np.diag_indices_from(covariance)] += self._posterior.noise
+        if latent.unit is not None:
+            covariance *= latent.unit * latent.unit.T
         covariance = covariance[:, :, None] * self._y_scale**2
+        mean = self._to_target(mean, latent)
         return mean, covariance[:, :, 0] if self._one_output else covariance
 
     def predict_components(self, X):
@@ -233,14 +266,15 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             Of the observation noise: stays. ``predict``'s standard deviation is the
             square root of the sum of their squares.
         """
-        X, H, output = self._standardised(X)
+        X, H, latent = self._standardised(X)
         mean, variance = self._posterior.mean_and_variance(self._translated(), X, H)
-        epistemic = np.sqrt(variance)[:, None] * self._y_scale
-        aleatoric = np.full_like(epistemic, np.sqrt(self._posterior.noise))
-        aleatoric *= self._y_scale
+        scale = self._y_scale if latent.unit is None else self._y_scale * latent.unit
+        epistemic = np.sqrt(variance)[:, None] * scale
+        aleatoric = np.sqrt(self._posterior.noise) * np.ones((len(X), 1)) * scale
+        aleatoric[~latent.known] = np.nan
         if self._one_output:
             epistemic, aleatoric = epistemic[:, 0], aleatoric[:, 0]
-        return self._to_target(mean, output), epistemic, aleatoric
+        return self._to_target(mean, latent), epistemic, aleatoric
 
     def predict_quantiles(self, X, q):
         """Predict quantiles of a new observation.
@@ -306,13 +340,28 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         -------
         distribution : tfp.distributions.VariationalGaussianProcess
             Of new observations, in target units, noise included: event shape
-            (n_samples,), batch shape () or (n_outputs,).
-        """
-        from ._backend.distributions import variational_gaussian_process
+            (n_samples,), batch shape () or (n_outputs,). A
+            ``tfp.distributions.MultivariateNormalTriL`` for an extensive target,
+            whose noise differs from row to row.
 
-        X, _, output = self._standardised(X)
-        return variational_gaussian_process(
-            self._translated(), self._posterior, X, output, self._y_mean,
+        Raises
+        ------
+        ValueError
+            If a row could not be had (``on_error="nan"``).
+        """
+        from ._backend import distributions
+
+        X, _, latent = self._standardised(X)
+        if not latent.known.all():
+            raise ValueError(
+                f"Got {np.sum(~latent.known)} rows without features, the first being "
+                f"row {np.argmin(latent.known)}: a joint distribution needs them all. "
+                "Leave these rows out."
+            )
+        if latent.unit is not None:
+            return distributions.joint_normal(*self._mean_and_covariance(X, latent))
+        return distributions.variational_gaussian_process(
+            self._translated(), self._posterior, X, latent.output, self._y_mean,
             self._y_scale, self._one_output,
         )  # fmt: skip
 
@@ -337,24 +386,27 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         from ._backend.variational import JITTERS, cholesky
 
         rng = check_random_state(random_state)
-        X, H, output = self._standardised(X)
+        X, H, latent = self._standardised(X)
         kernel = self._translated()
-        mean = self._to_target(self._posterior.mean(kernel, X, H), output)
+        mean = self._to_target(self._posterior.mean(kernel, X, H), latent)
         covariance = self._posterior.covariance(kernel, X)
+        covariance[~latent.known] = covariance[:, ~latent.known] = 0.0
         covariance[np.diag_indices_from(covariance)] += self._posterior.noise
         L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
         k = len(self._y_scale)
         white = rng.standard_normal((len(X), k * n_samples))
         draws = (L @ white).reshape(len(X), k, n_samples) * self._y_scale[:, None]
+        if latent.unit is not None:
+            draws *= latent.unit[:, :, None]
         draws += mean.reshape(len(X), k, 1)
         return draws[:, 0] if self._one_output else draws
 
     def _standardised(self, X):
-        """Return standardised features, the prior mean's basis, network output."""
+        """Return standardised features, the prior mean's basis, the `Latent`."""
         check_is_fitted(self)
-        features, output = self._features_of(X)
-        X = self._scaled(features)
-        return X, self._basis(X), output
+        latent = self._features_of(X)
+        X = self._scaled(latent.features)
+        return X, self._basis(X), latent
 
     def _scaled(self, features):
         """Standardise features; in C order, so that a frame gives the same bits."""
@@ -376,11 +428,14 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         Y = (y - self._y_mean) / self._y_scale
         return Rows(X, np.hstack([Y, self._basis(X)]), weights, y.shape[1])
 
-    def _to_target(self, mean, output):
+    def _to_target(self, mean, latent):
         """Map a standardised mean to target units and shape."""
         mean = mean * self._y_scale + self._y_mean
-        if output is not None:
-            mean = mean + output
+        if latent.unit is not None:
+            mean = mean * latent.unit
+        if latent.output is not None:
+            mean = mean + latent.output
+        mean[~latent.known] = np.nan
         return mean[:, 0] if self._one_output else mean
 
     def _translated(self):
@@ -419,3 +474,17 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
                 "the space of the features that the Gaussian process sees."
             )
         return np.unique((Z - self._x_mean) / self._x_scale, axis=0)
+
+
+def _in_units(y, latent):
+    """Return what the process models: what the network leaves of y, per unit."""
+    if latent.output is not None:
+        y = y - matching(latent.output, y)
+    return y if latent.unit is None else y / latent.unit
+
+
+def _log_units(latent, weights, kept):
+    """Return the weighted sum of log units, by which densities per unit differ."""
+    if latent.unit is None:
+        return 0.0
+    return float(weights[kept] @ np.log(latent.unit[kept, 0]))

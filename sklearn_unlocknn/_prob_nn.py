@@ -2,7 +2,7 @@
 
 from sklearn.utils import check_consistent_length
 
-from ._base import BaseVGPRegressor
+from ._base import BaseVGPRegressor, Latent
 from ._docs import DEFAULTS, document_head
 from ._extractors import NetworkFeaturesMixin
 from ._validation import check_targets
@@ -149,11 +149,11 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
         )  # fmt: skip
         features, output = result if with_output else (result, None)
         check_consistent_length(features, y)
-        return features, y, output
+        return Latent(features, output), y
 
     def _features_of(self, X):
         with_output = self.mean == "network"
         result = self._features(
             X, batch_size=self.extract_batch_size, with_output=with_output
         )
-        return result if with_output else (result, None)
+        return Latent(*result) if with_output else Latent(result)

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from ._base import BaseVGPRegressor
+from ._base import BaseVGPRegressor, Latent
 from ._docs import DEFAULTS, document_head
 
 
@@ -109,7 +109,7 @@ class VGPRegressor(BaseVGPRegressor):
         X, y = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
         )
-        return X, np.asarray(y, dtype=np.float64), None
+        return Latent(X), np.asarray(y, dtype=np.float64)
 
     def _features_of(self, X):
-        return validate_data(self, X, reset=False, dtype=np.float64), None
+        return Latent(validate_data(self, X, reset=False, dtype=np.float64))

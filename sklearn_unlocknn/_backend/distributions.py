@@ -100,3 +100,24 @@ def variational_gaussian_process(
         predictive_noise_variance=tf.constant(scale**2 * posterior.noise),
         jitter=posterior.jitter * float(np.max(y_scale)) ** 2,
     )
+
+
+def joint_normal(mean, covariance):
+    """Return a normal distribution by its moments, one per output.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n,) or (n, k)
+        Means.
+    covariance : ndarray of shape (n, n) or (n, n, k)
+        Covariances.
+
+    Returns
+    -------
+    distribution : tfp.distributions.MultivariateNormalTriL
+        Event shape (n,), batch shape () or (k,).
+    """
+    if covariance.ndim == 3:
+        covariance = np.moveaxis(covariance, -1, 0)
+    factor = np.linalg.cholesky(covariance)
+    return tfd.MultivariateNormalTriL(loc=mean.T, scale_tril=factor)
