@@ -20,13 +20,7 @@ from .megnet_convert import (
     as_items,
     convert_many,
 )
-from .megnet_import import (
-    PRETRAINED,
-    build_network,
-    network_state,
-    pretrained_path,
-    thaw_object,
-)
+from .megnet_import import build_network, network_state, thaw_object
 
 #: Handles of files that are loaded and unchanged since.
 _FILES = weakref.WeakValueDictionary()
@@ -71,8 +65,8 @@ class FrozenMEGNet:
     Parameters
     ----------
     network : str, path-like, GraphModel or FrozenMEGNet
-        A pretrained name, an .hdf5 file with its .json beside it, or a model object,
-        of which a snapshot is taken.
+        An .hdf5 file with its .json beside it, or a model object, of which a snapshot
+        is taken.
     """
 
     def __init__(self, network):
@@ -91,8 +85,7 @@ class FrozenMEGNet:
         if isinstance(network, cls):
             return network
         if isinstance(network, str | os.PathLike):
-            name = str(network)
-            path = pretrained_path(name) if name in PRETRAINED else Path(network)
+            path = Path(network)
             if path.is_file():
                 info = path.stat()
                 key = (os.path.realpath(path), info.st_mtime_ns, info.st_size)

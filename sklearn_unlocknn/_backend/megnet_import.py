@@ -28,23 +28,6 @@ _MODULES = (
     "megnet.utils.preprocessing",
 )
 
-_QM9 = ["Cv", "G", "H", "HOMO", "LUMO", "R2", "U", "U0", "ZPVE"]
-_QM9 += ["alpha", "gap", "mu", "omega1"]
-
-#: Pretrained network -> its file under the data folder.
-PRETRAINED = {
-    "Eform_MP_2019": "megnet/mp-2019.4.1/formation_energy.hdf5",
-    "Eform_MP_2018": "megnet/mp-2018.6.1/formation_energy.hdf5",
-    "Efermi_MP_2019": "megnet/mp-2019.4.1/efermi.hdf5",
-    "Bandgap_classifier_MP_2018": "megnet/mp-2018.6.1/band_classification.hdf5",
-    "Bandgap_MP_2018": "megnet/mp-2018.6.1/band_gap_regression.hdf5",
-    "logK_MP_2018": "megnet/mp-2018.6.1/log10K.hdf5",
-    "logG_MP_2018": "megnet/mp-2018.6.1/log10G.hdf5",
-    "logK_MP_2019": "megnet/mp-2019.4.1/log10K.hdf5",
-    "logG_MP_2019": "megnet/mp-2019.4.1/log10G.hdf5",
-    **{f"QM9_{t}_2018": f"megnet/qm9-2018.6.1/{t}.hdf5" for t in _QM9},
-}
-
 
 class _Loader(importlib.machinery.SourceFileLoader):
     """Compile a megnet source file with today's names (no bytecode cache)."""
@@ -164,44 +147,14 @@ def fast_layer():
     return MEGNetLayer
 
 
-def pretrained_path(name, data_home=None):
-    """Find the file of a pretrained network.
-
-    Parameters
-    ----------
-    name : str
-        One of `PRETRAINED`, which are megnet's own names.
-    data_home : path-like, default=None
-        Data folder; by default that of the variable ``SKLEARN_UNLOCKNN_DATA``.
-
-    Returns
-    -------
-    Path
-    """
-    home = data_home or os.environ.get("SKLEARN_UNLOCKNN_DATA")
-    if home is None:
-        raise FileNotFoundError(
-            f"The file of the pretrained network {name!r} is looked up as "
-            f"{PRETRAINED[name]} in the folder named by the environment variable "
-            "SKLEARN_UNLOCKNN_DATA, which is not set."
-        )
-    path = Path(home) / PRETRAINED[name]
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The pretrained network {name!r} is not in the data folder: expected "
-            f"{path} and {path.name}.json beside it."
-        )
-    return path
-
-
 def network_state(network):
     """Take a snapshot of a MEGNet model as JSON text and NumPy arrays.
 
     Parameters
     ----------
     network : str, path-like or GraphModel
-        A pretrained name, an .hdf5 file with its .json beside it, or a
-        ``megnet.models.GraphModel`` (``MEGNetModel``), which is not modified.
+        An .hdf5 file with its .json beside it, or a ``megnet.models.GraphModel``
+        (``MEGNetModel``), which is not modified.
 
     Returns
     -------
@@ -210,11 +163,7 @@ def network_state(network):
         classes that neither tf-keras nor megnet has).
     """
     if isinstance(network, str | os.PathLike):
-        if str(network) in PRETRAINED:
-            path = pretrained_path(str(network))
-        else:
-            path = Path(network)
-        model, settings = _read(path)
+        model, settings = _read(Path(network))
     else:
         model = getattr(network, "model", None)
         parts = ("graph_converter", "target_scaler", "metadata")
@@ -223,9 +172,9 @@ def network_state(network):
         if model is None or "graph_converter" not in settings:
             raise TypeError(
                 f"Got `network` of type {type(network).__name__}, expected a MEGNet "
-                "model: a pretrained name, the path of an .hdf5 file with its .json "
-                "beside it, or a megnet.models.MEGNetModel or GraphModel (a bare Keras "
-                "network has no graph converter)."
+                "model: the path of an .hdf5 file with its .json beside it, or a "
+                "megnet.models.MEGNetModel or GraphModel (a bare Keras network has no "
+                "graph converter)."
             )
     _check_inputs(model)
     known = ("keras", "tf_keras", "tensorflow", "megnet", "sklearn_unlocknn")
@@ -247,10 +196,9 @@ def _read(path):
     """Read an .hdf5 file and the .json beside it."""
     settings_path = path.with_name(path.name + ".json")
     if not path.is_file():
-        names = ", ".join(PRETRAINED)
         raise FileNotFoundError(
-            f"Got `network`={str(path)!r}, which is neither a file nor a pretrained "
-            f"name. Pretrained names: {names}."
+            f"Got `network`={str(path)!r}, which is not a file. Expected the .hdf5 "
+            "file of a MEGNet network, with its .json beside it."
         )
     if not settings_path.is_file():
         raise FileNotFoundError(

@@ -16,6 +16,7 @@ from sklearn_unlocknn._backend import megnet_convert, megnet_graphs
 from sklearn_unlocknn._backend.megnet_convert import StructureError
 from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet, batches
 from sklearn_unlocknn._backend.megnet_import import import_megnet
+from sklearn_unlocknn.datasets import fetch_megnet_model
 
 import_megnet()
 
@@ -291,9 +292,10 @@ DATA = os.environ.get("SKLEARN_UNLOCKNN_DATA")
 @pytest.mark.parametrize("name", ["Eform_MP_2019", "Efermi_MP_2019", "logK_MP_2018"])
 def test_pretrained(name):
     try:
-        network = FrozenMEGNet(name)
+        path = fetch_megnet_model(name, download_if_missing=False)
     except FileNotFoundError as error:
         pytest.skip(str(error))
+    network = FrozenMEGNet(path)
     nacl = Structure.from_spacegroup(
         "Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0] * 3, [0.5] * 3]
     ).get_primitive_structure()

@@ -135,28 +135,8 @@ def test_importing_the_backend_imports_nothing_heavy():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_pretrained_names_are_those_of_megnet():
-    megnet_import.import_megnet()
-    from megnet.utils.models import MODEL_MAPPING
-
-    ours = {k: v.removeprefix("megnet/") for k, v in megnet_import.PRETRAINED.items()}
-    assert {k: v for k, v in ours.items() if "QM9" not in k} == {
-        k: v for k, v in MODEL_MAPPING.items() if "QM9" not in k
-    }
-    assert ours["QM9_gap_2018"] == "qm9-2018.6.1/gap.hdf5"
-
-
-def test_pretrained_file_missing(monkeypatch, tmp_path):
-    monkeypatch.setenv("SKLEARN_UNLOCKNN_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"log10K\.hdf5 and log10K\.hdf5\.json"):
-        megnet_import.network_state("logK_MP_2019")
-    monkeypatch.delenv("SKLEARN_UNLOCKNN_DATA")
-    with pytest.raises(FileNotFoundError, match="SKLEARN_UNLOCKNN_DATA, which is not"):
-        megnet_import.network_state("logK_MP_2019")
-
-
 def test_not_a_network(tmp_path):
-    with pytest.raises(FileNotFoundError, match="neither a file nor a pretrained name"):
+    with pytest.raises(FileNotFoundError, match="Eform_MP_2091', which is not a file"):
         megnet_import.network_state("Eform_MP_2091")
     path = tmp_path / "net.hdf5"
     path.write_text("no hdf5")
