@@ -7,11 +7,21 @@ __version__ = "0.1.0"
 # Public names load on first use: importing the package imports no TensorFlow.
 _PUBLIC = {
     "KerasFeatureExtractor": "_extractors",
+    "MEGNetFeatureExtractor": "_megnet_extractor",
+    "MEGNetProbRegressor": "_megnet",
+    "MEGNetRegressor": "_megnet_trainer",
     "ProbNNRegressor": "_prob_nn",
     "VGPRegressor": "_vgp",
 }
 
-__all__ = ["KerasFeatureExtractor", "ProbNNRegressor", "VGPRegressor"]
+__all__ = [
+    "KerasFeatureExtractor",
+    "MEGNetFeatureExtractor",
+    "MEGNetProbRegressor",
+    "MEGNetRegressor",
+    "ProbNNRegressor",
+    "VGPRegressor",
+]
 
 
 def __getattr__(name):

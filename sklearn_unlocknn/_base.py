@@ -244,6 +244,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         covariance[np.diag_indices_from(covariance)] += self._posterior.noise
         if latent.unit is not None:
             covariance *= latent.unit * latent.unit.T
+        covariance[~latent.known] = covariance[:, ~latent.known] = np.nan
         covariance = covariance[:, :, None] * self._y_scale**2
         mean = self._to_target(mean, latent)
         return mean, covariance[:, :, 0] if self._one_output else covariance
@@ -271,7 +272,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         scale = self._y_scale if latent.unit is None else self._y_scale * latent.unit
         epistemic = np.sqrt(variance)[:, None] * scale
         aleatoric = np.sqrt(self._posterior.noise) * np.ones((len(X), 1)) * scale
-        aleatoric[~latent.known] = np.nan
+        epistemic[~latent.known] = aleatoric[~latent.known] = np.nan
         if self._one_output:
             epistemic, aleatoric = epistemic[:, 0], aleatoric[:, 0]
         return self._to_target(mean, latent), epistemic, aleatoric
@@ -390,7 +391,6 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         kernel = self._translated()
         mean = self._to_target(self._posterior.mean(kernel, X, H), latent)
         covariance = self._posterior.covariance(kernel, X)
-        covariance[~latent.known] = covariance[:, ~latent.known] = 0.0
         covariance[np.diag_indices_from(covariance)] += self._posterior.noise
         L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
         k = len(self._y_scale)
@@ -406,6 +406,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         latent = self._features_of(X)
         X = self._scaled(latent.features)
+        X[~latent.known] = 0.0  # NaN would spread; the results get it back
         return X, self._basis(X), latent
 
     def _scaled(self, features):

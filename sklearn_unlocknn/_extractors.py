@@ -75,7 +75,7 @@ def resolve_network(network, X, y=None, sample_weight=None):
 
 
 class _LiveModel:
-    """In a pickle, stands for the Keras model that the user passed."""
+    """In a pickle, stands for the model object that the user passed."""
 
     def __init__(self, handle):
         self.handle = handle
@@ -89,19 +89,32 @@ class _Shared:
 
 
 class NetworkParamMixin:
-    """Share a Keras model held as ``network`` between clones, copies and pickles.
+    """Share a model object held as ``network`` between clones, copies and pickles.
 
     `sklearn.base.clone` and `copy.deepcopy` would copy the model; here they share it,
     as it is never modified. A pickle holds it once, as plain arrays, and gives a Keras
-    model back.
+    model back. Other kinds of model override the three static methods.
     """
+
+    @staticmethod
+    def _is_model(network):
+        return library_of(network) is not None
+
+    @staticmethod
+    def _handle_of(network):
+        return FrozenNetwork.of(network)
+
+    @staticmethod
+    def _model_of(handle):
+        """Return what a pickle gives back in the model's place."""
+        return handle.model
 
     def __sklearn_clone__(self):
         network = self.network
-        if library_of(network) is None:
+        if not self._is_model(network):
             return super().__sklearn_clone__()
         # Clones come and go in a search: keep the handle, with what it compiled.
-        self._network_handle = FrozenNetwork.of(network)
+        self._network_handle = self._handle_of(network)
         stand_in = object.__new__(type(self))
         stand_in.__dict__.update(self.__dict__, network=_Shared())
         new = super(NetworkParamMixin, stand_in).__sklearn_clone__()
@@ -110,7 +123,7 @@ class NetworkParamMixin:
         return new
 
     def __deepcopy__(self, memo):
-        if library_of(self.network) is not None:
+        if self._is_model(self.network):
             memo[id(self.network)] = self.network
         new = object.__new__(type(self))
         memo[id(self)] = new
@@ -120,15 +133,16 @@ class NetworkParamMixin:
     def __getstate__(self):
         state = dict(super().__getstate__())
         state.pop("_network_handle", None)
-        if library_of(self.network) is not None:
-            state["network"] = _LiveModel(FrozenNetwork.of(self.network))
+        if self._is_model(self.network):
+            state["network"] = _LiveModel(self._handle_of(self.network))
         return state
 
     def __setstate__(self, state):
         live = state.get("network")
         if isinstance(live, _LiveModel):
             handle = live.handle
-            state = {**state, "network": handle.model, "_network_handle": handle}
+            network = self._model_of(handle)
+            state = {**state, "network": network, "_network_handle": handle}
         super().__setstate__(state)
 
 

@@ -83,6 +83,22 @@ def hash_rows(*arrays):
     return digests
 
 
+def hash_bytes(contents):
+    """Hash what each row is made of.
+
+    Parameters
+    ----------
+    contents : iterable of bytes
+        Bytes that tell rows apart.
+
+    Returns
+    -------
+    list of bytes
+        16-byte blake2b digests.
+    """
+    return [hashlib.blake2b(c, digest_size=16).digest() for c in contents]
+
+
 class FeatureCache:
     """A folder of feature rows, each computed once.
 
@@ -130,7 +146,8 @@ class FeatureCache:
         compute : callable
             ``compute(indices)`` gives the array of shape (len(indices), n_columns)
             for these positions of ``keys``. Called at most once, and not with two
-            positions of equal keys.
+            positions of equal keys. A row with NaN in it stands for a failure and is
+            not kept.
 
         Returns
         -------
@@ -178,6 +195,10 @@ class FeatureCache:
 
     def _write(self, keys, values):
         """Write a shard under a name of its own, whole or not at all."""
+        good = ~np.isnan(values).any(axis=1)
+        keys, values = [k for k, ok in zip(keys, good, strict=True) if ok], values[good]
+        if not keys:
+            return
         path = self.folder / f"{uuid.uuid4().hex}.npz"
         temporary = None
         try:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import json
 import logging
 import os
 import warnings
@@ -154,6 +155,69 @@ def as_structure(item):
         f"got a {type(item).__name__}, expected a pymatgen Structure or Molecule, ASE "
         f"Atoms, a MEGNet graph, or the path of a CIF or POSCAR file{hint}"
     )
+
+
+def content_of(item):
+    """Return bytes that tell inputs apart as far as the network can.
+
+    Parameters
+    ----------
+    item : Structure, Molecule, Atoms, dict, str or path-like
+        As `as_structure` takes it; it is not parsed.
+
+    Returns
+    -------
+    bytes
+        Of a file its name and content; of an object lattice, sites and state.
+    """
+    if isinstance(item, str) and "\n" in item:
+        return b"text" + item.encode()
+    if isinstance(item, str | os.PathLike):
+        path = Path(item)
+        # What is no file fails later, and by name.
+        content = path.read_bytes() if path.is_file() else os.fsencode(path)
+        return b"file" + path.name.encode() + b"\0" + content
+    if isinstance(item, dict):
+        return b"dict" + json.dumps(item, sort_keys=True, default=_plain).encode()
+    parts = [type(item).__name__]
+    if hasattr(item, "get_positions"):
+        parts += [item.get_atomic_numbers(), item.get_positions()]
+        parts += [np.asarray(item.get_cell()), item.get_pbc()]
+    elif hasattr(item, "cart_coords"):
+        parts += [[site.species_string for site in item], item.cart_coords]
+        if hasattr(item, "lattice"):
+            parts += [item.lattice.matrix, item.lattice.pbc]
+        parts += [getattr(item, "state", None), getattr(item, "properties", {})]
+    else:
+        parts += [repr(item)]
+    return b"\0".join(
+        p.tobytes() if isinstance(p, np.ndarray) else repr(p).encode() for p in parts
+    )
+
+
+def _plain(value):
+    """Spell what JSON does not know."""
+    if isinstance(value, np.ndarray | np.generic):
+        return [str(value.dtype), value.tolist()]
+    return value.as_dict() if hasattr(value, "as_dict") else repr(value)
+
+
+def describe(item):
+    """Name a structure as errors do: formula, file name, or type.
+
+    Parameters
+    ----------
+    item : Structure, Molecule, Atoms, dict, str or path-like
+        As `as_structure` takes it.
+
+    Returns
+    -------
+    str
+    """
+    structure = item
+    with contextlib.suppress(Exception):  # a name is wanted, not a diagnosis
+        structure = as_structure(item)
+    return _name(structure, item)
 
 
 def _name(structure, item):

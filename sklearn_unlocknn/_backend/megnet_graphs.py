@@ -22,8 +22,9 @@ from .megnet_convert import (
 )
 from .megnet_import import build_network, network_state, thaw_object
 
-#: Handles of files that are loaded and unchanged since.
+#: Live handles, by file (loaded and unchanged since) and by content.
 _FILES = weakref.WeakValueDictionary()
+_CONTENTS = weakref.WeakValueDictionary()
 
 #: Bonds of one batch: bounds memory whatever the sizes (about 200 MB of activations).
 MAX_BONDS = 60_000
@@ -78,7 +79,7 @@ class FrozenMEGNet:
 
     @classmethod
     def of(cls, network):
-        """Return a handle, the same one for a handle and for an unchanged file.
+        """Return a handle, the same one for a handle, a file and equal content.
 
         A model object may be trained on, so each call takes a new snapshot of it.
         """
@@ -92,12 +93,30 @@ class FrozenMEGNet:
                 if (handle := _FILES.get(key)) is None:
                     handle = _FILES[key] = cls(path)
                 return handle
-        return cls(network)
+        new = cls(network)
+        # What was compiled for the same network serves again.
+        return _CONTENTS.setdefault(new.fingerprint(), new)
 
     @property
     def n_outputs(self):
         """Number of targets the network predicts."""
         return int(self.keras_model.output.shape[-1])
+
+    @property
+    def extensive(self):
+        """Whether a target grows with the number of atoms, by the target scaler."""
+        one, two = self.scale_std(1.0, 1), self.scale_std(1.0, 2)
+        return not np.allclose(one, two)
+
+    def n_features(self, layer):
+        """Return the number of features that ``layer`` (or a list of them) gives."""
+        names = self.resolve_layer(layer)
+        if bad := [name for name in names if name not in self._widths]:
+            raise ValueError(
+                f"Got `layer`={layer!r}, of which {bad} describe atoms or bonds and "
+                f"not whole structures. Those that do: {list(self._widths)}."
+            )
+        return sum(self._widths[name] for name in names)
 
     def resolve_layer(self, layer):
         """Return ``layer`` as a tuple of layer names; ValueError if there is none."""
@@ -105,7 +124,7 @@ class FrozenMEGNet:
         return tuple(self._layer(k).name for k in (layer if several else [layer]))
 
     def __reduce__(self):
-        return FrozenMEGNet, (self._state,)
+        return FrozenMEGNet.of, (self._state,)
 
     def __copy__(self):
         return self
@@ -118,6 +137,10 @@ class FrozenMEGNet:
 
     def fingerprint(self):
         """Hash of architecture, weights, graph converter and target scaler."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self):
         state = self._state
         # Where classes live and what shapes they saw first is no architecture.
         skip = ("module", "registered_name", "build_config")
@@ -349,15 +372,7 @@ class FrozenMEGNet:
     def _compile(self, names, predict):
         import tensorflow as tf
 
-        layers = [self._layer(name) for name in names]
-        widths = [self._widths.get(layer.name) for layer in layers]
-        if None in widths:
-            raise ValueError(
-                f"Got `layer`={names[widths.index(None)]!r}, which does not describe "
-                f"whole structures but atoms or bonds. Those that do: "
-                f"{list(self._widths)}."
-            )
-        outputs = [layer.output for layer in layers]
+        outputs = [self._layer(name).output for name in names]
         outputs += [self.keras_model.output] if predict else []
         forward, signature = self.forward(outputs)
 
@@ -365,7 +380,8 @@ class FrozenMEGNet:
         def function(*inputs):
             return tf.concat(forward(*inputs), -1)
 
-        return function, (sum(widths), predict * self.n_outputs)
+        width = self.n_features(names) if names else 0
+        return function, (width, predict * self.n_outputs)
 
     def forward(self, outputs):
         """Give the pass from joined graphs to tensors of ``keras_model``, untraced.

@@ -1,0 +1,236 @@
+"""Crystals and molecules: a frozen MEGNet with a Gaussian process on its readout."""
+
+import warnings
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+
+from ._backend.megnet_convert import describe
+from ._base import BaseVGPRegressor, Latent
+from ._docs import DEFAULTS, document_head
+from ._megnet_extractor import MEGNetFeaturesMixin, _listed
+from ._validation import check_targets
+
+
+@document_head(
+    means='{"zero", "constant", "linear", "network"}',
+    mean_note=(
+        '; "network" is the\n        network\'s own output, and the process models '
+        "what it misses [5]_"
+    ),
+)
+class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
+    """From structures to a property with an error bar, through a frozen MEGNet.
+
+    The network is cut at its readout and a variational Gaussian process is fitted on
+    it. It need not have been trained on the property: the readout of a network for
+    formation energies serves many others.
+
+    Parameters
+    ----------
+    network : str, path-like, GraphModel or estimator, default="Eform_MP_2019"
+        A pretrained name (see `sklearn_unlocknn.datasets.fetch_megnet_model`), which
+        is fetched at the first use; an .hdf5 file with its .json beside it; a
+        ``megnet.models.MEGNetModel`` or ``GraphModel``, of which `fit` takes a
+        snapshot; or an unfitted `MEGNetRegressor`, which is cloned and trained in
+        `fit` on the same rows as the process, so that cross-validation does not leak.
+    layer : int, str or list of int or str, default=-4
+        Latent layer, as an index or a name, with one row a structure; the outputs of
+        several are concatenated. -4 is the concatenated readout of atoms, bonds and
+        state.
+    [head parameters]
+    memory : str, path-like, joblib.Memory or None, default=None
+        Folder that keeps features by the content of their structure, so that a search
+        over parameters of the process runs the network once a structure.
+    extract_batch_size : int, default=128
+        Structures in a pass of the network; batches of large ones are cut further.
+    n_jobs : int, default=None
+        Processes that read and convert structures. Pays for many files and for slow
+        graph converters, as a process takes seconds to start.
+    on_error : {"raise", "nan"}, default="raise"
+        What to do with a structure that cannot be converted: raise an error that
+        names its index and formula; or leave it out of `fit`, with a warning that
+        counts, and predict NaN for it.
+
+    Attributes
+    ----------
+    [head attributes]
+    network_ : FrozenMEGNet
+        Handle of the network that gives the features; ``network_.predict(X)`` is its
+        own prediction.
+    n_features_out_ : int
+        Number of latent features.
+
+    See Also
+    --------
+    MEGNetFeatureExtractor : The latent features, as a transformer.
+    VGPRegressor : The process alone, on numeric features.
+    MEGNetRegressor : Trains a MEGNet; for ``network``.
+
+    Notes
+    -----
+    See :class:`VGPRegressor` for the process [1]_ [2]_ and
+    :class:`MEGNetFeatureExtractor` for what X may hold. MEGNet is [6]_; a process on
+    its latent space is unlockNN's idea [4]_.
+
+    With ``mean="network"`` the network's prediction, its target scaler applied, is the
+    prior mean, and the process models the residual in target units: its standard
+    deviation is that of the residual, on which the scaler's mean has no bearing. Where
+    the scaler is extensive (per atom), the process models the residual per atom, and
+    mean and standard deviation are multiplied by the number of atoms;
+    ``noise_std_`` is then per atom.
+
+    Fit on structures that the network was not trained on where you can: a network
+    looks better on its own training data than it is, and error bars learned there are
+    too small.
+
+    References
+    ----------
+    .. [1] M. Titsias, "Variational learning of inducing variables in sparse Gaussian
+       processes", AISTATS 2009.
+    .. [2] J. Hensman, N. Fusi, N. Lawrence, "Gaussian processes for big data", UAI
+       2013, arXiv:1309.6835.
+    .. [3] D. Burt, C. Rasmussen, M. van der Wilk, "Convergence of sparse variational
+       inference in Gaussian processes regression", JMLR 2020, arXiv:2008.00323.
+    .. [4] A. Moriarty et al., "UnlockNN: Uncertainty quantification for neural network
+       models of chemical systems", JOSS 2022, doi:10.21105/joss.03700.
+    .. [5] X. Qiu, E. Meyerson, R. Miikkulainen, "Quantifying point-prediction
+       uncertainty in neural networks via residual estimation with an I/O kernel",
+       ICLR 2020, arXiv:1906.00588.
+    .. [6] C. Chen et al., "Graph networks as a universal machine learning framework
+       for molecules and crystals", Chem. Mater. 2019,
+       doi:10.1021/acs.chemmater.9b01294.
+
+    Examples
+    --------
+    With the pretrained network, which is fetched at the first use:
+
+    >>> from sklearn_unlocknn import MEGNetProbRegressor, MEGNetRegressor
+    >>> from sklearn_unlocknn.datasets import make_ionic_crystals
+    >>> X, y = make_ionic_crystals(60, random_state=0, return_X_y=True)
+    >>> model = MEGNetProbRegressor("Eform_MP_2019")
+    >>> model.fit(X[:40], y[:40])  # doctest: +SKIP
+    >>> mean, std = model.predict(X[40:], return_std=True)  # doctest: +SKIP
+
+    With one that is trained in ``fit``:
+
+    >>> network = MEGNetRegressor(max_epochs=2, random_state=0)
+    >>> model = MEGNetProbRegressor(network, kernel="rbf", random_state=0)
+    >>> mean, std = model.fit(X[:40], y[:40]).predict(X[40:], return_std=True)
+    >>> mean.shape, std.shape
+    ((20,), (20,))
+    """
+
+    _means = ("zero", "constant", "linear", "network")
+
+    def __init__(
+        self,
+        network="Eform_MP_2019",
+        layer=-4,
+        kernel=None,
+        n_inducing_points=DEFAULTS["n_inducing_points"],
+        *,
+        inducing_init=DEFAULTS["inducing_init"],
+        optimize_inducing_points=False,
+        mean="constant",
+        solver="auto",
+        max_iter=DEFAULTS["max_iter"],
+        tol=DEFAULTS["tol"],
+        batch_size=1024,
+        n_hyper_samples=DEFAULTS["n_hyper_samples"],
+        normalize_y=True,
+        random_state=None,
+        verbose=0,
+        memory=None,
+        extract_batch_size=128,
+        n_jobs=None,
+        on_error="raise",
+    ):
+        self.network = network
+        self.layer = layer
+        self.kernel = kernel
+        self.n_inducing_points = n_inducing_points
+        self.inducing_init = inducing_init
+        self.optimize_inducing_points = optimize_inducing_points
+        self.mean = mean
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.n_hyper_samples = n_hyper_samples
+        self.normalize_y = normalize_y
+        self.random_state = random_state
+        self.verbose = verbose
+        self.memory = memory
+        self.extract_batch_size = extract_batch_size
+        self.n_jobs = n_jobs
+        self.on_error = on_error
+
+    @property
+    def _batch_size(self):
+        return self.extract_batch_size
+
+    def _training_features(self, X, y, sample_weight):
+        items = _listed(X)
+        y = check_structure_targets(y, items)
+        self._freeze(items, y, sample_weight)
+        done = self._extract(items)
+        if done.errors:
+            _warn_left_out(done.errors, len(items))
+        return self._latent(done), y
+
+    def _features_of(self, X):
+        return self._latent(self._extract(_listed(X)))
+
+    def _latent(self, done):
+        if self.mean != "network":
+            return Latent(done.features)
+        if not self.network_.extensive:
+            return Latent(done.features, done.prediction)
+        # a failed structure has no atoms, and its row no use
+        unit = np.maximum(done.n_atoms, 1)[:, None].astype(float)
+        return Latent(done.features, done.prediction, unit)
+
+
+def check_structure_targets(y, items):
+    """Return y as finite float64; a target that is not is named with its structure.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    items : list of structures
+        What they belong to.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    """
+    if y is not None:
+        check_consistent_length(items, y)
+        values = np.asarray(y)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            i = int(np.argmax(bad))
+            raise ValueError(
+                f"The target of structure {i} ({describe(items[i])}) is {values[i]} "
+                f"({bad.sum()} of {len(bad)} targets are not finite). Leave these "
+                "structures out, or fill in their targets."
+            )
+    return check_targets(y)
+
+
+def _warn_left_out(errors, n):
+    """Warn of structures that `fit` leaves out, or raise if that is all of them."""
+    first = min(errors)
+    if len(errors) == n:
+        raise ValueError(
+            f"None of the {n} structures can be converted, so nothing is left to fit. "
+            f"The first reason: {errors[first]}"
+        )
+    warnings.warn(
+        f"{len(errors)} of {n} structures cannot be converted and are left out of the "
+        f"fit. The first: {errors[first]}",
+        UserWarning,
+        stacklevel=4,
+    )
