@@ -8,8 +8,6 @@ rows with a positive modulus only). `row` (n,): the row of the source file.
 """
 
 import argparse
-import gzip
-import json
 import os
 import time
 from pathlib import Path
@@ -17,24 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
-from sklearn_unlocknn._backend.megnet_import import pretrained_path
+from sklearn_unlocknn.datasets import (
+    fetch_elasticity,
+    fetch_megnet_model,
+    fetch_perovskites,
+)
 
 
 def perovskites(folder):
-    import pandas as pd
-
-    frame = pd.read_csv(folder / "perov_5" / "val.csv")
-    return frame["cif"].tolist(), frame["heat_all"].to_numpy(float)
+    return fetch_perovskites(as_cif=True, data_home=folder, return_X_y=True)
 
 
 def elasticity(folder):
-    path = folder / "matcalc" / "mp-binary-pbe-elasticity-2025.1.json.gz"
-    with gzip.open(path, "rt") as file:
-        rows = json.load(file)
-    modulus = np.array([float(row["bulk_modulus_vrh"]) for row in rows])
+    X, y = fetch_elasticity(data_home=folder, return_X_y=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        y = np.log10(modulus)
-    return [row["structure"] for row in rows], y
+        return X, np.log10(y)
 
 
 DATASETS = {"perovskites": perovskites, "elasticity": elasticity}
@@ -53,7 +48,8 @@ def main():
 
     structures, y = DATASETS[args.dataset](args.data_folder)
     row = np.flatnonzero(np.isfinite(y))
-    network = FrozenMEGNet(pretrained_path(args.network, args.data_folder))
+    file = fetch_megnet_model(args.network, data_home=args.data_folder)
+    network = FrozenMEGNet(file)
     start = time.perf_counter()
     made = network.run(
         [structures[i] for i in row], args.layer, n_jobs=args.n_jobs, on_error="nan"

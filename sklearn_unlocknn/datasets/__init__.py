@@ -5,6 +5,20 @@ The folder is that of ``data_home=``, of the environment variable
 """
 
 from ._cache import get_data_home
+from ._elasticity import fetch_elasticity
+from ._ionic_crystals import make_ionic_crystals
+from ._matbench import MATBENCH_TASKS, fetch_matbench, matbench_folds
 from ._megnet_models import MEGNET_MODELS, fetch_megnet_model
+from ._perovskites import fetch_perovskites
 
-__all__ = ["MEGNET_MODELS", "fetch_megnet_model", "get_data_home"]
+__all__ = [
+    "MATBENCH_TASKS",
+    "MEGNET_MODELS",
+    "fetch_elasticity",
+    "fetch_matbench",
+    "fetch_megnet_model",
+    "fetch_perovskites",
+    "get_data_home",
+    "make_ionic_crystals",
+    "matbench_folds",
+]

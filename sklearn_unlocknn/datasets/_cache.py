@@ -111,6 +111,8 @@ def fetch_files(paths, *, data_home=None, download_if_missing=True, progress=Non
         try:
             _download(path, file, progress)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            if (response := getattr(error, "response", None)) is not None:
+                response.close()  # pooch leaves its connection open
             reason = str(error) or type(error).__name__
             raise OSError(_message(f"{path}: {reason}", wrong)) from error
         del wrong[path]
