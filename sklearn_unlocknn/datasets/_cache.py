@@ -158,11 +158,11 @@ def _download(path, file, progress):
 def _sweep(file):
     """Remove what killed processes left of this file."""
     for part in file.parent.glob(f"{file.name}.*.part"):
-        # another process may be removing it too
+        # another process may be removing it, or another user own it
         try:
             if time.time() - part.stat().st_mtime > STALE:
                 part.unlink()
-        except FileNotFoundError:
+        except OSError:
             pass
 
 
