@@ -13,7 +13,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from ._backend.megnet_convert import StructureError, as_items, content_of
+from ._backend.megnet_convert import StructureError, as_items, content_of, describe
 from ._backend.megnet_graphs import Extraction, FrozenMEGNet
 from ._extractors import NetworkParamMixin
 from ._feature_cache import FeatureCache, cache_location, hash_bytes
@@ -171,20 +171,27 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
 
     def _run(self, items, rows):
         """Run the network on some rows; errors carry the rows' own indices."""
-        chosen = [items[i] for i in rows]
+        chosen = shown = [items[i] for i in rows]
         if self.verbose:
             from tqdm import tqdm
 
             # None: on a terminal only
-            chosen = tqdm(chosen, "Extracting features", disable=None)
+            shown = tqdm(chosen, "Extracting features", disable=None)
         try:
             done = self.network_.run(
-                chosen, self.layer, predict=True, batch_size=self._batch_size,
+                shown, self.layer, predict=True, batch_size=self._batch_size,
                 n_jobs=self.n_jobs, on_error=self.on_error,
             )  # fmt: skip
         except StructureError as error:
             index = int(rows[error.index])
             raise StructureError(index, error.name, error.reason) from error
+        finite = np.isfinite(np.hstack([done.features, done.prediction])).all(axis=1)
+        if len(bad := np.flatnonzero(~finite & ~done.failed)):
+            raise ValueError(
+                f"The network gives values that are not finite for structure "
+                f"{rows[bad[0]]} ({describe(chosen[bad[0]])}; {len(bad)} of "
+                f"{len(rows)} in all). Check its weights for NaN."
+            )
         done.errors = {
             int(rows[i]): StructureError(int(rows[i]), e.name, e.reason)
             for i, e in done.errors.items()

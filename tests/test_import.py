@@ -44,6 +44,8 @@ def loaded_by(code, *arguments):
     [
         "import sklearn_unlocknn",
         "import sklearn_unlocknn.metrics",
+        "import sklearn_unlocknn.datasets",
+        "from sklearn_unlocknn import MEGNetProbRegressor; MEGNetProbRegressor()",
         "from sklearn_unlocknn import VGPRegressor; VGPRegressor()",
         "from sklearn_unlocknn.kernels import make_kernel; make_kernel('rbf', 2)",
         "import numpy as np; from sklearn_unlocknn import VGPRegressor\n"

@@ -291,6 +291,9 @@ def _check(graph, converter, limits, allow_isolated):
     state = state.reshape(1, -1) if widths[2] is not None else state.ravel()
     ends = [np.asarray(graph[k], int).ravel() for k in ("index1", "index2")]
 
+    for name, values in (("atom", atom), ("bond", bond), ("state", state)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"the {name} features of its graph are not finite")
     if len(ends[0]) == 0:
         raise ValueError(_NO_BONDS + _cutoff(converter))
     if not len(bond) == len(ends[0]) == len(ends[1]):

@@ -380,8 +380,14 @@ class FrozenMEGNet:
         def function(*inputs):
             return tf.concat(forward(*inputs), -1)
 
+        # Called directly: TensorFlow counts new functions as retracing, and warns.
+        concrete = function.get_concrete_function()
+
+        def run(*inputs):
+            return concrete(*map(tf.constant, inputs))
+
         width = self.n_features(names) if names else 0
-        return function, (width, predict * self.n_outputs)
+        return run, (width, predict * self.n_outputs)
 
     def forward(self, outputs):
         """Give the pass from joined graphs to tensors of ``keras_model``, untraced.

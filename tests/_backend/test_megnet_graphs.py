@@ -105,7 +105,7 @@ def test_layer_errors(network, structures):
     for bad in ("set2set_atom", "set2set_bond", "readout_0"):
         network.extract(structures[:2], bad)
     for bad in ("megnet_0", "block_1_add_atom", "block_1_add_bond"):
-        with pytest.raises(ValueError, match="not describe whole structures"):
+        with pytest.raises(ValueError, match="describe atoms or bonds"):
             network.extract(structures, bad)
     with pytest.raises(ValueError, match="Nothing to compute"):
         network.run(structures, None)
