@@ -47,8 +47,8 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         Greatest number of passes over the rows (epochs). 0 keeps the start.
     batch_size : int, default=32
         Structures in a step.
-    learning_rate : float, default=0.001
-        Learning rate of Adam.
+    learning_rate : float, default=0.003
+        Learning rate of Adam. Lower it to fine-tune a trained network gently.
     early_stopping : bool, default=True
         Whether to set rows aside to choose the best epoch by, and to stop when there
         is none better for a while. Without it all rows are trained on for `max_iter`
@@ -107,6 +107,10 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
 
     A weight of two counts a row twice in the loss. Rows of weight zero are left out.
 
+    The time of an epoch is proportional to the bonds in it: about 4 s on one core for
+    3000 perovskites of five atoms at the default cutoff. Each ``fit`` also spends
+    some seconds on the graph of its computations.
+
     References
     ----------
     .. [1] C. Chen, W. Ye, Y. Zuo, C. Zheng, S. P. Ong, "Graph networks as a universal
@@ -140,7 +144,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         cutoff=4.0,
         max_iter=200,
         batch_size=32,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         early_stopping=True,
         validation_fraction=0.1,
         n_iter_no_change=20,

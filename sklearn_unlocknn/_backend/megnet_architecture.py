@@ -122,10 +122,11 @@ def _layers(n_blocks, layer_sizes, embedding_dim, n_gaussians, n_outputs):
         )([x, owner])
         for x, owner, k in zip(parts, owners, kinds, strict=False)
     ]  # fmt: skip
-    out = layers.Concatenate(axis=-1)([*readouts, parts[2]])
+    out = layers.Concatenate(axis=-1, name="concatenate")([*readouts, parts[2]])
     out = dense(dense(out, middle, "readout_0"), narrow, "readout_1")
     out = dense(out, n_outputs, "readout_2", activation=None)
-    return tf_keras.Model([atoms, bonds, states, *ends, *owners], out)
+    inputs = [atoms, bonds, states, *ends, *owners]
+    return tf_keras.Model(inputs, out, name="megnet")
 
 
 def with_outputs(network, n_outputs, rng):

@@ -216,9 +216,6 @@ class _Trainee:
         forward, signature = self.network.forward([self.model.output])
         self.variables = variables = self.model.trainable_variables
         sizes = [int(np.prod(v.shape)) for v in variables]
-        first, second = (tf.Variable(tf.zeros(sum(sizes))) for _ in range(2))
-        vector, number = tf.TensorSpec([None]), tf.TensorSpec([])
-        rows = [tf.TensorSpec([None, None]), vector]
 
         def flat(tensors):
             return tf.concat([tf.reshape(t, [-1]) for t in tensors], 0)
@@ -227,18 +224,29 @@ class _Trainee:
             for v, part in zip(variables, tf.split(vector, sizes), strict=True):
                 v.assign(tf.reshape(part, v.shape))
 
+        first, second = (tf.Variable(tf.zeros(sum(sizes))) for _ in range(2))
+        self.average = average = tf.Variable(flat(variables))
+        vector, number = tf.TensorSpec([None]), tf.TensorSpec([])
+        rows = [tf.TensorSpec([None, None]), vector]
+
+        def compiled(*signature):
+            # Concrete, as TensorFlow warns of functions that every fit traces anew
+            return lambda function: tf.function(
+                function, input_signature=signature
+            ).get_concrete_function()
+
         def loss(*inputs):
             *graph, targets, weights = inputs
             error = forward(*graph)[0][0] - targets
             return tf.reduce_sum(weights * tf.reduce_mean(error**2, -1))
 
-        @tf.function(input_signature=[*signature, *rows])
+        @compiled(*signature, *rows)
         def gradient(*inputs):
             with tf.GradientTape() as tape:
                 value = loss(*inputs)
             return value, flat(tape.gradient(value, variables))
 
-        @tf.function(input_signature=[vector, *[number] * 4])
+        @compiled(vector, *[number] * 4)
         def update(gradient, rate, first_share, second_share, forget):
             # Adam (Kingma and Ba 2015, arXiv:1412.6980)
             gradient *= tf.minimum(1.0, CLIP_NORM / (tf.norm(gradient) + 1e-12))
@@ -249,34 +257,34 @@ class _Trainee:
             assign(weights)
             average.assign_add(forget * (weights - average))
 
-        @tf.function(input_signature=[])
+        @compiled()
         def exchange():
             weights = flat(variables)
             assign(average)
             average.assign(weights)
 
-        self.average = average = tf.Variable(flat(variables))
-        self._gradient, self._update, self._count = gradient, update, 0
-        self._exchange = exchange
-        self._loss = tf.function(
-            loss, input_signature=[*signature, *rows], autograph=False
-        )
+        self._loss, self._gradient = compiled(*signature, *rows)(loss), gradient
+        self._update, self._exchange = update, exchange
+        self._count = 0
 
     def _parts(self, rows, total, batch_size):
         """Give the arrays of batches that fit the memory; weights sum to the loss."""
+        import tensorflow as tf
+
         start = 0
         targets = (self._per_atom(rows) - self.mean) / self.scale
         for graphs in batches(rows.graphs, batch_size):
             part = slice(start, start + len(graphs))
             start = part.stop
-            arrays = targets[part], rows.weights[part] / total
-            yield [
-                *self.network._inputs(graphs),
-                *(a.astype(np.float32) for a in arrays),
-            ]
+            arrays = (targets[part], rows.weights[part] / total)
+            arrays = [a.astype(np.float32) for a in arrays]
+            inputs = [*self.network._inputs(graphs), *arrays]
+            yield [tf.constant(a) for a in inputs]
 
     def step(self, rows, rate):
         """Take one step on the rows and return their loss before it."""
+        import tensorflow as tf
+
         # Divided by the mean over all rows: batches are unbiased for the whole.
         total = self.mean_weight * len(rows)
         value, gradient = 0.0, 0.0
@@ -286,7 +294,8 @@ class _Trainee:
         self._count += 1
         shares = 1.0 - 0.9**self._count, 1.0 - 0.999**self._count
         forget = max(1.0 - AVERAGE, 1.0 / (1 + self._count))
-        self._update(gradient, *(np.float32(x) for x in (rate, *shares, forget)))
+        numbers = (rate, *shares, forget)
+        self._update(gradient, *(tf.constant(x, tf.float32) for x in numbers))
         return value
 
     def loss(self, rows, batch_size):
