@@ -167,16 +167,19 @@ def _report_holdout(model, X, y, args):
 
 def predict(args):
     """Predict files, a row each; returns 1 if any failed."""
-    inputs = [args.model, args.list or "", *args.files]
-    files.check_output(args.output, force=args.force, inputs=inputs)
     names = files.structure_files(args.files, args.list)
+    inputs = [args.model, args.list or "", *names]
+    files.check_output(args.output, force=args.force, inputs=inputs)
     model = _load(args)
     n_failed = 0
     with files.open_output(args.output) as file:
         _import_quietly(args)
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", *columns(model["log10"]), "error"])
-        steps = predictions(model["estimator"], list(map(Path, names)), args.n_jobs)
+        steps = predictions(
+            model["estimator"], list(map(Path, names)), args.n_jobs,
+            progress=not (file is sys.stdout and file.isatty()),
+        )  # fmt: skip
         for start, mean, std, errors in steps:
             for k, values in enumerate(zip(mean, std, strict=True)):
                 name = os.fsencode(names[start + k]).decode(errors="backslashreplace")

@@ -150,6 +150,13 @@ def load_model(path):
         raise CommandError(f"Got a {name} in {str(path)!r}, {expected}.")
     model = {"target": None, "log10": False, "version": None, **content}
     estimator = model["estimator"]
+    try:
+        estimator.get_params()
+    except AttributeError as error:  # a parameter that it did not have then
+        raise CommandError(
+            f"The model in {str(path)!r} is of another version of sklearn_unlocknn "
+            f"({model['version'] or 'unknown'}; this is {__version__}). Fit it again."
+        ) from error
     if not hasattr(estimator, "noise_std_"):
         raise CommandError(f"The model in {str(path)!r} is not fitted, {expected}.")
     if not isinstance(estimator.noise_std_, float):

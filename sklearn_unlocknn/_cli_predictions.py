@@ -6,7 +6,7 @@ import math
 STEP = 128
 
 
-def predictions(estimator, items, n_jobs=None):
+def predictions(estimator, items, n_jobs=None, *, progress=True):
     """Predict in steps of bounded size, with a progress bar on a terminal.
 
     Parameters
@@ -17,6 +17,8 @@ def predictions(estimator, items, n_jobs=None):
         As the estimator takes them.
     n_jobs : int, default=None
         That of the estimator.
+    progress : bool, default=True
+        Whether a bar may be shown: not where results go to the same terminal.
 
     Yields
     ------
@@ -31,8 +33,8 @@ def predictions(estimator, items, n_jobs=None):
     from tqdm import tqdm
 
     step = STEP * effective_n_jobs(n_jobs)
-    # disable=None: no bar unless standard error is a terminal
-    with tqdm(total=len(items), desc="Predicting", unit="row", disable=None) as bar:
+    hide = None if progress else True  # None: unless standard error is a terminal
+    with tqdm(total=len(items), desc="Predicting", unit="row", disable=hide) as bar:
         for start in range(0, len(items), step):
             chunk = items[start : start + step]
             yield start, *_predict(estimator, chunk)
