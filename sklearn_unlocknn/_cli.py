@@ -199,7 +199,8 @@ def _add_fit(commands_of):
     )  # fmt: skip
     parser.add_argument(
         "--layer", action="append", type=_index_or_name, metavar="LAYER",
-        help="layer, by index or name; again for more (default: -4, the readout)",
+        help="layer, by index or name; again for more (default: auto, the readout "
+        "and what the blocks before it know of the state)",
     )  # fmt: skip
     parser.add_argument("--kernel", help='such as "matern52_ard + linear"')
     parser.add_argument(

@@ -128,7 +128,7 @@ def _require_some(rows):
 
 
 def _layer(args):
-    layers = args.layer or [-4]
+    layers = args.layer or ["auto"]
     return layers[0] if len(layers) == 1 else layers
 
 

@@ -229,10 +229,11 @@ class MEGNetFeatureExtractor(
         ``megnet.models.MEGNetModel`` or ``GraphModel``, of which `fit` takes a
         snapshot; or an unfitted `MEGNetRegressor`, which is cloned and trained in
         `fit`.
-    layer : int, str or list of int or str, default=-4
+    layer : int, str or list of int or str, default="auto"
         Index or name of the layer whose output is taken, one row a structure; the
-        outputs of a list are concatenated. -4 is the concatenated readout of atoms,
-        bonds and state (96 features in the released networks).
+        outputs of a list are concatenated. "auto" is the concatenated readout of
+        atoms, bonds and state (-4 in the released networks) and, of the blocks before
+        it, what they know of the state: 352 features in the released networks.
     memory : str, path-like or joblib.Memory, default=None
         Folder that keeps features: a structure seen before, by any process, does not
         go through the same network again.
@@ -281,13 +282,13 @@ class MEGNetFeatureExtractor(
     >>> crystals = make_ionic_crystals(5, random_state=0)
     >>> extractor = MEGNetFeatureExtractor("Eform_MP_2019")
     >>> extractor.fit_transform(crystals.data).shape  # doctest: +SKIP
-    (5, 96)
+    (5, 352)
     """
 
     def __init__(
         self,
         network="Eform_MP_2019",
-        layer=-4,
+        layer="auto",
         *,
         memory=None,
         batch_size=128,

@@ -159,7 +159,7 @@ def test_transformer_contract(network, structures):
     assert frame.columns[0] == "megnetfeatureextractor0"
     assert frame.shape == (24, extractor.n_features_out_)
     assert_array_equal(frame.columns, extractor.get_feature_names_out())
-    assert_array_equal(frame, network.extract(structures, -4))
+    assert_array_equal(frame, network.extract(structures))
 
 
 # --- copies and searches --------------------------------------------------------

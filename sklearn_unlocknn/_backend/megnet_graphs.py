@@ -120,6 +120,8 @@ class FrozenMEGNet:
 
     def resolve_layer(self, layer):
         """Return ``layer`` as a tuple of layer names; ValueError if there is none."""
+        if isinstance(layer, str) and layer == "auto":
+            return self._readout
         several = isinstance(layer, list | tuple)
         return tuple(self._layer(k).name for k in (layer if several else [layer]))
 
@@ -191,7 +193,7 @@ class FrozenMEGNet:
             )
         return np.asarray(bonds.centers, np.float32), float(bonds.width)
 
-    def extract(self, structures, layer=-4, with_output=False, **options):
+    def extract(self, structures, layer="auto", with_output=False, **options):
         """Compute latent vectors.
 
         Parameters
@@ -199,9 +201,10 @@ class FrozenMEGNet:
         structures : iterable of Structure, Molecule, Atoms, dict, str or path-like
             pymatgen or ASE objects, MEGNet graphs, CIF or POSCAR (or molecule) files,
             or their text.
-        layer : int, str or list of these, default=-4
-            Layers by index or name; several are concatenated. -4 is the concatenated
-            readout of atoms, bonds and state.
+        layer : int, str or list of these, default="auto"
+            Layers by index or name; several are concatenated. "auto" is the
+            concatenated readout of atoms, bonds and state (-4 in the released
+            networks) and, of the blocks before it, what they know of the state.
         with_output : bool, default=False
             Also return the network's own prediction, from the same pass.
         **options
@@ -225,7 +228,7 @@ class FrozenMEGNet:
         """
         return self.run(structures, None, predict=True, **options).prediction
 
-    def run(self, structures, layer=-4, *, predict=False, **options):
+    def run(self, structures, layer="auto", *, predict=False, **options):
         """Compute latent vectors and, in the same pass, predictions.
 
         Parameters
@@ -254,7 +257,7 @@ class FrozenMEGNet:
     def stream(
         self,
         structures,
-        layer=-4,
+        layer="auto",
         *,
         predict=False,
         batch_size=128,
@@ -359,8 +362,7 @@ class FrozenMEGNet:
 
     def _function(self, layer, predict):
         """Compile the pass; gives (function of 7 arrays, (n_features, n_targets))."""
-        names = layer if isinstance(layer, list | tuple) else [layer]
-        names = [] if layer is None else list(names)
+        names = () if layer is None else self.resolve_layer(layer)
         if not names and not predict:
             raise ValueError("Nothing to compute: got `layer=None`, `predict=False`.")
         key = (*names, predict)
@@ -441,6 +443,31 @@ class FrozenMEGNet:
         out = tf_keras.Model(model.inputs, tensors)(probe, training=False)
         shapes = {name: out[name].shape for name in tensors}
         return {k: s[2] for k, s in shapes.items() if len(s) == 3 and s[1] == 2}
+
+    @functools.cached_property
+    def _readout(self):
+        """All that describes whole structures, up to the concatenated readout.
+
+        Parts of the concatenation are left out, and what comes before the first graph
+        layer and knows of the given state alone.
+        """
+        import tf_keras
+
+        layers = self.keras_model.layers
+        joins = [layer for layer in layers if layer.name in self._widths]
+        joins = [j for j in joins if isinstance(j, tf_keras.layers.Concatenate)]
+        kinds = [type(layer).__name__ for layer in layers]
+        graph = [k for k, kind in enumerate(kinds) if kind == "MEGNetLayer"]
+        if not joins or not graph:
+            raise ValueError(
+                "Got `layer`='auto' for a network without graph layers or without a "
+                f"concatenated readout. Choose from {list(self._widths)}."
+            )
+        readout = joins[-1]
+        parts = {t._keras_history.layer.name for t in readout.input}
+        names = [layer.name for layer in layers[graph[0] :]]
+        names = [n for n in names if n in self._widths and n not in parts]
+        return tuple(names[: names.index(readout.name) + 1])
 
     def _layer(self, name):
         layers = self.keras_model.layers

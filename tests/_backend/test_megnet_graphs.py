@@ -59,7 +59,7 @@ def test_features_are_those_of_megnet(model, network, structures):
     want = [
         readout(model.graph_converter.get_input(s)).numpy()[0, 0] for s in structures
     ]
-    X = network.extract(structures)
+    X = network.extract(structures, -4)
     assert X.shape == (12, 2 * 4 * 2 + 6)
     assert X.dtype == np.float64
     assert_allclose(X, want, atol=2e-5)
@@ -87,15 +87,31 @@ def test_layers(model, network, structures):
     name = model.layers[-2].name
     assert_array_equal(network.extract(structures, name), by_index)
     both = network.extract(structures, [-4, name])
-    assert_allclose(both, np.hstack([network.extract(structures), by_index]), atol=1e-5)
+    alone = [network.extract(structures, -4), by_index]
+    assert_allclose(both, np.hstack(alone), atol=1e-5)
     assert network.resolve_layer([-4, name]) == (model.layers[-4].name, name)
-    features, output = network.extract(structures, with_output=True)
+    features, output = network.extract(structures, -4, with_output=True)
     assert_allclose(features, both[:, :22], atol=1e-5)
     assert_allclose(output, network.predict(structures), atol=1e-5)
     run = network.run(structures, [-4, name], predict=True)
     assert_allclose(run.features, both, atol=1e-5)
     assert_allclose(run.prediction[:, 0], predict(network, structures), atol=1e-5)
     assert_array_equal(run.n_atoms, [len(s) for s in structures])
+
+
+def test_auto_layer_is_all_that_describes_structures_up_to_the_readout(structures):
+    network = FrozenMEGNet.of(make_megnet(nblocks=3))
+    names = network.resolve_layer("auto")
+    layers = network.keras_model.layers
+    assert names[-1] == layers[-4].name
+    # per later block two dense layers on the state, and the sum after each earlier one
+    kinds = [type(network._layer(name)).__name__ for name in names]
+    assert kinds == ["Add", "Dense", "Dense"] * 2 + ["Concatenate"]
+    X = network.extract(structures)
+    assert_allclose(X, network.extract(structures, list(names)), atol=1e-5)
+    assert X.shape[1] == network.n_features("auto") == 2 * (6 + 8 + 6) + 22
+    assert network._function("auto", False) is network._function(names, False)
+    assert len(np.unique(X.round(5), axis=0)) == len(structures)
 
 
 def test_layer_errors(network, structures):
@@ -113,7 +129,7 @@ def test_layer_errors(network, structures):
 
 def test_one_structure_and_none(network, structures):
     assert predict(network, structures[:1]).shape == (1,)
-    assert network.extract([]).shape == (0, 22)
+    assert network.extract([]).shape == (0, 42)
     assert predict(network, []).shape == (0,)
 
 
