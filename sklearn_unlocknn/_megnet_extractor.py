@@ -21,7 +21,7 @@ from ._network_inputs import check_batch_size
 from .datasets import MEGNET_MODELS, fetch_megnet_model
 
 
-def resolve_megnet(network, X=None, y=None, sample_weight=None):
+def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
     """Return the frozen MEGNet that a ``network`` parameter stands for.
 
     Parameters
@@ -35,6 +35,8 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None):
         Targets, likewise.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights, passed on if the estimator's ``fit`` takes them.
+    name : str, default="network"
+        What errors call the parameter.
 
     Returns
     -------
@@ -53,17 +55,17 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None):
         return FrozenMEGNet.of(fetch_megnet_model(network))
     if isinstance(network, str | os.PathLike) and not Path(network).is_file():
         close = difflib.get_close_matches(str(network), MEGNET_MODELS, 3, 0.4)
-        names = [*close, *(name for name in MEGNET_MODELS if name not in close)]
+        names = [*close, *(known for known in MEGNET_MODELS if known not in close)]
         raise ValueError(
-            f"Got `network`={str(network)!r}, which is neither a file nor the name of "
-            f"a pretrained network: {', '.join(names)}."
+            f"Got `{name}`={str(network)!r}, which is neither a file nor the name of a "
+            f"pretrained network: {', '.join(names)}."
         )
     trains = hasattr(network, "fit") and hasattr(network, "get_params")
     if isinstance(network, type) or not trains:
         return FrozenMEGNet.of(network)
     if y is None:
         raise ValueError(
-            f"`network` is an estimator, {type(network).__name__}, that is trained in "
+            f"`{name}` is an estimator, {type(network).__name__}, that is trained in "
             "`fit`, which needs y. Pass y, or a trained network."
         )
     trainer = clone(network)
@@ -74,7 +76,7 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None):
     trained = getattr(trainer, "network_", None)
     if not isinstance(trained, FrozenMEGNet):
         raise ValueError(
-            f"`network` is an estimator, {type(network).__name__}, that after `fit` "
+            f"`{name}` is an estimator, {type(network).__name__}, that after `fit` "
             f"has `network_`={trained!r}, expected a trained MEGNet there, as "
             "MEGNetRegressor has."
         )

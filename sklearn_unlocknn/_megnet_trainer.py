@@ -260,7 +260,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         if self.initial_network is not None:
             from ._megnet_extractor import resolve_megnet
 
-            return resolve_megnet(self.initial_network)
+            return resolve_megnet(self.initial_network, name="initial_network")
         return new_megnet(
             n_blocks=self.n_blocks,
             layer_sizes=tuple(self.layer_sizes),

@@ -405,7 +405,10 @@ def bad_structures():
             Structure(cell, [{"Na": 0.5, "K": 0.5}, "Cl"], pair),
             r"\(K0\.5Na0\.5Cl1\).*site 0 is disordered",
         ),
-        "corrupt CIF": ("data_x\n_cell_length_a 3\nloop_\n", r"\(text\)"),
+        "corrupt CIF": (
+            "data_x\n_cell_length_a 3\nloop_\n",
+            r"\(text\).*cannot be read as CIF",
+        ),
         "no file": ("nowhere.cif", r"\(nowhere\.cif\).*there is no file"),
         "another type": (7, r"\(int\).*got a int, expected a pymatgen"),
     }

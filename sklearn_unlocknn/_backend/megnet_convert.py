@@ -130,13 +130,15 @@ def as_structure(item):
         return kind.from_dict(item)
     if isinstance(item, str) and "\n" in item:
         fmt = "cif" if "data_" in item else "poscar"
-        return Structure.from_str(item, fmt=fmt)
+        with _reading(f"the text cannot be read as {fmt.upper()}"):
+            return Structure.from_str(item, fmt=fmt)
     if isinstance(item, str | os.PathLike):
         path = Path(item)
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {str(path)!r}")
         molecular = path.suffix.lower() in (".xyz", ".mol", ".sdf", ".pdb", ".gjf")
-        return (Molecule if molecular else Structure).from_file(path)
+        with _reading("the file cannot be read"):
+            return (Molecule if molecular else Structure).from_file(path)
     if hasattr(item, "get_positions") and hasattr(item, "get_pbc"):
         from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -263,6 +265,16 @@ def _convert(converter, structure):
         if "no bonds" not in str(error):
             raise
         raise ValueError(_NO_BONDS + _cutoff(converter)) from error
+
+
+@contextlib.contextmanager
+def _reading(what):
+    """Say what could not be read: a parser's own error may be a bare key."""
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else repr(error)
+        raise ValueError(f"{what} ({reason})") from error
 
 
 @contextlib.contextmanager

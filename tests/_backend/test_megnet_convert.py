@@ -130,7 +130,10 @@ def bad_inputs():
         ),
         "nan": (Structure(cell, ["Na"], [[np.nan] * 3]), "not finite"),
         "missing file": ("missing.cif", r"\(missing.cif\): there is no file"),
-        "corrupt cif": ("data_x\nloop_\n garbage\n", r"\(text\): "),
+        "corrupt cif": (
+            "data_x\nloop_\n garbage\n",
+            r"\(text\): the text cannot be read as CIF",
+        ),
         "none": (None, r"\(NoneType\): got a NoneType, expected"),
         "site": (nacl[0], r"PeriodicSite.* takes structures apart into sites"),
         "bad graph": (graph, r"graph of 1 atoms\): index1 or index2"),
