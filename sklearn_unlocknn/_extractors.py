@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 
 from ._backend.keras_nets import FrozenNetwork
 from ._backend.keras_state import library_of
-from ._feature_cache import FeatureCache, cache_location, hash_rows
+from ._feature_cache import MAX_ROWS, FeatureCache, cache_location, hash_rows
 from ._network_inputs import check_batch_size, network_inputs
 
 # With `memory`, outputs of up to this many values are kept beside the features, so
@@ -242,7 +242,7 @@ class NetworkFeaturesMixin(NetworkParamMixin):
                 )
             return arrays[0]
         location = cache_location(self.memory)
-        if location is None:
+        if location is None and len(arrays[0]) > MAX_ROWS:
             return network.extract(arrays, self.layer, batch_size, with_output)
         n_outputs = network.n_outputs
         keep = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
@@ -291,7 +291,8 @@ class KerasFeatureExtractor(
         without a functional graph has only -1, its output.
     memory : str, path-like or joblib.Memory, default=None
         Folder that keeps features: a row seen before, by any process, does not go
-        through the same network again.
+        through the same network again. None: the memory of this process keeps them,
+        256 MB at most, for calls of up to 100000 rows.
     batch_size : int, default=1024
         Rows that go through the network at a time; bounds the memory.
 

@@ -1,21 +1,31 @@
-"""Rows of features kept on disk, found again by the content of their inputs."""
+"""Rows of features kept in memory or on disk, found by the content of their input."""
 
 import contextlib
 import hashlib
 import os
 import tempfile
+import threading
 import uuid
 import warnings
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 
+import filelock
 import numpy as np
 
+#: Bytes of rows, and as many of shards, that this process keeps.
+MAX_BYTES = 256 * 2**20
+#: Rows of a call that memory is worth it for: more are not kept, nor looked up.
+MAX_ROWS = 100_000
+_KEY_BYTES = 150  # a digest in a dict, about
+
+# Rows kept in memory alone, oldest first: {(namespace, digest): row}.
+_ROWS = OrderedDict()
 # Shards read or written by this process, newest last: {path: ({digest: row}, values)}.
 _SHARDS = OrderedDict()
-_SHARDS_MAX_BYTES = 256 * 2**20
-_KEY_BYTES = 150  # a digest in a dict, about
+# One thread of a process computes rows of a namespace at a time.
+_LOCKS = defaultdict(threading.RLock)
 
 
 def cache_location(memory):
@@ -100,41 +110,41 @@ def hash_bytes(contents):
 
 
 class FeatureCache:
-    """A folder of feature rows, each computed once.
+    """Rows of features, each computed once.
 
-    Every call that meets unknown rows writes one new file (a shard), by an atomic
-    rename, and no file is ever changed: processes may share the folder, and one that
-    is killed leaves at worst a temporary file that nobody reads.
+    In a folder, every call that meets unknown rows writes one new file (a shard), by
+    an atomic rename, and no file is ever changed: processes may share the folder, and
+    one that is killed leaves at worst a temporary file that nobody reads. Of
+    processes that meet the same unknown rows, one computes and the others wait.
 
     Parameters
     ----------
-    location : path-like
-        Folder of the cache; made when the first shard is written.
+    location : path-like or None
+        Folder of the cache, made when first needed; None keeps rows in the memory of
+        this process, at most `MAX_BYTES` of them, the oldest going first.
     *namespace : str
         What the rows depend on beside their inputs, such as the fingerprint of the
         network and the layer. Other namespace, other rows.
 
     Examples
     --------
-    >>> import tempfile
     >>> import numpy as np
     >>> X = np.arange(6.0).reshape(3, 2)
     >>> def compute(rows):
     ...     print(f"{len(rows)} computed")
     ...     return X[rows] ** 2
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     cache = FeatureCache(folder, "squares")
-    ...     first = cache.fetch(hash_rows(X), compute)
-    ...     again = cache.fetch(hash_rows(X), compute)
+    >>> cache = FeatureCache(None, "squares")
+    >>> first = cache.fetch(hash_rows(X), compute)
     3 computed
+    >>> again = cache.fetch(hash_rows(X), compute)
     >>> bool((first == again).all())
     True
     """
 
     def __init__(self, location, *namespace):
         text = "\x1f".join(namespace)
-        name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        self.folder = Path(location) / name
+        self.name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self.folder = None if location is None else Path(location) / self.name
 
     def fetch(self, keys, compute):
         """Return the rows of ``keys``, computing only those never seen.
@@ -156,26 +166,63 @@ class FeatureCache:
         first = {}
         for position, key in enumerate(keys):
             first.setdefault(key, position)
-        missing = set(first)
-        found = []  # (keys, rows of them)
+        rows = self._known(first)
+        if len(rows) < len(first):
+            with self._claim():
+                # another thread or process may have computed them meanwhile
+                rows.update(self._known(first.keys() - rows.keys()))
+                new = sorted(first.keys() - rows.keys(), key=first.__getitem__)
+                if new:
+                    values = compute(np.array([first[key] for key in new]))
+                    values = np.asarray(values, dtype=float)
+                    self._keep(new, values)
+                    rows.update(zip(new, values, strict=True))
+        return np.array([rows[key] for key in keys])
+
+    @contextlib.contextmanager
+    def _claim(self):
+        """Be the only one that computes rows of this namespace."""
+        lock = contextlib.nullcontext()
+        if self.folder is not None:
+            # Where locks or folders cannot be made, work may be done twice, no more.
+            with contextlib.suppress(OSError, NotImplementedError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = filelock.FileLock(self.folder / "lock")
+                lock.acquire()
+        with _LOCKS[str(self.folder or self.name)]:
+            try:
+                yield
+            finally:
+                if isinstance(lock, filelock.BaseFileLock):
+                    lock.release()
+
+    def _known(self, keys):
+        """Return {key: row} of those of ``keys`` that were computed before."""
+        if self.folder is None:
+            got = ((key, _ROWS.get((self.name, key))) for key in keys)
+            return {key: row for key, row in got if row is not None}
+        rows, missing = {}, set(keys)
         for index, values in self._shards():
             hits = [key for key in missing if key in index]
-            if hits:
-                found.append((hits, values[[index[key] for key in hits]]))
-                missing.difference_update(hits)
+            rows.update((key, values[index[key]]) for key in hits)
+            missing.difference_update(hits)
             if not missing:
                 break
-        if missing:
-            new = sorted(missing, key=first.__getitem__)
-            values = np.asarray(compute(np.array([first[k] for k in new])), dtype=float)
-            self._write(new, values)
-            found.append((new, values))
-        unique = np.vstack([values for _, values in found])
-        order = {}
-        for hits, _ in found:
-            for key in hits:
-                order[key] = len(order)
-        return unique[[order[key] for key in keys]]
+        return rows
+
+    def _keep(self, keys, values):
+        good = ~np.isnan(values).any(axis=1)
+        keys, values = [k for k, ok in zip(keys, good, strict=True) if ok], values[good]
+        if not keys:
+            return
+        if self.folder is not None:
+            self._write(keys, values)
+        elif values.nbytes + _KEY_BYTES * len(keys) <= MAX_BYTES:
+            for key, row in zip(keys, values, strict=True):
+                _ROWS[self.name, key] = row.copy()  # a view would keep all its array
+            size = sum(row.nbytes + _KEY_BYTES for row in _ROWS.values())
+            while size > MAX_BYTES:
+                size -= _ROWS.popitem(last=False)[1].nbytes + _KEY_BYTES
 
     def _shards(self):
         try:
@@ -195,10 +242,6 @@ class FeatureCache:
 
     def _write(self, keys, values):
         """Write a shard under a name of its own, whole or not at all."""
-        good = ~np.isnan(values).any(axis=1)
-        keys, values = [k for k, ok in zip(keys, good, strict=True) if ok], values[good]
-        if not keys:
-            return
         path = self.folder / f"{uuid.uuid4().hex}.npz"
         temporary = None
         try:
@@ -248,6 +291,6 @@ def _read(path):
 def _remember(path, index, values):
     _SHARDS[str(path)] = (index, values)
     size = sum(v.nbytes + _KEY_BYTES * len(i) for i, v in _SHARDS.values())
-    while size > _SHARDS_MAX_BYTES and _SHARDS:
+    while size > MAX_BYTES and _SHARDS:
         _, (index, values) = _SHARDS.popitem(last=False)
         size -= values.nbytes + _KEY_BYTES * len(index)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from ._backend.megnet_convert import StructureError, as_items, content_of, describe
 from ._backend.megnet_graphs import Extraction, FrozenMEGNet
 from ._extractors import NetworkParamMixin
-from ._feature_cache import FeatureCache, cache_location, hash_bytes
+from ._feature_cache import MAX_ROWS, FeatureCache, cache_location, hash_bytes
 from ._network_inputs import check_batch_size
 from .datasets import MEGNET_MODELS, fetch_megnet_model
 
@@ -142,7 +142,7 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
             With ``on_error="raise"``, for the first that failed.
         """
         location = cache_location(self.memory)
-        if location is None:
+        if location is None and len(items) > MAX_ROWS:
             return self._run(items, np.arange(len(items)))
         layers = repr(self.network_.resolve_layer(self.layer))
         cache = FeatureCache(location, self.network_.fingerprint(), layers)
@@ -238,7 +238,8 @@ class MEGNetFeatureExtractor(
         it, what they know of the state: 352 features in the released networks.
     memory : str, path-like or joblib.Memory, default=None
         Folder that keeps features: a structure seen before, by any process, does not
-        go through the same network again.
+        go through the same network again. None: the memory of this process keeps
+        them, 256 MB at most, for calls of up to 100000 structures.
     batch_size : int, default=128
         Structures in a pass; batches of large ones are cut further.
     n_jobs : int, default=None

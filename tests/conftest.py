@@ -11,6 +11,14 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def _no_features_from_other_tests():
+    """Start each test with an empty feature cache, as a new process does."""
+    from sklearn_unlocknn import _feature_cache
+
+    _feature_cache._ROWS.clear()
+
+
 @pytest.fixture(params=["keras", "tf_keras"])
 def K(request):
     """Give each Keras library: keras is version 3, tf_keras is version 2."""

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -27,7 +29,13 @@ class Compute:
 
 @pytest.fixture(autouse=True)
 def _fresh_process_cache(monkeypatch):
-    monkeypatch.setattr(_feature_cache, "_SHARDS", type(_feature_cache._SHARDS)())
+    forget(monkeypatch)
+
+
+def forget(monkeypatch):
+    """Do as a new process."""
+    for name in ("_SHARDS", "_ROWS"):
+        monkeypatch.setattr(_feature_cache, name, type(_feature_cache._SHARDS)())
 
 
 def fetch(folder, X, *namespace):
@@ -56,16 +64,95 @@ def test_namespaces_are_apart(tmp_path):
 
 def test_rows_come_from_disk_in_another_process(tmp_path, monkeypatch):
     fetch(tmp_path, X)
-    monkeypatch.setattr(_feature_cache, "_SHARDS", type(_feature_cache._SHARDS)())
+    forget(monkeypatch)
     assert fetch(tmp_path, X) == []
 
 
 def test_process_cache_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(_feature_cache, "_SHARDS_MAX_BYTES", 1000)
+    monkeypatch.setattr(_feature_cache, "MAX_BYTES", 1000)
     for start in range(0, 10, 2):
         fetch(tmp_path, X[start : start + 2])
     assert 0 < len(_feature_cache._SHARDS) <= 3
     assert fetch(tmp_path, X) == []
+
+
+def test_memory_of_the_process_keeps_rows_where_there_is_no_folder():
+    assert fetch(None, X[:4]) == [[0, 1, 2, 3]]
+    assert fetch(None, X[[3, 7, 0, 7]]) == [[1]]
+    assert len(fetch(None, X[:4], "other")) == 1
+
+
+def test_memory_of_the_process_is_bounded_and_forgets_the_oldest(monkeypatch):
+    monkeypatch.setattr(_feature_cache, "MAX_BYTES", 1000)
+    for start in range(0, 10, 2):
+        fetch(None, X[start : start + 2])
+    size = sum(row.nbytes for row in _feature_cache._ROWS.values())
+    assert 0 < size <= 1000
+    assert fetch(None, X[8:]) == []
+    assert fetch(None, X[:1]) == [[0]]
+
+
+def test_failures_are_not_kept(tmp_path):
+    for folder in (None, tmp_path):
+        for _ in range(2):
+            holes = np.full((3, 2), np.nan)
+            holes[1] = 1.0
+            asked = []
+
+            def compute(rows, asked=asked, holes=holes):
+                asked.extend(rows)
+                return holes[rows]
+
+            got = FeatureCache(folder, "holes").fetch(hash_rows(X[:3]), compute)
+            assert_array_equal(got, holes)
+        assert asked == [0, 2]
+
+
+def test_threads_compute_each_row_once(tmp_path):
+    for folder in (None, tmp_path):
+        asked = []
+
+        def compute(rows, asked=asked):
+            time.sleep(0.05)
+            asked.extend(rows)
+            return X[rows] ** 2
+
+        def work(folder=folder, compute=compute):
+            return FeatureCache(folder, "threads").fetch(hash_rows(X), compute)
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(work) for _ in range(4)]:
+                assert_array_equal(done.result(), X**2)
+        assert sorted(asked) == list(range(10))
+
+
+def test_processes_compute_each_row_once(tmp_path):
+    code = """
+        import sys, time, numpy as np
+        from sklearn_unlocknn._feature_cache import FeatureCache, hash_rows
+        X = np.arange(40.0)[:, None]
+        def compute(rows):
+            time.sleep(0.5)
+            print(*rows, flush=True)
+            return X[rows] ** 2
+        for part in (X[:30], X[10:], X):
+            got = FeatureCache("cache").fetch(hash_rows(part), lambda r: compute(
+                (r + 10 if part is not X and part[0] else r)))
+            np.testing.assert_array_equal(got, part**2)
+        """
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    rows = []
+    for process in running:
+        stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+        rows += map(int, stdout.split())
+    assert sorted(rows) == list(range(40))
 
 
 def test_temporary_files_of_a_killed_process_are_ignored(tmp_path):
@@ -86,7 +173,7 @@ def test_damaged_shard_is_recomputed_with_a_warning(tmp_path, monkeypatch, how):
     else:
         damaged = {"cut": content[:-40], "garbage": b"x" * 50, "empty": b""}
         shard.write_bytes(damaged[how])
-    monkeypatch.setattr(_feature_cache, "_SHARDS", type(_feature_cache._SHARDS)())
+    forget(monkeypatch)
     with pytest.warns(RuntimeWarning, match="damaged cache file"):
         assert len(fetch(tmp_path, X)) == 1
     assert fetch(tmp_path, X) == []
@@ -99,7 +186,7 @@ def test_bit_flip_is_noticed(tmp_path, monkeypatch):
     position = content.rindex(np.float64(X[5, 0] ** 2).tobytes())
     content[position + 6] ^= 1
     shard.write_bytes(bytes(content))
-    monkeypatch.setattr(_feature_cache, "_SHARDS", type(_feature_cache._SHARDS)())
+    forget(monkeypatch)
     with pytest.warns(RuntimeWarning, match="damaged cache file"):
         assert len(fetch(tmp_path, X)) == 1
 
