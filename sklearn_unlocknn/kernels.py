@@ -24,7 +24,7 @@ def make_kernel(kernel, n_features):
         "rbf" and the Materns take the suffix "_ard" for one length scale per
         feature. Every summand gets a variance of its own
         (:class:`~sklearn.gaussian_process.kernels.ConstantKernel`). None is
-        "matern52_ard + linear". A kernel object is returned as it is.
+        "matern52_ard + matern32_ard + linear". A kernel object is returned as it is.
     n_features : int
         Number of features: it sets the initial length scale, the square root of
         ``n_features`` (the typical distance of standardised rows is
