@@ -6,13 +6,18 @@ that has it. Pure NumPy, SciPy and scikit-learn.
 """
 
 from ._calibration import calibration_curve, calibration_error, miscalibration_area
+from ._groups import group_labels, uq_by_group
 from ._intervals import (
     interval_coverage,
     interval_coverage_error,
     interval_score,
     mean_interval_width,
 )
-from ._ranking import error_uncertainty_correlation, sparsification_error
+from ._ranking import (
+    error_uncertainty_correlation,
+    sparsification_curve,
+    sparsification_error,
+)
 from ._report import uq_report
 from ._scorers import PROB_SCORERS, get_prob_scorer, make_prob_scorer, prob_scoring
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
@@ -27,6 +32,7 @@ __all__ = [
     "gaussian_crps",
     "gaussian_nll",
     "get_prob_scorer",
+    "group_labels",
     "interval_coverage",
     "interval_coverage_error",
     "interval_score",
@@ -36,6 +42,8 @@ __all__ = [
     "miscalibration_area",
     "prob_scoring",
     "sharpness",
+    "sparsification_curve",
     "sparsification_error",
+    "uq_by_group",
     "uq_report",
 ]

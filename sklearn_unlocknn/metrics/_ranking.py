@@ -1,8 +1,10 @@
 """Whether the std tells which predictions to trust."""
 
+import numbers
+
 import numpy as np
 
-from ._validation import check_predictions
+from ._validation import check_predictions, check_single_output
 
 _METHODS = ("spearman", "pearson")
 
@@ -102,6 +104,7 @@ def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
     See Also
     --------
     error_uncertainty_correlation : Rank correlation of the same two columns.
+    sparsification_curve : The two curves.
 
     Notes
     -----
@@ -137,6 +140,81 @@ def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
     return float(np.mean(values))
 
 
+def sparsification_curve(y_true, y_pred, y_std, *, sample_weight=None, n_levels=100):
+    r"""Mean absolute error of what is left when the least certain rows are discarded.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Observed targets, in target units.
+    y_pred : array-like of shape (n_samples,)
+        Predicted means, in target units.
+    y_std : array-like of shape (n_samples,)
+        Predicted standard deviations, in target units, observation noise included.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; uniform when None.
+    n_levels : int, default=100
+        Number of discarded shares, equally spaced from 0 to 1.
+
+    Returns
+    -------
+    discarded : ndarray of shape (n_levels,)
+        Shares f of rows that are discarded, dimensionless.
+    error : ndarray of shape (n_levels,)
+        Mean absolute error of the rest, in target units, when the rows of largest
+        std are discarded.
+    oracle_error : ndarray of shape (n_levels,)
+        The same when the rows of largest error are discarded: what no std can beat.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        weight is negative, there are several outputs or `n_levels` is not an integer
+        of 2 or more.
+
+    See Also
+    --------
+    sparsification_error : The area between the two curves over the error of all rows.
+
+    Notes
+    -----
+    .. math:: E_\sigma(f) = \frac1{1 - f} \int_0^{1 - f} |e|_{(t)} \, dt
+
+    with the errors in order of their std. Rows are discarded continuously and those
+    that tie in std together, as in :func:`sparsification_error`. At f = 1 the value is
+    the limit, the error of the most certain row. A std that tells nothing gives a
+    level line. A zero std is a value like any other.
+
+    References
+    ----------
+    .. [1] E. Ilg et al., "Uncertainty estimates and multi-hypotheses networks for
+       optical flow", ECCV (2018), arXiv:1802.07095.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import sparsification_curve
+    >>> discarded, error, oracle_error = sparsification_curve(
+    ...     [1.0, 2.0], [1.25, 2.75], [0.3, 0.2], n_levels=3
+    ... )
+    >>> error.tolist(), oracle_error.tolist()
+    ([0.5, 0.75, 0.75], [0.5, 0.25, 0.25])
+    """
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    check_single_output(y_true, "a sparsification curve")
+    if not isinstance(n_levels, numbers.Integral) or n_levels < 2:
+        raise ValueError(f"Got n_levels={n_levels!r}, expected an integer >= 2.")
+    discarded = np.linspace(0.0, 1.0, n_levels)
+    error = np.abs(y_true - y_pred)[:, 0]
+    kept_errors = [
+        _kept_error(1.0 - discarded, *_tie_groups(error, key, weights))
+        for key in (y_std[:, 0], error)
+    ]
+    return discarded, *kept_errors
+
+
 def _correlation(error, std, weights, method):
     if np.ptp(error) == 0 or np.ptp(std) == 0:
         return 0.0
@@ -170,13 +248,27 @@ def _ause(error, std, weights):
 
 def _sparsification_area(error, key, weights):
     """Integral over t in (0, 1] of the mean error of the share t of smallest `key`."""
-    _, group = np.unique(key, return_inverse=True)
-    mass = np.bincount(group, weights=weights)
-    level = np.bincount(group, weights=weights * error) / mass
-    mass = mass / mass.sum()
+    level, mass = _tie_groups(error, key, weights)
 
     # Within a group the kept error is S(t) = S0 + level (t - t0), and
     # int S(t) / t dt = (S0 - level t0) log(t1 / t0) + level (t1 - t0).
     t1 = np.cumsum(mass)
     t0, S0 = t1[:-1], np.cumsum(mass * level)[:-1]
     return np.sum(mass * level) + np.sum((S0 - level[1:] * t0) * np.log(t1[1:] / t0))
+
+
+def _tie_groups(error, key, weights):
+    """Mean error and share of the rows of each value of `key`, smallest first."""
+    _, group = np.unique(key, return_inverse=True)
+    mass = np.bincount(group, weights=weights)
+    level = np.bincount(group, weights=weights * error) / mass
+    return level, mass / mass.sum()
+
+
+def _kept_error(kept, level, mass):
+    """Mean error of the shares `kept`; of nothing, that of the first group."""
+    t1 = np.concatenate([[0.0], np.cumsum(mass)])
+    S = np.concatenate([[0.0], np.cumsum(mass * level)])
+    nothing = kept <= 0
+    share = np.where(nothing, 1.0, kept)
+    return np.where(nothing, level[0], np.interp(share, t1, S) / share)

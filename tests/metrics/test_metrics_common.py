@@ -57,6 +57,7 @@ def test_every_metric_is_listed_here():
     names = {metric.__name__ for metric in UNITS}
     others = {"PROB_SCORERS", "calibration_curve", "uq_report"}
     others |= {"make_prob_scorer", "get_prob_scorer", "prob_scoring"}
+    others |= {"sparsification_curve", "group_labels", "uq_by_group"}
     assert names | others == set(metrics.__all__)
 
 

@@ -9,6 +9,7 @@ from sklearn_unlocknn.metrics import (
     dispersion,
     error_uncertainty_correlation,
     sharpness,
+    sparsification_curve,
     sparsification_error,
 )
 
@@ -97,3 +98,41 @@ def test_sparsification_error_of_tied_std_is_that_of_no_ranking():
     oracle = 0.5 - 0.5 * np.log(2.0)
     expected = (0.5 - oracle) / 0.5
     assert_allclose(sparsification_error(error, [0, 0], [1, 1]), expected)
+
+
+def test_sparsification_curve_is_the_error_of_the_most_certain_rows():
+    rng = np.random.default_rng(0)
+    error, std = rng.exponential(size=50), rng.uniform(size=50)
+    discarded, kept, oracle = sparsification_curve(error, 0 * error, std, n_levels=51)
+    assert_allclose(discarded, np.linspace(0, 1, 51))
+    for curve, key in ((kept, std), (oracle, error)):
+        ordered = error[np.argsort(key)]
+        expected = [ordered[: 50 - k].mean() for k in range(50)]
+        assert_allclose(curve, [*expected, ordered[0]])
+
+
+def test_sparsification_error_is_the_area_between_its_curves():
+    prediction = make_prediction()
+    discarded, kept, oracle = sparsification_curve(*prediction, n_levels=20_001)
+    area = np.trapezoid(kept - oracle, discarded) / kept[0]
+    assert_allclose(area, sparsification_error(*prediction), rtol=1e-3)
+
+
+def test_sparsification_curve_of_tied_std_is_level():
+    error = np.random.default_rng(0).exponential(size=30)
+    _, kept, _ = sparsification_curve(error, 0 * error, np.ones(30))
+    assert_allclose(kept, error.mean())
+
+
+def test_sparsification_curve_weighs_as_repetition():
+    prediction = make_prediction()
+    weights = np.random.default_rng(1).integers(0, 4, 80)
+    weighted = sparsification_curve(*prediction, sample_weight=weights)
+    repeated = sparsification_curve(*[np.repeat(a, weights) for a in prediction])
+    assert_allclose(weighted, repeated)
+
+
+@pytest.mark.parametrize("n_levels", [1, 2.5])
+def test_sparsification_curve_needs_levels(n_levels):
+    with pytest.raises(ValueError, match=f"Got n_levels={n_levels}"):
+        sparsification_curve(*make_prediction(), n_levels=n_levels)
