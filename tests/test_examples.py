@@ -1,33 +1,209 @@
 """The examples run as a user runs them and show what they promise."""
 
+import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
+import pytest
+from _backend.megnet_nets import make_megnet
+from numpy.testing import assert_allclose
+from pymatgen.core import Lattice, Structure
+from scipy.stats import norm
+
+from sklearn_unlocknn import MEGNetProbRegressor
+from sklearn_unlocknn.datasets import _cache, make_ionic_crystals, matbench_folds
+
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+TRIAL = ["ionic", "--n-samples", "40", "--network", "net.hdf5", "--kernel", "rbf"]
+SAVE_FIGURES = """
+import pathlib, runpy, sys, matplotlib.pyplot as plt
+runpy.run_path(sys.argv[1], run_name="__main__")
+for n in plt.get_fignums():
+    plt.figure(n).savefig(pathlib.Path(sys.argv[2], f"{n}.png"))
+"""
+
+
+def run(command, folder):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_gallery(name, folder):
+    """Run an example of the gallery; return what it prints and its pictures."""
+    out = run(["-c", SAVE_FIGURES, EXAMPLES / name, folder], folder)
+    return out, [path.read_bytes() for path in folder.glob("*.png")]
 
 
 def test_quickstart_shows_that_intervals_cover_and_saves_a_picture(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "quickstart.py")]
-    picture = tmp_path / "picture.png"
-    done = subprocess.run(
-        [*command, "--output", str(picture)],
-        env={**os.environ, "MPLBACKEND": "Agg"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    shares = re.findall(r"([\d.]+)% intervals hold ([\d.]+)% of 177", done.stdout)
+    out = run([EXAMPLES / "quickstart.py", "--output", "picture.png"], tmp_path)
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    shares = re.findall(r"([\d.]+)% intervals hold ([\d.]+)% of (\d+)", out)
     assert len(shares) == 3
-    for nominal, observed in shares:
-        # two standard errors of a share among 177 rows are at most 7.5 %
-        assert abs(float(nominal) - float(observed)) < 8.0
-    assert "miscalibration area" in done.stdout
+    for nominal, observed, n in np.array(shares, float):
+        error = np.sqrt(nominal * (100 - nominal) / n)
+        assert abs(observed - nominal) < 3 * error
+    mae = float(re.search(r"MAE +([\d.]+)", out)[1])
+    alone = float(re.search(r"network alone: ([\d.]+)", out)[1])
+    assert mae < alone
+    assert "miscalibration area" in out
+    assert 'MEGNetProbRegressor("Eform_MP_2019")' in out
+
+
+def test_keras_network_in_the_gallery(tmp_path):
+    out, pictures = run_gallery("plot_keras_network.py", tmp_path)
+    assert len(pictures) == 1
+    assert "177 samples" in out
+
+
+needs_data = pytest.mark.skipif(
+    "SKLEARN_UNLOCKNN_DATA" not in os.environ,
+    reason="needs data sets and pretrained networks in SKLEARN_UNLOCKNN_DATA",
+)
+
+
+@needs_data
+def test_bulk_modulus_in_the_gallery(tmp_path):
+    out, pictures = run_gallery("plot_megnet_bulk_modulus.py", tmp_path)
+    assert len(pictures) == 3
+    assert "791 samples" in out
+    mae = float(re.search(r"MAE +([\d.]+)", out)[1])
+    assert mae < 0.1  # log10 GPa; DESIGN's readout alone has 0.11
+    expected, found = re.search(r"(\d+) are\nexpected to, and (\d+) do", out).groups()
+    assert abs(int(expected) - int(found)) < 10
+
+
+@pytest.fixture(scope="module")
+def matbench_cv():
+    spec = importlib.util.spec_from_file_location("cv", EXAMPLES / "matbench_cv.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def quick(matbench_cv, tmp_path, monkeypatch):
+    """Give a run of the script on few ionic crystals by a tiny network."""
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tf-keras: HDF5 is legacy
+        make_megnet().save_model("net.hdf5")
+
+    def call(*more):
+        matbench_cv.main([*TRIAL, *more])
+        return next(tmp_path.glob("results/ionic-net-*"))
+
+    return call
+
+
+def test_matbench_cv_goes_on_where_it_stopped(quick, matbench_cv, capsys):
+    folder = quick("--folds", "1", "3")
+    assert "2 of 5 folds are done" in capsys.readouterr().out
+    one, three = folder / "fold_1.json", folder / "fold_3.json"
+    assert {one, three, folder / "settings.json"} == set(folder.iterdir())
+    before = one.read_bytes()
+    three.write_text("{")
+    with pytest.raises(SystemExit, match=r"fold_3.json does not hold .* Delete it"):
+        quick()
+    three.unlink()
+    capsys.readouterr()
+    quick()
+    assert re.findall(r"fold (\d): was done", capsys.readouterr().out) == ["1"]
+    assert one.read_bytes() == before
+    results = json.loads((folder / "results.json").read_text())
+    quick()
+    assert capsys.readouterr().out.count("was done already") == 5
+    again = json.loads((folder / "results.json").read_text())
+    assert again["tasks"] == results["tasks"]
+
+    check_layout(results, matbench_cv)
+    quick("--folds", "0", "--random-state", "1")  # kept apart
+    assert len(list(folder.parent.glob("*/fold_0.json"))) == 2
+
+
+def check_layout(content, matbench_cv):
+    """Check results against the predictions of the estimator and matbench's layout."""
+    assert content.pop("hash") == matbench_cv.digest_of(content)
+    assert content["@class"] == "MatbenchBenchmark"
+    task = content["tasks"]["ionic"]
+    assert task["dataset_name"] == "ionic"
+    X, energy = make_ionic_crystals(40, random_state=0, return_X_y=True)
+    y = np.log10(-energy)
+    for k, (_, test) in enumerate(matbench_folds(y)):
+        fold = task["results"][f"fold_{k}"]
+        assert list(fold) == ["data", "uncertainty", "parameters", "scores"]
+        ids = [f"ionic-{i + 1:05d}" for i in test]
+        assert list(fold["data"]) == list(fold["uncertainty"]) == ids
+        error = np.abs(y[test] - list(fold["data"].values()))
+        assert_allclose(fold["scores"]["mae"], error.mean())
+        assert_allclose(fold["scores"]["max_error"], error.max())
+
+    train, test = matbench_folds(y)[0]
+    model = MEGNetProbRegressor("net.hdf5", kernel="rbf", random_state=0)
+    mean, std = model.fit(X[train], y[train]).predict(X[test], return_std=True)
+    fold = task["results"]["fold_0"]
+    rows = fold["uncertainty"].values()
+    low, high = norm.interval(0.95, mean, std)
+    assert_allclose(list(fold["data"].values()), mean, rtol=1e-4)
+    assert_allclose([row["std"] for row in rows], std, rtol=1e-4)
+    assert_allclose([row["ci_lower"] for row in rows], low, rtol=1e-4)
+    assert_allclose([row["ci_upper"] for row in rows], high, rtol=1e-4)
+
+
+def test_matbench_cv_predicts_something_for_every_row(quick, matbench_cv):
+    X, y = make_ionic_crystals(21, random_state=0, return_X_y=True)
+    X[20] = Structure(Lattice.cubic(30), ["Ar"], [[0, 0, 0]])  # no bond, no graph
+    model = MEGNetProbRegressor("net.hdf5", kernel="rbf", on_error="nan")
+    fold = matbench_cv.run_fold(model, X, y, np.arange(15), np.arange(15, 21))
+    assert fold["parameters"]["n_rows_without_graph"] == 1
+    assert np.isfinite(fold["mean"]).all()
+    assert fold["mean"][-1] == y[:15].mean()
+    assert fold["std"][-1] == y[:15].std()
+
+
+def test_matbench_cv_trains_in_each_fold(matbench_cv, tmp_path, capsys):
+    out = ["--out", str(tmp_path), "--folds", "0"]
+    settings = ["--n-samples", "20", "--max-iter", "1", "--kernel", "rbf"]
+    matbench_cv.main(["ionic", "--network", "train", *settings, *out])
+    assert re.search(r"fold 0: MAE [\d.]+", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ("matbench_steels", "which is of compositions"),
+        ("mp_is_metal", "or a classification"),
+        ("phonon", "expected ionic or one of dielectric"),
+    ],
+)
+def test_matbench_cv_refuses_other_tasks(matbench_cv, task, reason, capsys):
+    with pytest.raises(SystemExit):
+        matbench_cv.main([task])
+    assert reason in capsys.readouterr().err
+
+
+def test_matbench_cv_knows_all_regressions_of_structures(matbench_cv):
+    columns = {
+        path.split("matbench_")[1].removesuffix(".json.gz"): entry["columns"]
+        for path, entry in _cache.registry().items()
+        if path.startswith("matbench/")
+    }
+    known = {name for name, names in columns.items() if "structure" in names}
+    assert set(matbench_cv.TASKS) == known - {"mp_is_metal"}
 
 
 def test_readme_names_the_commands_that_ci_runs():
@@ -39,3 +215,24 @@ def test_readme_names_the_commands_that_ci_runs():
     assert "pip install" in block
     assert "pytest" in block
     assert "examples/quickstart.py" in readme
+
+
+@needs_data
+def test_readme_crystals_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    readme = (ROOT / "README.md").read_text()
+    code = readme.split("## Crystals, ten lines")[1].split("```python")[1]
+    monkeypatch.chdir(tmp_path)
+    Path("crystals").mkdir()
+    Path("candidates").mkdir()
+    X, y = make_ionic_crystals(35, random_state=0, return_X_y=True)
+    for i, crystal in enumerate(X):
+        folder = "crystals" if i < 30 else "candidates"
+        crystal.to(filename=f"{folder}/{i}.cif")
+    rows = [f"crystals/{i}.cif,{y[i]}" for i in range(30)]
+    Path("moduli.csv").write_text("\n".join(["cif,log10_K", *rows]))
+    names = {}
+    exec(code.split("```")[0], names)
+    assert np.isfinite(names["mean"]).all()
+    assert (names["std"] > 0).all()
+    assert len(names["mean"]) == 5
+    assert "nan" not in capsys.readouterr().out

@@ -1,0 +1,97 @@
+"""
+A Keras network learns to say how sure it is
+============================================
+
+A network gives one number and no confidence. Here a small one is trained on
+scikit-learn's diabetes data and frozen; a Gaussian process on a hidden layer gives the
+error bars, which are judged on rows that neither has seen. Seconds, offline.
+"""
+
+# %%
+# A network
+# ---------
+# The Gaussian process learns from rows that the network was not trained on: on its own
+# training rows a network looks better than it is, and error bars learned there are too
+# small.
+
+import keras
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_diabetes
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_unlocknn import ProbNNRegressor
+from sklearn_unlocknn.metrics import calibration_curve, uq_report
+
+UNIT = "disease progression after a year"
+
+X, y = load_diabetes(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.4, random_state=0)
+X_network, X_head, y_network, y_head = train_test_split(
+    X_train, y_train, test_size=0.5, random_state=0
+)
+scaler = StandardScaler().fit(X_network)
+
+keras.utils.set_random_seed(0)
+network = keras.Sequential(
+    [
+        keras.Input((X.shape[1],)),
+        keras.layers.Dense(32, activation="relu"),
+        keras.layers.Dense(16, activation="relu"),
+        keras.layers.Dense(1),
+        keras.layers.Rescaling(float(y_network.std()), float(y_network.mean())),
+    ]
+)
+network.compile(keras.optimizers.Adam(3e-3), "mse")
+network.fit(scaler.transform(X_network), y_network, epochs=30, verbose=0)
+
+# %%
+# Error bars for it
+# -----------------
+# From here on it is scikit-learn: ``fit``, and ``predict`` with ``return_std=True``.
+
+model = make_pipeline(scaler, ProbNNRegressor(network, layer=1, random_state=0))
+model.fit(X_head, y_head)
+mean, std = model.predict(X_test, return_std=True)
+
+alone = network.predict(scaler.transform(X_test), verbose=0)[:, 0]
+print(f"Mean absolute error of the network alone: {abs(alone - y_test).mean():.1f}")
+print(f"Held-out rows of the frozen network with a VGP ({UNIT}):\n")
+print(uq_report(y_test, mean, std))
+
+# %%
+# Do they keep their word?
+# ------------------------
+# The curve on the right above the diagonal means intervals that are too wide, below it
+# too narrow.
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
+left.errorbar(
+    mean, y_test, xerr=1.96 * std, fmt="o", ms=4, color="#0072B2", ecolor="#9CC3DC",
+    elinewidth=0.8, label="held-out patient, 95 % interval",
+)  # fmt: skip
+ends = [min(y_test.min(), mean.min()), max(y_test.max(), mean.max())]
+left.plot(ends, ends, color="black", lw=1, ls="--", label="prediction = truth")
+left.set(
+    title="Predictions and their intervals",
+    xlabel=f"predicted {UNIT}",
+    ylabel=f"measured {UNIT}",
+)
+left.set_ylim(top=1.3 * ends[1])  # room for the legend
+left.legend(loc="upper left")
+
+expected, observed = calibration_curve(y_test, mean, std, kind="interval")
+right.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="perfect calibration")
+right.plot(expected, observed, color="#D55E00", lw=2, label="frozen network + VGP")
+right.fill_between(expected, expected, observed, color="#D55E00", alpha=0.2)
+right.set(
+    title="Do the intervals cover?",
+    xlabel="nominal coverage of the interval",
+    ylabel="share of held-out patients inside",
+    xlim=(0, 1),
+    ylim=(0, 1),
+    aspect="equal",
+)
+right.legend(loc="upper left")
+plt.show()
