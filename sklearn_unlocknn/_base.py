@@ -36,11 +36,14 @@ class Latent(NamedTuple):
         What a row's target is counted in, where that differs from row to row: the
         number of atoms for an extensive property. Mean and standard deviation of
         the process scale by it.
+    inputs : object
+        What the network saw of the training rows, where fine-tuning needs it again.
     """
 
     features: np.ndarray
     output: np.ndarray | None = None
     unit: np.ndarray | None = None
+    inputs: object = None
 
     @property
     def known(self):
@@ -89,7 +92,17 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         latent, y = self._training_features(X, y, sample_weight)
         weights = check_weights(sample_weight, latent.features)
         self._one_output = y.ndim == 1
-        y = _in_units(y.reshape(len(y), -1), latent)
+        y = y.reshape(len(y), -1)
+        self._fit_head(latent, y, weights)
+        self._fine_tune(latent, y, weights)
+        return self
+
+    def _fine_tune(self, latent, y, weights):
+        """Train the network, if there is one and it is asked for, with the head."""
+
+    def _fit_head(self, latent, y, weights):
+        """Fit the head to what the network makes of the rows."""
+        y = in_units(y, latent)
         kept = (weights > 0) & latent.known
         self._log_units = _log_units(latent, weights, kept)
         features = np.ascontiguousarray(latent.features[kept])
@@ -97,7 +110,6 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
 
         self._standardise(features, y, weights)
         self._solve(features, y, weights)
-        return self
 
     def _standardise(self, features, y, weights):
         """Learn the affine maps of features and target."""
@@ -186,7 +198,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
                 "in the first call."
             )
         weights = check_weights(sample_weight, latent.features)
-        y = _in_units(y, latent)
+        y = in_units(y, latent)
         kept = (weights > 0) & latent.known
         rows = self._rows(latent.features[kept], y[kept], weights[kept])
         posterior = update(
@@ -477,7 +489,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         return np.unique((Z - self._x_mean) / self._x_scale, axis=0)
 
 
-def _in_units(y, latent):
+def in_units(y, latent):
     """Return what the process models: what the network leaves of y, per unit."""
     if latent.output is not None:
         y = y - matching(latent.output, y)

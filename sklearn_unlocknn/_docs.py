@@ -77,6 +77,45 @@ HEAD_ATTRIBUTES = """\
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns where X is a frame of named columns."""
 
+FINE_TUNING_PARAMETERS = """\
+    fine_tune_epochs : int, default=0
+        Passes over the rows in which a copy of the network and the head are trained
+        together on the bound, after the head is fitted; then the head is fitted again
+        to the tuned network. 0 leaves the network as it is.
+    network_learning_rate : float, default={network_learning_rate}
+        Of the network's weights (Adam) in fine-tuning.
+    head_learning_rate : float, default={head_learning_rate}
+        Of hyperparameters and inducing points (Adam) in fine-tuning.
+    fine_tune_batch_size : int, default={fine_tune_batch_size}
+        Rows in a batch of fine-tuning.
+    fine_tune_validation_fraction : float, default={fine_tune_validation_fraction}
+        Share of the rows held out of fine-tuning, to choose the epoch whose network is
+        kept: that which predicts them best, or else the network as it was. 0 keeps
+        the last."""
+
+FINE_TUNING_ATTRIBUTES = """\
+    fine_tune_curve_ : ndarray of shape (fine_tune_epochs + 1,)
+        Bound of the rows that the network was tuned on before the first and after
+        each epoch, in nats, of the standardised target. With ``fine_tune_epochs``.
+    fine_tune_validation_curve_ : ndarray of shape (fine_tune_epochs + 1,) or None
+        Negative log density of the rows held out, mean per row, likewise.
+    fine_tune_best_epoch_ : int
+        Epoch whose network is kept; 0 is the network as it was."""
+
+FINE_TUNING_NOTES = """\
+    Fine-tuning runs the network as it predicts: dropout is off and batch
+    normalisation keeps its averages. A tuned network fits its own training rows too
+    well, as all deep kernels do, and so do error bars: hold rows out to choose the
+    epoch, and recalibrate where it matters. Unless ``mean="network"`` only the layers
+    up to ``layer`` are tuned, and the network's own output then means nothing."""
+
+FINE_TUNING = {
+    "network_learning_rate": 1e-3,
+    "head_learning_rate": 0.01,
+    "fine_tune_batch_size": 128,
+    "fine_tune_validation_fraction": 0.1,
+}
+
 DEFAULTS = {
     "inducing_init": "kmeans",
     "n_inducing_points": 4000,
@@ -93,8 +132,15 @@ def document_head(means, mean_note=""):
         parameters = HEAD_PARAMETERS.format(
             means=means, mean_note=mean_note, default_kernel=DEFAULT_KERNEL, **DEFAULTS
         )
-        doc = cls.__doc__.replace("    [head parameters]", parameters)
-        cls.__doc__ = doc.replace("    [head attributes]", HEAD_ATTRIBUTES)
+        parts = {
+            "head parameters": parameters,
+            "head attributes": HEAD_ATTRIBUTES,
+            "fine-tuning parameters": FINE_TUNING_PARAMETERS.format(**FINE_TUNING),
+            "fine-tuning attributes": FINE_TUNING_ATTRIBUTES,
+            "fine-tuning notes": FINE_TUNING_NOTES,
+        }
+        for name, text in parts.items():
+            cls.__doc__ = cls.__doc__.replace(f"    [{name}]", text)
         return cls
 
     return decorate

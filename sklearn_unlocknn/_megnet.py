@@ -7,7 +7,8 @@ from sklearn.utils import check_consistent_length
 
 from ._backend.megnet_convert import describe
 from ._base import BaseVGPRegressor, Latent
-from ._docs import DEFAULTS, document_head
+from ._docs import DEFAULTS, FINE_TUNING, document_head
+from ._fine_tuning import FineTuningMixin
 from ._megnet_extractor import MEGNetFeaturesMixin, _listed
 from ._validation import check_targets
 
@@ -19,7 +20,7 @@ from ._validation import check_targets
         "what it misses [5]_"
     ),
 )
-class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
+class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor):
     """From structures to a property with an error bar, through a frozen MEGNet.
 
     The network is cut at its readout and a variational Gaussian process is fitted on
@@ -34,10 +35,12 @@ class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
         ``megnet.models.MEGNetModel`` or ``GraphModel``, of which `fit` takes a
         snapshot; or an unfitted `MEGNetRegressor`, which is cloned and trained in
         `fit` on the same rows as the process, so that cross-validation does not leak.
-    layer : int, str or list of int or str, default=-4
+    layer : int, str or list of int or str, default="auto"
         Latent layer, as an index or a name, with one row a structure; the outputs of
-        several are concatenated. -4 is the concatenated readout of atoms, bonds and
-        state.
+        several are concatenated. "auto" is the concatenated readout of atoms, bonds
+        and state (-4 in the released networks) and, of the blocks before it, what
+        they know of the state: measured best on two properties
+        (``benchmarks/RESULTS.md``).
     [head parameters]
     memory : str, path-like, joblib.Memory or None, default=None
         Folder that keeps features by the content of their structure, so that a search
@@ -51,15 +54,17 @@ class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
         What to do with a structure that cannot be converted: raise an error that
         names its index and formula; or leave it out of `fit`, with a warning that
         counts, and predict NaN for it.
+    [fine-tuning parameters]
 
     Attributes
     ----------
     [head attributes]
     network_ : FrozenMEGNet
         Handle of the network that gives the features; ``network_.predict(X)`` is its
-        own prediction.
+        own prediction. After fine-tuning that of a copy.
     n_features_out_ : int
         Number of latent features.
+    [fine-tuning attributes]
 
     See Also
     --------
@@ -83,6 +88,8 @@ class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
     Fit on structures that the network was not trained on where you can: a network
     looks better on its own training data than it is, and error bars learned there are
     too small.
+
+    [fine-tuning notes]
 
     References
     ----------
@@ -126,7 +133,7 @@ class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
     def __init__(
         self,
         network="Eform_MP_2019",
-        layer=-4,
+        layer="auto",
         kernel=None,
         n_inducing_points=DEFAULTS["n_inducing_points"],
         *,
@@ -145,6 +152,11 @@ class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
         extract_batch_size=128,
         n_jobs=None,
         on_error="raise",
+        fine_tune_epochs=0,
+        network_learning_rate=FINE_TUNING["network_learning_rate"],
+        head_learning_rate=FINE_TUNING["head_learning_rate"],
+        fine_tune_batch_size=FINE_TUNING["fine_tune_batch_size"],
+        fine_tune_validation_fraction=FINE_TUNING["fine_tune_validation_fraction"],
     ):
         self.network = network
         self.layer = layer
@@ -165,22 +177,39 @@ class MEGNetProbRegressor(MEGNetFeaturesMixin, BaseVGPRegressor):
         self.extract_batch_size = extract_batch_size
         self.n_jobs = n_jobs
         self.on_error = on_error
+        self.fine_tune_epochs = fine_tune_epochs
+        self.network_learning_rate = network_learning_rate
+        self.head_learning_rate = head_learning_rate
+        self.fine_tune_batch_size = fine_tune_batch_size
+        self.fine_tune_validation_fraction = fine_tune_validation_fraction
 
     @property
     def _batch_size(self):
         return self.extract_batch_size
 
     def _training_features(self, X, y, sample_weight):
+        self._check_fine_tuning()
         items = _listed(X)
         y = check_structure_targets(y, items)
         self._freeze(items, y, sample_weight)
         done = self._extract(items)
         if done.errors:
             _warn_left_out(done.errors, len(items))
-        return self._latent(done), y
+        return self._latent(done)._replace(inputs=items), y
 
     def _features_of(self, X):
         return self._latent(self._extract(_listed(X)))
+
+    def _trainee(self, inputs, kept):
+        from ._backend.trainees import MEGNetTrainee
+
+        graphs = self.network_.graphs([inputs[i] for i in kept], n_jobs=self.n_jobs)
+        with_output = self.mean == "network"
+        return MEGNetTrainee(self.network_, self.layer, graphs, with_output)
+
+    def _use_tuned(self, network, inputs):
+        self.network_ = network
+        return self._latent(self._extract(inputs))
 
     def _latent(self, done):
         if self.mean != "network":

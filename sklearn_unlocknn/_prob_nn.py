@@ -3,8 +3,9 @@
 from sklearn.utils import check_consistent_length
 
 from ._base import BaseVGPRegressor, Latent
-from ._docs import DEFAULTS, document_head
+from ._docs import DEFAULTS, FINE_TUNING, document_head
 from ._extractors import NetworkFeaturesMixin
+from ._fine_tuning import FineTuningMixin
 from ._validation import check_targets
 
 
@@ -15,7 +16,7 @@ from ._validation import check_targets
         "what it misses [5]_"
     ),
 )
-class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
+class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
     """A frozen Keras network as a regressor with calibrated uncertainty.
 
     The network is cut at a latent layer and a variational Gaussian process is fitted
@@ -38,15 +39,17 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
         parameters of the process runs the network once a row.
     extract_batch_size : int, default=1024
         Rows in a pass of the network.
+    [fine-tuning parameters]
 
     Attributes
     ----------
     [head attributes]
     network_ : FrozenNetwork or None
         Handle of the network that gives the features; ``network_.model`` is the Keras
-        model.
+        model, after fine-tuning a copy.
     n_features_out_ : int
         Number of latent features.
+    [fine-tuning attributes]
 
     See Also
     --------
@@ -62,6 +65,8 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
 
     Fit on rows that the network was not trained on where you can: it looks better on
     its own training rows than it is, and error bars learned there are too small.
+
+    [fine-tuning notes]
 
     References
     ----------
@@ -119,6 +124,11 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
         verbose=0,
         memory=None,
         extract_batch_size=1024,
+        fine_tune_epochs=0,
+        network_learning_rate=FINE_TUNING["network_learning_rate"],
+        head_learning_rate=FINE_TUNING["head_learning_rate"],
+        fine_tune_batch_size=FINE_TUNING["fine_tune_batch_size"],
+        fine_tune_validation_fraction=FINE_TUNING["fine_tune_validation_fraction"],
     ):
         self.network = network
         self.layer = layer
@@ -137,8 +147,14 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
         self.verbose = verbose
         self.memory = memory
         self.extract_batch_size = extract_batch_size
+        self.fine_tune_epochs = fine_tune_epochs
+        self.network_learning_rate = network_learning_rate
+        self.head_learning_rate = head_learning_rate
+        self.fine_tune_batch_size = fine_tune_batch_size
+        self.fine_tune_validation_fraction = fine_tune_validation_fraction
 
     def _training_features(self, X, y, sample_weight):
+        self._check_fine_tuning()
         y = check_targets(y)
         if hasattr(X, "__len__") and not isinstance(X, (list, tuple)):
             check_consistent_length(X, y)
@@ -149,7 +165,7 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
         )  # fmt: skip
         features, output = result if with_output else (result, None)
         check_consistent_length(features, y)
-        return Latent(features, output), y
+        return Latent(features, output, inputs=X), y
 
     def _features_of(self, X):
         with_output = self.mean == "network"
@@ -157,3 +173,14 @@ class ProbNNRegressor(NetworkFeaturesMixin, BaseVGPRegressor):
             X, batch_size=self.extract_batch_size, with_output=with_output
         )
         return Latent(*result) if with_output else Latent(result)
+
+    def _trainee(self, inputs, kept):
+        from ._backend.trainees import KerasTrainee
+
+        arrays = [a[kept] for a in self._check_X(inputs, self.network_, reset=False)]
+        with_output = self.mean == "network"
+        return KerasTrainee(self.network_, self.layer, arrays, with_output)
+
+    def _use_tuned(self, network, inputs):
+        self.network_, self._fingerprint = network, network.fingerprint()
+        return self._features_of(inputs)

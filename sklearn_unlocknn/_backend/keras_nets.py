@@ -276,10 +276,7 @@ class FrozenNetwork:
 
     def _run(self, inputs, names, batch_size, with_output):
         """Run a cut over all rows; every pass through the network starts here."""
-        key = (names, with_output)
-        if key not in self._cuts:
-            self._cuts[key] = self._cut(names, with_output)
-        forward, n_tensors, batch = self._cuts[key]
+        forward, n_tensors, batch, _ = self.cut(names, with_output)
         batch_size = batch or batch_size
         n = len(inputs[0])
         blocks = None
@@ -287,10 +284,8 @@ class FrozenNetwork:
             rows = slice(start, min(start + batch_size, n))
             arrays = [np.asarray(a[rows]) for a in inputs]
             n_rows = len(arrays[0])
-            if batch:  # a fixed batch size: repeat the last row to fill it
-                filler = np.minimum(np.arange(batch), n_rows - 1)
-                arrays = [a[filler] for a in arrays]
-            results = [np.asarray(value) for value in forward(arrays)]
+            arrays = filled(arrays, batch)
+            results = [_as_numpy(value) for value in forward(arrays)]
             for value in results:
                 if value.ndim == 0 or len(value) != len(arrays[0]):
                     raise ValueError(
@@ -307,8 +302,34 @@ class FrozenNetwork:
                 block[rows] = part
         return blocks
 
-    def _cut(self, names, with_output):
-        """Compile the network up to the named layers (none: the whole network)."""
+    def cut(self, names, with_output):
+        """Compile the network up to the named layers (none: the whole network).
+
+        Parameters
+        ----------
+        names : tuple of str
+            As `resolve_layer` gives them.
+        with_output : bool
+            Whether to compute the network's own output, too.
+
+        Returns
+        -------
+        forward : callable
+            From a list of arrays to a list of tensors of the Keras backend, layers
+            first.
+        n_tensors : int or None
+            How many are of layers; None: all.
+        batch : int or None
+            Number of rows that the network insists on.
+        variables : list of variables
+            Trainable ones that the tensors depend on.
+        """
+        key = (names, with_output)
+        if key not in self._cuts:
+            self._cuts[key] = self._compile(names, with_output)
+        return self._cuts[key]
+
+    def _compile(self, names, with_output):
         library = importlib.import_module(self.library)
         graph = keras_state.graph_of(self.model)
         for layer in self.model._flatten_layers():
@@ -319,7 +340,8 @@ class FrozenNetwork:
                     "stateful=False."
                 )
         if graph is None:
-            return _compiled(self.model, self.library, None), None, None
+            forward = _traced(self.model, self.library, None)
+            return forward, None, None, self.model.trainable_variables
         tensors = [t for name in names for t in _outputs_of(graph, name)]
         n_tensors = len(tensors) or None
         if with_output or not tensors:
@@ -328,7 +350,18 @@ class FrozenNetwork:
         model = library.Model(inputs if len(inputs) > 1 else inputs[0], tensors)
         specs = self.input_specs
         batch = next((spec.batch for spec in specs if spec.batch), None)
-        return _compiled(model, self.library, specs), n_tensors, batch
+        forward = _traced(model, self.library, specs)
+        return forward, n_tensors, batch, model.trainable_variables
+
+    def trainable_copy(self):
+        """Return a handle on a copy of the network, which may then be trained.
+
+        Raises
+        ------
+        ValueError
+            When the network cannot be built again from its configuration.
+        """
+        return _rebuild(keras_state.dump(self.model), None)
 
     def __reduce__(self):
         if self._digest is None:
@@ -374,8 +407,16 @@ def _outputs_of(graph, name):
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
-def _compiled(model, library, specs):
-    """Return a function of a list of arrays that runs a model on them."""
+def filled(arrays, batch):
+    """Repeat the last row up to the number that the network insists on, if any."""
+    if not batch:
+        return arrays
+    filler = np.minimum(np.arange(batch), len(arrays[0]) - 1)
+    return [array[filler] for array in arrays]
+
+
+def _traced(model, library, specs):
+    """Return a function from a list of arrays to a list of tensors of a model."""
 
     def call(*arrays):
         inputs = arrays[0] if len(arrays) == 1 else list(arrays)
@@ -388,10 +429,7 @@ def _compiled(model, library, specs):
         import keras
 
         if keras.backend.backend() != "tensorflow":  # no tracing: run as it is
-            return lambda arrays: [
-                keras.ops.convert_to_numpy(keras.ops.stop_gradient(value))
-                for value in call(*map(keras.ops.convert_to_tensor, arrays))
-            ]
+            return lambda arrays: call(*map(keras.ops.convert_to_tensor, arrays))
     import tensorflow as tf
 
     function = tf.function(call, reduce_retracing=True, autograph=False)
@@ -399,4 +437,13 @@ def _compiled(model, library, specs):
         function = function.get_concrete_function(
             *(tf.TensorSpec((spec.batch, *spec.shape), spec.dtype) for spec in specs)
         )
-    return lambda arrays: [v.numpy() for v in function(*map(tf.constant, arrays))]
+    return lambda arrays: function(*map(tf.constant, arrays))
+
+
+def _as_numpy(value):
+    """Copy a tensor of any Keras backend into an array."""
+    if hasattr(value, "numpy") and not hasattr(value, "detach"):  # TensorFlow
+        return np.asarray(value.numpy())
+    import keras
+
+    return keras.ops.convert_to_numpy(keras.ops.stop_gradient(value))

@@ -24,12 +24,12 @@ def solve(kernel, theta, Z, rows, settings, rng, report):
     k = rows.n_outputs
     m = len(Z)
     Z = Z.copy()
-    state = _Variational(np.eye(m), np.zeros((m, k)))
+    state = Variational(np.eye(m), np.zeros((m, k)))
     beta = np.zeros((rows.T.shape[1] - k, k))
     adam = {
-        "theta": _Adam(theta.shape, LEARNING_RATE),
-        "beta": _Adam(beta.shape, LEARNING_RATE),
-        "Z": _Adam(Z.shape, INDUCING_LEARNING_RATE),
+        "theta": Adam(theta.shape, LEARNING_RATE),
+        "beta": Adam(beta.shape, LEARNING_RATE),
+        "Z": Adam(Z.shape, INDUCING_LEARNING_RATE),
     }
     lower, upper = kernel.bounds.T
     total = rows.weights.sum()
@@ -66,14 +66,14 @@ def solve(kernel, theta, Z, rows, settings, rng, report):
 
 
 @dataclasses.dataclass
-class _Variational:
+class Variational:
     """q(u) in whitened natural parameters: precision and precision times mean."""
 
     precision: np.ndarray
     shift: np.ndarray
 
 
-def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate):
+def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=False):
     """Step q(u) along its natural gradient; return the bound and its gradients.
 
     Parameters
@@ -84,19 +84,22 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate):
         Log hyperparameters, inducing points (m, d), mean coefficients (q, k).
     batch : Rows
         Some of the rows.
-    state : _Variational
+    state : Variational
         q(u), updated in place.
     scale : float
         N / |batch|.
     rate : float
         Natural gradient step in (0, 1]: 1 is the batch's own optimum.
+    wrt_rows : bool, default=False
+        Whether to return the gradients by the rows, too.
 
     Returns
     -------
     value : float
         The bound at the updated q(u), unbiased over batches.
     gradients : tuple of ndarray
-        By ``theta``, ``beta`` and ``Z``.
+        By ``theta``, ``beta`` and ``Z``; then, if ``wrt_rows``, by ``batch.X``, the
+        basis functions held fixed, and by ``batch.T``.
     """
     k, m, noise = batch.n_outputs, len(Z), kernel.noise(theta)
     H = batch.T[:, k:]
@@ -139,19 +142,23 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate):
     by_noise = -0.5 * k * weight.sum() / noise + 0.5 * weight @ square / noise**2
 
     theta_uu, left, right = kernel.vjp(theta, Z, Z, by_Kuu, wrt_inputs=True)
-    theta_uf, _, Z_uf = kernel.vjp(
+    theta_uf, X_uf, Z_uf = kernel.vjp(
         theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True
     )
     theta_gradient = theta_uu + theta_uf + by_noise * kernel.noise_gradient(theta)
-    return float(value), (theta_gradient, H.T @ by_error, left + right + Z_uf)
+    gradients = theta_gradient, H.T @ by_error, left + right + Z_uf
+    if wrt_rows:
+        # The residual is Y - H beta
+        gradients += X_uf, np.hstack([-by_error, by_error @ beta.T])
+    return float(value), gradients
 
 
-class _Adam:
+class Adam:
     """Adam's ascent direction (Kingma and Ba 2015, arXiv:1412.6980)."""
 
-    def __init__(self, shape, rate):
+    def __init__(self, shape, rate, dtype=np.float64):
         self.rate, self.count = rate, 0
-        self.first, self.second = np.zeros(shape), np.zeros(shape)
+        self.first, self.second = np.zeros(shape, dtype), np.zeros(shape, dtype)
 
     def step(self, gradient):
         """Return the next increment."""

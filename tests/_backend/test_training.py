@@ -233,7 +233,7 @@ class Batches:
         self.shift = rng.normal(size=(4, n_outputs))
 
     def fast(self, rows, scale, rate=0.0):
-        state = minibatch._Variational(self.precision.copy(), self.shift.copy())
+        state = minibatch.Variational(self.precision.copy(), self.shift.copy())
         value, gradients = minibatch.batch_bound(
             self.translated, self.theta, self.Z, self.beta, rows, state, scale, rate
         )

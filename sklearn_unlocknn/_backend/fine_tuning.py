@@ -1,0 +1,394 @@
+"""Train a network and its Gaussian process head together on the minibatch bound.
+
+The network comes in as a trainee, a copy that may be changed:
+
+* ``trainee.forward(index)`` runs rows through it and returns their features, its own
+  output (or None), and a function that pulls gradients by these back to one gradient
+  for each variable;
+* ``trainee.variables`` are what is trained, TensorFlow variables;
+* ``trainee.freeze()`` is the handle of the copy as it is now.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from . import inducing, minibatch
+from . import variational as vi
+from .noise import closed_form, refit_noise
+from .prior import log_prior
+from .training import Rows
+
+# More points follow the moving features no better, and each step costs their cube.
+MAX_POINTS = 300
+
+
+@dataclasses.dataclass
+class Problem:
+    """From the network's values to what the process sees; the maps stay fixed.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n, k)
+        Targets. With ``with_output`` the process models what the output leaves.
+    weights : ndarray of shape (n,)
+        Positive.
+    unit : ndarray of shape (n, 1) or None
+        What the target of a row is counted in; None is 1.
+    x_mean, x_scale : ndarray of shape (d,)
+        Standardisation of features.
+    y_mean, y_scale : ndarray of shape (k,)
+        Standardisation of targets.
+    basis : callable
+        From standardised features to the basis functions of the prior mean, (n, q).
+    linear : bool
+        Whether these are 1 and the features, and so depend on them.
+    with_output : bool
+        Whether the network's own output is the prior mean.
+    """
+
+    y: np.ndarray
+    weights: np.ndarray
+    unit: np.ndarray | None
+    x_mean: np.ndarray
+    x_scale: np.ndarray
+    y_mean: np.ndarray
+    y_scale: np.ndarray
+    basis: Callable
+    linear: bool
+    with_output: bool
+
+    def rows(self, index, features, output):
+        """Standardise some rows."""
+        X = np.ascontiguousarray((features - self.x_mean) / self.x_scale)
+        y = self.y[index]
+        if self.with_output:
+            y = y - output
+        if self.unit is not None:
+            y = y / self.unit[index]
+        Y = (y - self.y_mean) / self.y_scale
+        T = np.hstack([Y, self.basis(X)])
+        return Rows(X, T, self.weights[index], Y.shape[1])
+
+    def pull(self, index, by_X, by_T):
+        """Turn gradients by standardised rows into ones by features and output."""
+        k = len(self.y_scale)
+        if self.linear:
+            by_X = by_X + by_T[:, k + 1 :]
+        if not self.with_output:
+            return by_X / self.x_scale, None
+        by_output = -by_T[:, :k] / self.y_scale
+        if self.unit is not None:
+            by_output = by_output / self.unit[index]
+        return by_X / self.x_scale, by_output
+
+
+@dataclasses.dataclass
+class Settings:
+    """How to train; as the parameters of the regressors."""
+
+    epochs: int
+    network_learning_rate: float
+    head_learning_rate: float
+    batch_size: int
+    validation_fraction: float
+
+
+@dataclasses.dataclass
+class Tuning:
+    """What `tune` gives.
+
+    Attributes
+    ----------
+    network : FrozenNetwork, FrozenMEGNet or None
+        Handle of the tuned copy; None where no epoch was better than none.
+    curve : ndarray of shape (epochs + 1,)
+        Bound of the training rows before the first and after each epoch, in nats.
+    validation_curve : ndarray of shape (epochs + 1,) or None
+        Negative log density of the validation rows, mean per row, at the noise that
+        suits them best.
+    best_epoch : int
+        After which the network was as it is returned; 0 is before the first.
+    held_out : ndarray of shape (n_validation,)
+        Indices of the validation rows.
+    """
+
+    network: object
+    curve: np.ndarray
+    validation_curve: np.ndarray | None
+    best_epoch: int
+    held_out: np.ndarray
+
+
+def tune(trainee, kernel, posterior, problem, settings, rng, report):
+    """Train network, hyperparameters and inducing points together.
+
+    Natural gradient steps for q(u), which starts each epoch at its optimum, and Adam
+    for everything else, on the bound of a batch scaled by N / |batch|. With validation
+    rows the network of the epoch that predicts them best is kept, which can be that
+    before the first.
+
+    Parameters
+    ----------
+    trainee : KerasTrainee or MEGNetTrainee
+        The copy of the network.
+    kernel : Covariance
+        The kernel.
+    posterior : Posterior
+        Of the head fitted to the network as it was: where the head starts.
+    problem : Problem
+        Targets and maps.
+    settings : Settings
+        How.
+    rng : numpy.random.RandomState
+        Shuffles the rows.
+    report : callable
+        ``report(stage, iteration, value)``, called after every epoch.
+
+    Returns
+    -------
+    tuning : Tuning
+        The tuned network and the history.
+
+    Raises
+    ------
+    ValueError
+        If training diverges.
+    """
+    n = len(problem.y)
+    order = rng.permutation(n)
+    n_validation = min(int(np.ceil(settings.validation_fraction * n)), n - 1)
+    held_out, index = order[:n_validation], order[n_validation:]
+    head = _Head(kernel, posterior, problem, settings.head_learning_rate)
+    rate = settings.network_learning_rate
+    steps = [minibatch.Adam(v.shape, rate, np.float32) for v in trainee.variables]
+    n_batches = -(-len(index) // settings.batch_size)
+    total = problem.weights[index].sum()
+
+    rows = _forward(trainee, problem, index, settings)
+    head.place(rows, rng)
+    curve, choice = [head.solve(rows)], _Choice(trainee, problem.weights[held_out])
+    for epoch in range(settings.epochs + 1):
+        if epoch:
+            for batch in np.array_split(rng.permutation(index), n_batches):
+                features, output, pull_back = trainee.forward(batch)
+                rows = problem.rows(batch, features, output)
+                by_rows = head.step(rows, total / rows.weights.sum(), 1.0 / n_batches)
+                gradients = pull_back(*problem.pull(batch, *by_rows))
+                _ascend(trainee.variables, steps, gradients)
+            curve.append(head.solve(_forward(trainee, problem, index, settings)))
+            report("fine-tuning epoch", epoch, curve[-1])
+        if n_validation:
+            choice.look(head.densities(_forward(trainee, problem, held_out, settings)))
+    best_epoch = choice.restore() if n_validation else settings.epochs
+    return Tuning(
+        trainee.freeze() if best_epoch else None,
+        np.array(curve),
+        np.array(choice.curve) if n_validation else None,
+        best_epoch,
+        held_out,
+    )
+
+
+def _ascend(variables, steps, gradients):
+    """Move the network's weights by Adam, up the bound."""
+    for variable, step, gradient in zip(variables, steps, gradients, strict=True):
+        change = step.step(gradient.astype(np.float32))
+        variable.assign_add(change.astype(variable.dtype.as_numpy_dtype))
+
+
+class _Choice:
+    """Remembers the weights of the epoch that predicts the validation rows best."""
+
+    def __init__(self, trainee, weights):
+        self.trainee, self.row_weights = trainee, weights
+        self.curve, self.best = [], 0
+
+    def look(self, densities):
+        """Compare another epoch."""
+        self.curve.append(-float(np.average(densities, weights=self.row_weights)))
+        epoch = len(self.curve) - 1
+        if epoch and self.curve[epoch] >= self.curve[self.best]:
+            return
+        self.best, self.densities = epoch, densities
+        self.values = [v.numpy() for v in self.trainee.variables]
+        if not epoch:
+            self.first = densities
+
+    def restore(self):
+        """Go back to the best epoch and return it; 0 where the gain may be chance.
+
+        A network that predicts well already would be made worse by an epoch chosen by
+        luck: the gain has to exceed its own standard error.
+        """
+        gain = self.densities - self.first
+        mean = np.average(gain, weights=self.row_weights)
+        scatter = self.row_weights**2 @ (gain - mean) ** 2
+        if mean <= np.sqrt(scatter) / self.row_weights.sum():
+            return 0
+        for variable, value in zip(self.trainee.variables, self.values, strict=True):
+            variable.assign(value)
+        return self.best
+
+
+def noise_of_others(kernel, posterior, rows, held_out, report):
+    """Return the posterior at the noise that rows the network was not tuned on need.
+
+    A tuned network leaves hardly any residual on its own training rows, from which
+    the head learns a noise that is too small elsewhere.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    posterior : Posterior
+        Of all rows.
+    rows : Rows
+        All rows.
+    held_out : ndarray of int
+        Those that the network was not tuned on.
+    report : callable
+        As for `tune`.
+
+    Returns
+    -------
+    posterior : Posterior
+        Of all rows, which differs in the noise.
+    """
+    theta = posterior.theta
+
+    def closed(rows):
+        if posterior.Lb is not None:
+            return closed_form(kernel, theta, posterior.Z, rows)
+        groups = rows.grouped()
+        K = kernel.lower(theta, groups.X)
+        return lambda theta: vi.exact_posterior(kernel, theta, groups, K)
+
+    posterior_at = closed(rows.take(np.setdiff1d(np.arange(len(rows.X)), held_out)))
+    found = _refit_noise_on(posterior_at, kernel, theta, rows.take(held_out), report)
+    # Few rows may ask for less by luck; tuning gives no reason to.
+    return posterior if found.noise <= posterior.noise else closed(rows)(found.theta)
+
+
+def _densities(kernel, rows):
+    """Return the log density of each row as a function of the posterior of others."""
+    k = rows.n_outputs
+
+    def densities(posterior):
+        mean, variance = posterior.mean_and_variance(kernel, rows.X, rows.T[:, k:])
+        variance = variance + posterior.noise
+        square = ((rows.T[:, :k] - mean) ** 2).sum(axis=1) / variance
+        return -0.5 * (k * (vi.LOG_2PI + np.log(variance)) + square)
+
+    return densities
+
+
+def _refit_noise_on(posterior_at, kernel, theta, rows, report):
+    """Return the posterior at the noise that suits other rows best."""
+    densities = _densities(kernel, rows)
+    return refit_noise(
+        posterior_at, kernel, posterior_at(theta), report,
+        lambda posterior: float(rows.weights @ densities(posterior)),
+    )  # fmt: skip
+
+
+def _forward(trainee, problem, index, settings):
+    """Run rows through the network in batches, without gradients to follow."""
+    parts = [
+        trainee.forward(index[start : start + settings.batch_size])[:2]
+        for start in range(0, len(index), settings.batch_size)
+    ]
+    features, outputs = zip(*parts, strict=True)
+    output = np.concatenate(outputs) if problem.with_output else None
+    return problem.rows(index, np.concatenate(features), output)
+
+
+class _Head:
+    """The head while the features move under it."""
+
+    def __init__(self, kernel, posterior, problem, learning_rate):
+        self.kernel, self.theta, self.rate = kernel, posterior.theta, learning_rate
+        self.Z, self.beta = posterior.Z, posterior.beta
+
+    def place(self, rows, rng):
+        """Choose few enough inducing points, and where the hyperparameters start.
+
+        Points that are the rows themselves explain whatever a short length scale and
+        little noise make of them, and nothing once the rows move.
+        """
+        distinct = np.unique(rows.X, axis=0)
+        limit = max(1, min(MAX_POINTS, len(distinct) // 2))
+        if len(self.Z) > limit:
+            self.Z = inducing.select(
+                self.kernel, self.theta, distinct, limit, "kmeans", rng
+            )
+            # A head that found nothing has no slope to climb: then start afresh.
+            starts = [
+                self._at_best_noise(t, rows) for t in (self.theta, self.kernel.theta)
+            ]
+            self.theta = max(starts, key=lambda found: found.elbo).theta
+        self.Z = self.Z.copy()
+        shapes = self.theta.shape, self.beta.shape, self.Z.shape
+        self.adam = [minibatch.Adam(shape, self.rate) for shape in shapes]
+
+    def _at_best_noise(self, theta, rows):
+        """Return the posterior at the noise that the bound asks for."""
+        posterior_at = self._closed(theta, rows)
+        return refit_noise(
+            posterior_at, self.kernel, posterior_at(theta), _silent,
+            lambda found: found.elbo,
+        )  # fmt: skip
+
+    def _closed(self, theta, rows):
+        """Pass over rows: as `closed_form`, without its warning of the jitter."""
+        kernel, Z = self.kernel, self.Z
+        Lz, jitter = vi.cholesky(kernel.matrix(theta, Z, Z))
+        statistics = vi.collect_statistics(
+            kernel, theta, Z, Lz, rows.X, rows.T, rows.weights
+        )
+
+        def posterior_at(theta):
+            return vi.sparse_posterior(
+                theta, kernel.noise(theta), Z, Lz, statistics, rows.n_outputs, jitter
+            )
+
+        return posterior_at
+
+    def solve(self, rows):
+        """Bring q(u) and the prior mean to their optimum; return the bound."""
+        self.posterior_at = self._closed(self.theta, rows)
+        posterior = self.posterior_at(self.theta)
+        self.beta, k = posterior.beta, rows.n_outputs
+        shift = posterior.b[:, :k] - posterior.b[:, k:] @ posterior.beta
+        self.state = minibatch.Variational(
+            posterior.Lb @ posterior.Lb.T, shift / posterior.noise
+        )
+        prior, _ = log_prior(self.kernel, self.theta)
+        return posterior.elbo + prior
+
+    def step(self, rows, scale, rate):
+        """Take a step on a batch; return the gradients by its rows before it."""
+        kernel = self.kernel
+        _, gradients = minibatch.batch_bound(
+            kernel, self.theta, self.Z, self.beta, rows, self.state, scale, rate,
+            wrt_rows=True,
+        )  # fmt: skip
+        by_theta, by_beta, by_Z, *by_rows = gradients
+        theta, beta, Z = self.adam
+        step = theta.step(by_theta + log_prior(kernel, self.theta)[1])
+        self.theta = np.clip(self.theta + step, *kernel.bounds.T)
+        self.beta = self.beta + beta.step(by_beta)
+        self.Z = self.Z + Z.step(by_Z)
+        return by_rows
+
+    def densities(self, rows):
+        """Return the log density of each of other rows at the noise that suits them."""
+        found = _refit_noise_on(
+            self.posterior_at, self.kernel, self.theta, rows, _silent
+        )
+        return _densities(self.kernel, rows)(found)
+
+
+def _silent(stage, iteration, value):
+    pass
