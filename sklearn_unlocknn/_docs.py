@@ -104,10 +104,14 @@ FINE_TUNING_ATTRIBUTES = """\
 
 FINE_TUNING_NOTES = """\
     Fine-tuning runs the network as it predicts: dropout is off and batch
-    normalisation keeps its averages. A tuned network fits its own training rows too
-    well, as all deep kernels do, and so do error bars: hold rows out to choose the
-    epoch, and recalibrate where it matters. Unless ``mean="network"`` only the layers
-    up to ``layer`` are tuned, and the network's own output then means nothing."""
+    normalisation keeps its averages. Layers that are not trainable stay as they are. A
+    tuned network fits its own training rows too well, as all deep kernels do. So some
+    rows are held out of it: they choose the epoch, which is the network as it was where
+    the gain does not exceed its standard error, and the noise level of the head,
+    which is fitted to all rows in the end. It pays where the latent layer was made for
+    another target; where it predicts well already there is little to gain. Unless
+    ``mean="network"`` only the layers up to ``layer`` are tuned, and the network's own
+    output then means nothing."""
 
 FINE_TUNING = {
     "network_learning_rate": 1e-3,

@@ -55,13 +55,19 @@ class FineTuningMixin:
         if not self.fine_tune_epochs:
             return
         from ._backend.covariance import Covariance
-        from ._backend.fine_tuning import Problem, Settings, noise_of_others, tune
+        from ._backend.fine_tuning import (
+            Problem,
+            Scaling,
+            Settings,
+            noise_of_others,
+            tune,
+        )
 
         kept = np.flatnonzero((weights > 0) & latent.known)
         unit = None if latent.unit is None else latent.unit[kept]
         problem = Problem(
-            y[kept], weights[kept], unit, self._x_mean, self._x_scale, self._y_mean,
-            self._y_scale, self._basis, self.mean == "linear", self.mean == "network",
+            y[kept], weights[kept], unit, self._y_mean, self._y_scale, self._basis,
+            self.mean == "linear", self.mean == "network",
         )  # fmt: skip
         settings = Settings(
             self.fine_tune_epochs, self.network_learning_rate,
@@ -70,7 +76,8 @@ class FineTuningMixin:
         )  # fmt: skip
         tuning = tune(
             self._trainee(latent.inputs, kept), self._translated(), self._posterior,
-            problem, settings, check_random_state(self.random_state), self._report,
+            problem, Scaling(self._x_mean, self._x_scale, weights[kept]), settings,
+            check_random_state(self.random_state), self._report,
         )  # fmt: skip
         self.fine_tune_curve_ = tuning.curve
         self.fine_tune_validation_curve_ = tuning.validation_curve

@@ -26,7 +26,7 @@ MAX_POINTS = 300
 
 @dataclasses.dataclass
 class Problem:
-    """From the network's values to what the process sees; the maps stay fixed.
+    """Targets, and the map from what the network leaves of them to the process's.
 
     Parameters
     ----------
@@ -36,8 +36,6 @@ class Problem:
         Positive.
     unit : ndarray of shape (n, 1) or None
         What the target of a row is counted in; None is 1.
-    x_mean, x_scale : ndarray of shape (d,)
-        Standardisation of features.
     y_mean, y_scale : ndarray of shape (k,)
         Standardisation of targets.
     basis : callable
@@ -51,17 +49,14 @@ class Problem:
     y: np.ndarray
     weights: np.ndarray
     unit: np.ndarray | None
-    x_mean: np.ndarray
-    x_scale: np.ndarray
     y_mean: np.ndarray
     y_scale: np.ndarray
     basis: Callable
     linear: bool
     with_output: bool
 
-    def rows(self, index, features, output):
-        """Standardise some rows."""
-        X = np.ascontiguousarray((features - self.x_mean) / self.x_scale)
+    def rows(self, index, X, output):
+        """Put rows together from standardised features and the network's output."""
         y = self.y[index]
         if self.with_output:
             y = y - output
@@ -72,16 +67,90 @@ class Problem:
         return Rows(X, T, self.weights[index], Y.shape[1])
 
     def pull(self, index, by_X, by_T):
-        """Turn gradients by standardised rows into ones by features and output."""
+        """Turn gradients by rows into ones by standardised features and output."""
         k = len(self.y_scale)
         if self.linear:
             by_X = by_X + by_T[:, k + 1 :]
         if not self.with_output:
-            return by_X / self.x_scale, None
+            return by_X, None
         by_output = -by_T[:, :k] / self.y_scale
         if self.unit is not None:
             by_output = by_output / self.unit[index]
-        return by_X / self.x_scale, by_output
+        return by_X, by_output
+
+
+class Scaling:
+    """A standardisation of features that follows the network.
+
+    The head standardises what the network gives, so a shift or scale that all rows
+    share means nothing to it. Without this, features that hardly differ between rows
+    fly off: a small step of a weight moves them by hundreds of standard deviations.
+
+    Mean and scale are those of all rows at the last full pass, corrected by how a
+    batch has moved since: exact for the full batch, and little noise for a small one.
+
+    Parameters
+    ----------
+    mean, scale : ndarray of shape (d,)
+        Of the features of the network as it was.
+    weights : ndarray of shape (n,)
+        Of all rows.
+    """
+
+    def __init__(self, mean, scale, weights):
+        self.mean, self.scale, self.weights, self._then = mean, scale, weights, None
+
+    def at(self, features):
+        """Standardise features by the last full pass."""
+        return np.ascontiguousarray((features - self.mean) / self.scale)
+
+    def keep(self, index, features):
+        """Standardise all rows of a full pass, and measure others by it from now on."""
+        if self._then is not None:
+            self.mean, self.scale, *_ = self._moved(index, features)
+        self._then = np.zeros((len(self.weights), features.shape[1]))
+        self._then[index] = features
+        return self.at(features)
+
+    def follow(self, index, features):
+        """Standardise a batch.
+
+        Returns
+        -------
+        X : ndarray of shape (n, d)
+            Standardised features.
+        pull : callable
+            From gradients by X to gradients by ``features``.
+        """
+        mean, scale, w, centred, variance = self._moved(index, features)
+
+        def pull(by_X):
+            # X = (f - mean_b(f)) / scale(f) + constant: as through batch normalisation
+            along = w * centred * np.sum(by_X * centred / scale, axis=0)
+            by_scale = np.divide(
+                along, variance, out=np.zeros_like(along), where=variance > 0
+            )
+            return (by_X - w * by_X.sum(axis=0)) / scale - by_scale
+
+        return np.ascontiguousarray((features - mean) / scale), pull
+
+    def _moved(self, index, features):
+        """Return mean and scale now, and what tells how they depend on the batch."""
+        w = self.weights[index, None] / self.weights[index].sum()
+        then = self._then[index]
+        centre, before = (w * features).sum(axis=0), (w * then).sum(axis=0)
+        centred = features - centre
+        variance = (w * centred**2).sum(axis=0)
+        earlier = (w * (then - before) ** 2).sum(axis=0)
+        # Below rounding a column is constant and has no scale to follow.
+        tiny = (1e-6 * (np.abs(centre) + np.abs(before))) ** 2
+        moves = (variance > tiny) & (earlier > tiny)
+        variance = np.where(moves, variance, 0.0)
+        ratio = np.ones_like(variance)
+        ratio[moves] = np.sqrt(variance[moves] / earlier[moves])
+        # The mean keeps its place among the rows of the batch.
+        mean = centre + ratio * (self.mean - before)
+        return mean, self.scale * ratio, w, centred, variance
 
 
 @dataclasses.dataclass
@@ -121,7 +190,7 @@ class Tuning:
     held_out: np.ndarray
 
 
-def tune(trainee, kernel, posterior, problem, settings, rng, report):
+def tune(trainee, kernel, posterior, problem, scaling, settings, rng, report):
     """Train network, hyperparameters and inducing points together.
 
     Natural gradient steps for q(u), which starts each epoch at its optimum, and Adam
@@ -138,7 +207,9 @@ def tune(trainee, kernel, posterior, problem, settings, rng, report):
     posterior : Posterior
         Of the head fitted to the network as it was: where the head starts.
     problem : Problem
-        Targets and maps.
+        Targets.
+    scaling : Scaling
+        Of the features of the network as it was.
     settings : Settings
         How.
     rng : numpy.random.RandomState
@@ -166,21 +237,32 @@ def tune(trainee, kernel, posterior, problem, settings, rng, report):
     n_batches = -(-len(index) // settings.batch_size)
     total = problem.weights[index].sum()
 
-    rows = _forward(trainee, problem, index, settings)
-    head.place(rows, rng)
-    curve, choice = [head.solve(rows)], _Choice(trainee, problem.weights[held_out])
+    def solve():
+        """Bring the head to its optimum for the network as it is."""
+        features, output = _forward(trainee, index, settings)
+        rows = problem.rows(index, scaling.keep(index, features), output)
+        if not curve:
+            head.place(rows, rng)
+        curve.append(head.solve(rows))
+
+    curve, choice = [], _Choice(trainee, problem.weights[held_out])
     for epoch in range(settings.epochs + 1):
         if epoch:
             for batch in np.array_split(rng.permutation(index), n_batches):
                 features, output, pull_back = trainee.forward(batch)
-                rows = problem.rows(batch, features, output)
+                X, pull_scaling = scaling.follow(batch, features)
+                rows = problem.rows(batch, X, output)
                 by_rows = head.step(rows, total / rows.weights.sum(), 1.0 / n_batches)
-                gradients = pull_back(*problem.pull(batch, *by_rows))
+                by_X, by_output = problem.pull(batch, *by_rows)
+                gradients = pull_back(pull_scaling(by_X), by_output)
                 _ascend(trainee.variables, steps, gradients)
-            curve.append(head.solve(_forward(trainee, problem, index, settings)))
+        solve()
+        if epoch:
             report("fine-tuning epoch", epoch, curve[-1])
         if n_validation:
-            choice.look(head.densities(_forward(trainee, problem, held_out, settings)))
+            features, output = _forward(trainee, held_out, settings)
+            rows = problem.rows(held_out, scaling.at(features), output)
+            choice.look(head.densities(rows))
     best_epoch = choice.restore() if n_validation else settings.epochs
     return Tuning(
         trainee.freeze() if best_epoch else None,
@@ -293,15 +375,15 @@ def _refit_noise_on(posterior_at, kernel, theta, rows, report):
     )  # fmt: skip
 
 
-def _forward(trainee, problem, index, settings):
+def _forward(trainee, index, settings):
     """Run rows through the network in batches, without gradients to follow."""
     parts = [
         trainee.forward(index[start : start + settings.batch_size])[:2]
         for start in range(0, len(index), settings.batch_size)
     ]
     features, outputs = zip(*parts, strict=True)
-    output = np.concatenate(outputs) if problem.with_output else None
-    return problem.rows(index, np.concatenate(features), output)
+    output = None if outputs[0] is None else np.concatenate(outputs)
+    return np.concatenate(features), output
 
 
 class _Head:
