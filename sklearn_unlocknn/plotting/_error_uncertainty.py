@@ -1,0 +1,255 @@
+"""Errors against standard deviations."""
+
+import numbers
+
+import numpy as np
+
+from ..metrics import error_uncertainty_correlation
+from ..metrics._missing import drop_missing
+from ._display import UQDisplay, merge_style, with_units
+
+
+class ErrorUncertaintyDisplay(UQDisplay):
+    """Absolute error against predicted std, and their root mean squares in bins.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    y_std : ndarray of shape (n_samples,)
+        Predicted standard deviations, in target units.
+    error : ndarray of shape (n_samples,)
+        Absolute errors, in target units.
+    correlation : float
+        Spearman correlation of the two.
+    units : str, default=None
+        Units of the target.
+    estimator_name : str, default=None
+        Name of the model; not shown when None.
+    n_missing : int, default=0
+        Number of rows that have no prediction.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        Root mean square error against root mean square std of each bin.
+    points_ : matplotlib PathCollection or None
+        The predictions one by one.
+    ax_ : matplotlib Axes
+        Axes with the points.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    SparsificationDisplay : Whether the std sorts the predictions.
+    sklearn_unlocknn.metrics.error_uncertainty_correlation : Their correlation.
+
+    Notes
+    -----
+    Rows are sorted by std into bins of equal size. Where std are right, the root mean
+    square error of a bin is the root mean square of its std [1]_: above the diagonal
+    the model is over-confident, below it is too careful. Axes are logarithmic, since
+    both quantities range over orders of magnitude; errors below a hundredth of the
+    smallest std are drawn there.
+
+    References
+    ----------
+    .. [1] D. Levi et al., "Evaluating and calibrating uncertainty prediction in
+       regression tasks", Sensors 22, 5540 (2022), doi:10.3390/s22155540.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import BayesianRidge
+    >>> from sklearn_unlocknn.plotting import ErrorUncertaintyDisplay
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> display = ErrorUncertaintyDisplay.from_estimator(
+    ...     BayesianRidge().fit(X[:300], y[:300]), X[300:], y[300:], n_bins=5
+    ... )
+    >>> len(display.line_.get_xdata())
+    5
+    """
+
+    def __init__(
+        self,
+        y_std,
+        error,
+        correlation,
+        *,
+        units=None,
+        estimator_name=None,
+        n_missing=0,
+    ):
+        self.y_std = y_std
+        self.error = error
+        self.correlation = correlation
+        self.units = units
+        self.estimator_name = estimator_name
+        self.n_missing = n_missing
+
+    def plot(self, ax=None, *, name=None, n_bins=10, points=True, **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        name : str, default=None
+            Name in the legend; None is `estimator_name`.
+        n_bins : int, default=10
+            Number of bins of equal size, at most the number of rows.
+        points : bool, default=True
+            Whether to draw the predictions one by one, rasterised.
+        **kwargs : dict
+            Keywords of matplotlib's ``plot`` for the line.
+
+        Returns
+        -------
+        display : ErrorUncertaintyDisplay
+            This object.
+
+        Raises
+        ------
+        ValueError
+            When `n_bins` is not a positive integer, or all std are zero.
+        ImportError
+            When matplotlib is not installed.
+        """
+        if not isinstance(n_bins, numbers.Integral) or n_bins < 1:
+            raise ValueError(f"Got n_bins={n_bins!r}, expected an integer >= 1.")
+        if not (self.y_std > 0).any():
+            raise ValueError(
+                "Got a y_std of 0 in all rows, expected some positive: the axes are "
+                "logarithmic."
+            )
+        self._start(ax, figsize=(6.0, 5.0))
+        from matplotlib.lines import Line2D
+
+        order = np.argsort(self.y_std, kind="stable")
+        bins = np.array_split(order, min(n_bins, len(order)))
+        std, error = (
+            np.array([np.sqrt(np.mean(values[rows] ** 2)) for rows in bins])
+            for values in (self.y_std, self.error)
+        )
+        label = self._label(
+            name,
+            f"RMSE of {len(bins)} bins",
+            f"rank correlation {self.correlation:.2f}",
+        )
+        style = {
+            **self._next_style(),
+            "marker": "o",
+            "markeredgecolor": "white",
+            "linewidth": 2.0,
+            "zorder": 3,
+            "label": label,
+        }
+        self.line_ = self.ax_.plot(std, error, **merge_style(style, kwargs, Line2D))[0]
+        self.points_ = None
+        if points:
+            self._draw_points()
+        self.ax_.set(xscale="log", yscale="log")
+        self._reference(
+            "RMSE = std", lambda **line: self.ax_.axline(*self._diagonal(), **line)
+        )
+        for axis in (self.ax_.xaxis, self.ax_.yaxis):
+            _label_log(axis)
+        self._finish(
+            title="Error against predicted std",
+            xlabel=with_units("Predicted std", self.units),
+            ylabel=with_units("Absolute error; RMSE", self.units),
+            loc="lower right",
+        )
+        return self
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_pred,
+        y_std,
+        *,
+        n_bins=10,
+        points=True,
+        units=None,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Draw the errors of predictions against their std.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            Observed targets, in target units.
+        y_pred : array-like of shape (n_samples,)
+            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
+            the row is left out and counted in the legend.
+        y_std : array-like of shape (n_samples,)
+            Predicted standard deviations, in target units, noise included.
+        n_bins : int, default=10
+            Number of bins of equal size, at most the number of rows.
+        points : bool, default=True
+            Whether to draw the predictions one by one, rasterised.
+        units : str, default=None
+            Units of the target, for the labels.
+        name : str, default=None
+            Name of the model in the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on, such as `ax_` of another display; a new figure when None.
+        **kwargs : dict
+            Keywords of matplotlib's ``plot`` for the line.
+
+        Returns
+        -------
+        display : ErrorUncertaintyDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            When the predictions or `n_bins` are not valid, or all std are zero.
+        ImportError
+            When matplotlib is not installed.
+        """
+        *arrays, present = drop_missing(y_true, y_pred, y_std, "errors against std")
+        display = cls(
+            arrays[2],
+            np.abs(arrays[0] - arrays[1]),
+            error_uncertainty_correlation(*arrays),
+            units=units,
+            estimator_name=name,
+            n_missing=int((~present).sum()),
+        )
+        return display.plot(ax, n_bins=n_bins, points=points, **kwargs)
+
+    def _diagonal(self):
+        """Two points of it among the data, so that it widens no axis."""
+        middle = np.median(self.y_std[self.y_std > 0])
+        return (middle, middle), (1.01 * middle, 1.01 * middle)
+
+    def _draw_points(self):
+        floor = 0.01 * self.y_std[self.y_std > 0].min()
+        n = len(self.error)
+        self.points_ = self.ax_.scatter(
+            self.y_std,
+            np.maximum(self.error, floor),
+            s=8 if n <= 2000 else 3,
+            alpha=float(np.clip(300 / n, 0.03, 0.5)),
+            color=self.line_.get_color(),
+            linewidths=0,
+            rasterized=True,
+        )
+
+
+def _label_log(axis):
+    """Put labels on a logarithmic axis that do not run into each other."""
+    from matplotlib import ticker
+
+    low, high = axis.get_view_interval()
+    if high / low < 100:
+        locator = ticker.LogLocator(subs=(1, 2, 5))
+        axis.set_major_locator(locator if high / low > 4 else ticker.MaxNLocator(5))
+        axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())

@@ -1,0 +1,254 @@
+"""Predicted against observed targets, with error bars."""
+
+import numpy as np
+
+from ..metrics._missing import drop_missing
+from ..metrics._validation import interval_half_width
+from ._display import UQDisplay, merge_style, number, with_units
+
+_KINDS = ("auto", "errorbar", "scatter", "hexbin")
+#: Up to so many rows a kind can be read.
+_MOST_BARS = 300
+_MOST_POINTS = 5000
+
+
+class ParityDisplay(UQDisplay):
+    """Predicted against observed targets, with error bars.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    y_true : ndarray of shape (n_samples,)
+        Observed targets, in target units.
+    y_pred : ndarray of shape (n_samples,)
+        Predicted means, in target units.
+    y_std : ndarray of shape (n_samples,)
+        Predicted standard deviations, in target units.
+    units : str, default=None
+        Units of the target.
+    estimator_name : str, default=None
+        Name of the model; not shown when None.
+    n_missing : int, default=0
+        Number of rows that have no prediction.
+
+    Attributes
+    ----------
+    kind_ : {"errorbar", "scatter", "hexbin"}
+        What was drawn.
+    artist_ : matplotlib ErrorbarContainer or Collection
+        The points.
+    colorbar_ : matplotlib Colorbar or None
+        Its scale, where points have a colour: std, or rows in a cell.
+    ax_ : matplotlib Axes
+        Axes with the points.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    ErrorUncertaintyDisplay : Error against std.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import BayesianRidge
+    >>> from sklearn_unlocknn.plotting import ParityDisplay
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> display = ParityDisplay.from_estimator(
+    ...     BayesianRidge().fit(X[:300], y[:300]), X[300:], y[300:], units="a.u."
+    ... )
+    >>> display.kind_, display.ax_.get_ylabel()
+    ('errorbar', 'Predicted target (a.u.)')
+    """
+
+    def __init__(
+        self, y_true, y_pred, y_std, *, units=None, estimator_name=None, n_missing=0
+    ):
+        self.y_true = y_true
+        self.y_pred = y_pred
+        self.y_std = y_std
+        self.units = units
+        self.estimator_name = estimator_name
+        self.n_missing = n_missing
+
+    def plot(self, ax=None, *, name=None, kind="auto", coverage=0.95, **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        name : str, default=None
+            Name in the legend; None is `estimator_name`.
+        kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
+            "errorbar" draws the interval of each prediction, "scatter" colours the
+            points by their std, "hexbin" colours cells by the number of rows. "auto"
+            is the first up to 300 rows, the second up to 5000, else the third.
+        coverage : float, default=0.95
+            Nominal coverage of the error bars, strictly between 0 and 1.
+        **kwargs : dict
+            Keywords of matplotlib's ``errorbar``, ``scatter`` or ``hexbin``.
+
+        Returns
+        -------
+        display : ParityDisplay
+            This object.
+
+        Raises
+        ------
+        ValueError
+            When `kind` or `coverage` is not valid.
+        ImportError
+            When matplotlib is not installed.
+        """
+        if kind not in _KINDS:
+            raise ValueError(f"Got kind={kind!r}, expected one of {_KINDS}.")
+        half = interval_half_width(coverage) * self.y_std
+        if kind == "auto":
+            n = len(self.y_true)
+            kind = "errorbar" if n <= _MOST_BARS else "scatter"
+            kind = kind if n <= _MOST_POINTS else "hexbin"
+        self._start(ax, figsize=(5.4, 5.4) if kind == "errorbar" else (6.4, 5.4))
+        self.kind_, self.colorbar_ = kind, None
+
+        error = self.y_pred - self.y_true
+        # One figure a line: a narrow legend fits beside the diagonal.
+        lines = [
+            self._label(name),
+            f"MAE {number(np.abs(error).mean(), self.units)}",
+            f"RMSE {number(np.sqrt(np.mean(error**2)), self.units)}",
+        ]
+        label = "\n".join(filter(None, lines))
+        limits = self._limits(half if kind == "errorbar" else 0.0)
+        {
+            "errorbar": self._draw_bars,
+            "scatter": self._draw_points,
+            "hexbin": self._draw_cells,
+        }[kind](label, half, coverage, limits, kwargs)
+        self._reference(
+            "predicted = observed",
+            lambda **line: self.ax_.axline((0, 0), slope=1, **line),
+        )
+        self.ax_.set(xlim=limits, ylim=limits, aspect="equal")
+        self._finish(
+            title="Predicted against observed",
+            xlabel=with_units("Observed target", self.units),
+            ylabel=with_units("Predicted target", self.units),
+            loc="upper left",
+        )
+        return self
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_pred,
+        y_std,
+        *,
+        kind="auto",
+        coverage=0.95,
+        units=None,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Draw predictions against observations.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            Observed targets, in target units.
+        y_pred : array-like of shape (n_samples,)
+            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
+            the row is left out and counted in the legend.
+        y_std : array-like of shape (n_samples,)
+            Predicted standard deviations, in target units, noise included.
+        kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
+            How to draw, see :meth:`plot`.
+        coverage : float, default=0.95
+            Nominal coverage of the error bars, strictly between 0 and 1.
+        units : str, default=None
+            Units of the target, for the labels.
+        name : str, default=None
+            Name of the model in the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on, such as `ax_` of another display; a new figure when None.
+        **kwargs : dict
+            Keywords of matplotlib's ``errorbar``, ``scatter`` or ``hexbin``.
+
+        Returns
+        -------
+        display : ParityDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            When the predictions, `kind` or `coverage` are not valid.
+        ImportError
+            When matplotlib is not installed.
+        """
+        *arrays, present = drop_missing(y_true, y_pred, y_std, "a parity plot")
+        missing = int((~present).sum())
+        display = cls(*arrays, units=units, estimator_name=name, n_missing=missing)
+        return display.plot(ax, kind=kind, coverage=coverage, **kwargs)
+
+    def _limits(self, half):
+        """Both axes alike, wide enough for all that is drawn on them."""
+        low = min(self.y_true.min(), (self.y_pred - half).min())
+        high = max(self.y_true.max(), (self.y_pred + half).max())
+        margin = 0.04 * (high - low) or 1.0
+        low, high = low - margin, high + margin
+        if self.ax_.has_data():
+            low = min(low, self.ax_.get_xlim()[0])
+            high = max(high, self.ax_.get_xlim()[1])
+        return low, high
+
+    def _draw_bars(self, label, half, coverage, limits, kwargs):
+        from matplotlib.lines import Line2D
+
+        style = self._next_style()
+        del style["linestyle"]
+        style |= {"fmt": "o", "markersize": 4, "elinewidth": 0.8, "alpha": 0.8}
+        label = f"{label}\nbars: {100 * coverage:g} % intervals"
+        self.artist_ = self.ax_.errorbar(
+            self.y_true,
+            self.y_pred,
+            yerr=half,
+            **merge_style({**style, "label": label}, kwargs, Line2D),
+        )
+        for bar in self.artist_[2]:
+            bar.set_alpha(0.5)
+
+    def _draw_points(self, label, half, coverage, limits, kwargs):
+        # The least certain on top: they are few, and those to look at.
+        order = np.argsort(self.y_std)
+        style = {
+            "c": self.y_std[order],
+            "s": 12,
+            "cmap": "viridis",
+            "rasterized": True,
+            "label": label,
+        }
+        self.artist_ = self.ax_.scatter(
+            self.y_true[order], self.y_pred[order], **{**style, **kwargs}
+        )
+        text = with_units("Predicted std", self.units)
+        self.colorbar_ = self.figure_.colorbar(self.artist_, ax=self.ax_, label=text)
+
+    def _draw_cells(self, label, half, coverage, limits, kwargs):
+        style = {
+            "gridsize": 60,
+            "bins": "log",
+            "mincnt": 1,
+            "cmap": "viridis",
+            "extent": (*limits, *limits),
+            "linewidths": 0.2,
+        }
+        self.artist_ = self.ax_.hexbin(self.y_true, self.y_pred, **{**style, **kwargs})
+        self.colorbar_ = self.figure_.colorbar(
+            self.artist_, ax=self.ax_, label="Predictions in a cell"
+        )
+        color = self.artist_.get_cmap()(0.5)
+        self.ax_.plot([], [], "h", color=color, label=label)

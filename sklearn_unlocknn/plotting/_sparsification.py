@@ -1,0 +1,209 @@
+"""Sparsification curves."""
+
+from ..metrics import sparsification_curve, sparsification_error
+from ..metrics._missing import drop_missing
+from ._display import UQDisplay, merge_style, with_units
+
+
+class SparsificationDisplay(UQDisplay):
+    """Error of what is left when the least certain predictions are discarded.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    discarded : ndarray of shape (n_levels,)
+        Shares of rows that are discarded, 0 to 1.
+    error : ndarray of shape (n_levels,)
+        Mean absolute error of the rest, in target units.
+    oracle_error : ndarray of shape (n_levels,)
+        The same when rows are discarded by their error.
+    area : float
+        Sparsification error, dimensionless.
+    units : str, default=None
+        Units of the target.
+    estimator_name : str, default=None
+        Name of the model; not shown when None.
+    n_missing : int, default=0
+        Number of rows that have no prediction.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve.
+    oracle_line_ : matplotlib Line2D or None
+        The curve of the oracle.
+    random_line_ : matplotlib Line2D or None
+        The error of all rows: what discarding at random gives.
+    ax_ : matplotlib Axes
+        Axes with the curves.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    sklearn_unlocknn.metrics.sparsification_curve : The curves.
+    ErrorUncertaintyDisplay : Whether the std is of the size of the error.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import BayesianRidge
+    >>> from sklearn_unlocknn.plotting import SparsificationDisplay
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> display = SparsificationDisplay.from_estimator(
+    ...     BayesianRidge().fit(X[:300], y[:300]), X[300:], y[300:]
+    ... )
+    >>> display.ax_.get_xlabel()
+    'Share of predictions discarded, largest std first'
+    """
+
+    def __init__(
+        self,
+        discarded,
+        error,
+        oracle_error,
+        area,
+        *,
+        units=None,
+        estimator_name=None,
+        n_missing=0,
+    ):
+        self.discarded = discarded
+        self.error = error
+        self.oracle_error = oracle_error
+        self.area = area
+        self.units = units
+        self.estimator_name = estimator_name
+        self.n_missing = n_missing
+
+    def plot(self, ax=None, *, name=None, oracle=True, random=True, **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure when None.
+        name : str, default=None
+            Name in the legend; None is `estimator_name`.
+        oracle : bool, default=True
+            Whether to draw the curve that no std can beat, thin and dotted in the
+            colour of the model.
+        random : bool, default=True
+            Whether to draw the error of all rows.
+        **kwargs : dict
+            Keywords of matplotlib's ``plot``.
+
+        Returns
+        -------
+        display : SparsificationDisplay
+            This object.
+
+        Raises
+        ------
+        ImportError
+            When matplotlib is not installed.
+        """
+        self._start(ax, figsize=(6.0, 4.5))
+        from matplotlib.lines import Line2D
+
+        label = self._label(name, f"sparsification error {self.area:.3f}")
+        style = {**self._next_style(), "linewidth": 2.0, "label": label}
+        self.line_ = self.ax_.plot(
+            self.discarded, self.error, **merge_style(style, kwargs, Line2D)
+        )[0]
+        thin = {"color": self.line_.get_color(), "linewidth": 1.0}
+        self.oracle_line_ = self.random_line_ = None
+        if oracle:
+            self.oracle_line_ = self.ax_.plot(
+                self.discarded,
+                self.oracle_error,
+                linestyle=":",
+                **thin,
+            )[0]
+            self._explain(":", "discarded by error (oracle)")
+        if random:
+            self.random_line_ = self.ax_.plot(
+                [0, 1],
+                [self.error[0]] * 2,
+                linestyle=(0, (8, 3)),
+                alpha=0.6,
+                **thin,
+            )[0]
+            self._explain((0, (8, 3)), "discarded at random")
+        # Room above for the legend.
+        self.ax_.set(xlim=(0, 1), ylim=(0, 1.35 * self.ax_.dataLim.y1 or 1.0))
+        self._finish(
+            title="Sparsification: error of the rest",
+            xlabel="Share of predictions discarded, largest std first",
+            ylabel=with_units("Mean absolute error of the rest", self.units),
+            loc="upper right",
+        )
+        return self
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_pred,
+        y_std,
+        *,
+        n_levels=100,
+        units=None,
+        name=None,
+        ax=None,
+        oracle=True,
+        random=True,
+        **kwargs,
+    ):
+        """Draw the sparsification curve of predictions.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            Observed targets, in target units.
+        y_pred : array-like of shape (n_samples,)
+            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
+            the row is left out and counted in the legend.
+        y_std : array-like of shape (n_samples,)
+            Predicted standard deviations, in target units, noise included.
+        n_levels : int, default=100
+            Number of points of a curve.
+        units : str, default=None
+            Units of the target, for the labels.
+        name : str, default=None
+            Name of the model in the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on, such as `ax_` of another display; a new figure when None.
+        oracle, random : bool, default=True
+            Whether to draw the curves of an oracle and of no ranking at all.
+        **kwargs : dict
+            Keywords of matplotlib's ``plot``.
+
+        Returns
+        -------
+        display : SparsificationDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            When the predictions or `n_levels` are not valid.
+        ImportError
+            When matplotlib is not installed.
+        """
+        *arrays, present = drop_missing(y_true, y_pred, y_std, "a sparsification curve")
+        display = cls(
+            *sparsification_curve(*arrays, n_levels=n_levels),
+            sparsification_error(*arrays),
+            units=units,
+            estimator_name=name,
+            n_missing=int((~present).sum()),
+        )
+        return display.plot(ax, oracle=oracle, random=random, **kwargs)
+
+    def _explain(self, linestyle, label):
+        """Say once, in grey, what a line style means for all models."""
+        if label not in self.ax_.get_legend_handles_labels()[1]:
+            style = {"color": "0.3", "linewidth": 1.0, "linestyle": linestyle}
+            self.ax_.plot([], [], label=label, **style)
