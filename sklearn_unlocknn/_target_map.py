@@ -1,0 +1,208 @@
+"""How a distribution of the transformed target looks in units of the target."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr
+
+N_NODES = 128
+_REACH = 12.0  # standard deviations that the quadrature covers on each side
+_BLOCK = 2**20  # values that the inverse is evaluated at in one call
+_DOUBLINGS = 40
+_HALVINGS = 60
+_ROUNDING = 1e-12
+
+
+class TargetMap(NamedTuple):
+    """The map of k columns from the space of the regressor to target units.
+
+    Attributes
+    ----------
+    inverse : callable
+        From (m, k) to (m, k).
+    slope, offset : ndarray of shape (k,) or None
+        Of an affine map; None for others.
+    increasing : ndarray of bool of shape (k,)
+        Which columns keep the order.
+    low, high : ndarray of shape (k,)
+        Ends of the domain, the interval about the training targets on which the map is
+        defined and monotone.
+    """
+
+    inverse: object
+    slope: np.ndarray | None
+    offset: np.ndarray | None
+    increasing: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, transformer, t):
+        """Explore a fitted transformer around transformed targets of shape (n, k).
+
+        Raises
+        ------
+        ValueError
+            When the inverse mixes columns or is not monotone where targets are.
+        """
+        inverse = Inverse(transformer)
+        first, last = t.min(axis=0), t.max(axis=0)
+        span = np.where(last > first, last - first, 1.0)
+        _check_columns(inverse, first, span)
+
+        slope, offset = _affine(inverse, 0.5 * (first + last), 1000.0 * span)
+        if slope is not None:
+            ends = np.full_like(span, np.inf)
+            return cls(inverse, slope, offset, slope >= 0, -ends, ends)
+        increasing = _direction(inverse, first, last)
+        low = _edge(inverse, first, -span, increasing)
+        high = _edge(inverse, last, span, increasing)
+        return cls(inverse, None, None, increasing, low, high)
+
+    def points(self, t):
+        """Map points of shape (..., k); NaN stays, infinity goes to the limit."""
+        if self.slope is not None:
+            with np.errstate(invalid="ignore"):
+                return np.where(self.slope == 0, 0.0, self.slope * t) + self.offset
+        # 1e300 stands for infinity: transformers refuse the latter.
+        inside = np.nan_to_num(np.clip(t, self.low, self.high), posinf=1e300)
+        inside = np.clip(inside, -1e300, 1e300)
+        y = self.inverse(inside.reshape(-1, t.shape[-1])).reshape(t.shape)
+        return np.where(np.isnan(t), np.nan, y)
+
+    def moments(self, mean, std):
+        """Return mean and std of normal variables after the map.
+
+        Parameters
+        ----------
+        mean, std : ndarray of shape (n, k)
+            Of the transformed target; NaN stays.
+
+        Returns
+        -------
+        mean, std : ndarray of shape (n, k)
+            In target units.
+        outside : ndarray of shape (n, k)
+            Probability outside the domain, which was left out.
+        """
+        if self.slope is not None:
+            return self.points(mean), np.abs(self.slope) * std, np.zeros_like(mean)
+        known = ~np.isnan(mean + std).any(axis=1)
+        result = np.full((3, *mean.shape), np.nan)
+        rows = np.flatnonzero(known)
+        block = max(1, _BLOCK // (N_NODES * mean.shape[1]))
+        for start in range(0, len(rows), block):
+            some = rows[start : start + block]
+            result[:, some] = self._moments(mean[some], std[some])
+        return result
+
+    def _moments(self, mean, std):
+        """Integrate by Gauss-Legendre over the part of the normal in the domain."""
+        scale = np.where(std > 0, std, 1.0)
+        left = np.where(std > 0, (self.low - mean) / scale, -np.inf)
+        right = np.where(std > 0, (self.high - mean) / scale, np.inf)
+        outside = ndtr(left) + ndtr(-right)
+        # A normal far outside still has a tail in the domain: follow its edge.
+        start = np.maximum(left, np.minimum(-_REACH, right - _REACH))
+        stop = np.minimum(right, np.maximum(_REACH, left + _REACH))
+
+        x, w = np.polynomial.legendre.leggauss(N_NODES)
+        half, middle = (stop - start) / 2, (stop + start) / 2
+        z = middle[:, None] + half[:, None] * x[:, None]
+        density = -0.5 * z**2
+        weights = w[:, None] * np.exp(density - density.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+
+        y = self.points(mean[:, None] + std[:, None] * z)
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved_mean = np.sum(weights * y, axis=1)
+            square = np.sum(weights * (y - moved_mean[:, None]) ** 2, axis=1)
+        # An infinite mean leaves no finite spread about it.
+        moved_std = np.where(np.isfinite(moved_mean), np.sqrt(square), np.inf)
+        return moved_mean, np.where(std > 0, moved_std, 0.0), outside
+
+
+class Inverse:
+    """The inverse of a fitted transformer, silent where it is not defined."""
+
+    def __init__(self, transformer):
+        self.transformer = transformer
+
+    def __call__(self, t):
+        """Map an array of shape (m, k)."""
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PowerTransformer tells of every NaN
+            y = np.asarray(self.transformer.inverse_transform(t), dtype=np.float64)
+        return y.reshape(t.shape)
+
+
+def _check_columns(inverse, point, span):
+    """Raise where a column of the target depends on another of the regressor."""
+    moved = point + np.diag(span)
+    same = inverse(moved) == inverse(np.tile(point, (len(point), 1)))
+    if not (same | np.eye(len(point), dtype=bool)).all():
+        raise ValueError(
+            "Got a transformer that mixes the columns of y, expected one that maps "
+            "each on its own: standard deviations alone do not say what a mixture's "
+            "is. Use one regressor a column, or transform y outside."
+        )
+
+
+def _affine(inverse, centre, reach):
+    """Return slope and offset where the map is a straight line, else None twice."""
+    steps = np.linspace(-1, 1, 33)[:, None]
+    t = centre + reach * steps
+    y = inverse(t)
+    with np.errstate(invalid="ignore", over="ignore"):
+        slope = (y[-1] - y[0]) / (t[-1] - t[0])
+        offset = inverse(centre[None])[0] - slope * centre
+        error = np.abs(y - (slope * t + offset)).max(axis=0)
+        straight = error <= _ROUNDING * np.abs(y).max(axis=0)
+    return (slope, offset) if straight.all() else (None, None)
+
+
+def _direction(inverse, first, last):
+    """Return which columns increase between the ends of the training targets."""
+    y = inverse(np.linspace(first, last, 65))
+    steps = np.diff(y, axis=0)
+    slack = _ROUNDING * np.abs(y).max(axis=0)
+    rises, falls = (steps >= -slack).all(axis=0), (steps <= slack).all(axis=0)
+    if not (rises | falls).all():
+        raise ValueError(
+            "Got an inverse that is not monotone, or not defined, between the smallest "
+            "and the largest transformed target, expected one that keeps or reverses "
+            "the order. Check func and inverse_func."
+        )
+    return rises
+
+
+def _edge(inverse, start, span, increasing):
+    """Find where the map stops being defined or monotone, from `start` on."""
+    # As large as finds a turning point to many digits, as small as tells it apart.
+    step = 1e-6 * np.abs(span)
+    sign = np.where(increasing, 1.0, -1.0)
+    beyond = np.sign(span)
+    edge = sign * inverse(start[None])[0]
+
+    def sound(t):
+        below, above = (sign * inverse(point[None])[0] for point in (t, t + step))
+        with np.errstate(invalid="ignore"):
+            close = np.abs(above - below) <= _ROUNDING * np.abs(below)
+        # Past a pole a map may be monotone again, on the wrong side.
+        return ((above >= below) | close) & (beyond * below >= beyond * edge)
+
+    inside, outside = start.copy(), np.full_like(start, np.nan)
+    for power in range(_DOUBLINGS):
+        ahead = start + span * 2.0**power
+        good = sound(ahead)
+        open_end = np.isnan(outside)
+        inside = np.where(open_end & good, ahead, inside)
+        outside = np.where(open_end & ~good, ahead, outside)
+    open_end = np.isnan(outside)
+    for _ in range(_HALVINGS):
+        middle = np.where(open_end, inside, 0.5 * (inside + outside))
+        good = sound(middle)
+        inside = np.where(good, middle, inside)
+        outside = np.where(good, outside, middle)
+    return np.where(open_end, beyond * np.inf, inside)
