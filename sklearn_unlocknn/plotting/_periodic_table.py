@@ -299,18 +299,19 @@ class PeriodicTableDisplay(UQDisplay):
         inset = self.ax_.inset_axes((3.0, 2.0, 9.0, 0.35), transform=self.ax_.transData)
         ends = (shown.min() < low, shown.max() > high)
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
-        label = with_units(self.label or "Value", self.units)
+        # The bar counts in the same power of ten as the cells.
         power = _power_of_ten(shown)
-        label += f"; in the cells times $10^{{{power}}}$" if power else ""
+        units = f"$10^{{{power}}}$ {self.units or ''}".strip() if power else self.units
+        label = with_units(self.label or "Value", units)
         colorbar = self.figure_.colorbar(
             self.cells_,
             cax=inset,
             orientation="horizontal",
             extend=extend.get(ends, "neither"),
+            format=lambda value, _: f"{value / 10.0**power:g}",
         )
         # All in letters of the size of a cell, or small tables would be written over.
         inset.set_title(label, fontsize=0.3 * size, pad=0.12 * size)
-        inset.xaxis.get_offset_text().set_fontsize(0.25 * size)
         inset.tick_params(labelsize=0.25 * size, length=0.06 * size, pad=0.06 * size)
         return colorbar
 

@@ -102,8 +102,10 @@ def test_values_fit_into_their_cells(size, scale, power):
         assert text.get_window_extent().width <= width
         value = float(text.get_text()) * 10.0**power
         assert_allclose(value, values[symbol], atol=0.06 * scale)
-    title = display.colorbar_.ax.get_title()
-    assert title == ("Value" + f"; in the cells times $10^{{{power}}}$" * (power != 0))
+    bar = display.colorbar_.ax
+    assert bar.get_title() == "Value" + f" ($10^{{{power}}}$)" * (power != 0)
+    shown = [float(tick.get_text()) for tick in bar.get_xticklabels()]
+    assert_allclose(np.multiply(shown, 10.0**power), bar.get_xticks())
 
 
 def test_colour_bar_lies_beside_the_cells():
