@@ -94,9 +94,7 @@ def main():
     print(uq_report(y_test, mean, std))
     for coverage in (0.5, 0.8, 0.95):
         share = interval_coverage(y_test, mean, std, coverage=coverage)
-        print(
-            f"{coverage:.0%} intervals hold {share:.1%} of the {len(y_test)} held out"
-        )
+        print(f"{coverage:.0%} intervals hold {share:.1%} of {len(y_test)} crystals")
     picture(y_test, mean, std, args.output)
     print(f"Saved {args.output}; {time.perf_counter() - started:.0f} s in all.\n")
     print(PRETRAINED)

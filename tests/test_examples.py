@@ -218,6 +218,7 @@ def test_readme_names_the_commands_that_ci_runs():
 
 
 @needs_data
+@pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF")
 def test_readme_crystals_run_as_they_stand(tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text()
     code = readme.split("## Crystals, ten lines")[1].split("```python")[1]
