@@ -107,7 +107,8 @@ def uq_by_group(
     table : DataFrame of shape (n_groups, 2 + n_metrics)
         Indexed by "group". "n" counts the predictions of a group, "n_missing" its
         rows without one. Errors, `mean_std`, `sharpness` and CRPS are in target units,
-        NLL in nats, the rest is dimensionless.
+        NLL in nats, the rest is dimensionless. `mean_error` is predicted minus
+        observed.
 
     Raises
     ------
