@@ -88,6 +88,11 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             If a parameter or the data cannot be used; the message says what was
             got, what was expected and what to do.
         """
+        self._fit_rows(X, y, sample_weight)
+        return self
+
+    def _fit_rows(self, X, y, sample_weight=None):
+        """Fit; return the rows as the head was first fitted to them, and weights."""
         check_parameters(self, self._means)
         latent, y = self._training_features(X, y, sample_weight)
         weights = check_weights(sample_weight, latent.features)
@@ -95,7 +100,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         y = y.reshape(len(y), -1)
         self._fit_head(latent, y, weights)
         self._fine_tune(latent, y, weights)
-        return self
+        return latent, y, weights
 
     def _fine_tune(self, latent, y, weights):
         """Train the network, if there is one and it is asked for, with the head."""
@@ -281,9 +286,13 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         """
         X, H, latent = self._standardised(X)
         mean, variance = self._posterior.mean_and_variance(self._translated(), X, H)
+        return self._components(mean, variance, latent)
+
+    def _components(self, mean, variance, latent):
+        """Map a standardised latent mean and variance to target units and shape."""
         scale = self._y_scale if latent.unit is None else self._y_scale * latent.unit
         epistemic = np.sqrt(variance)[:, None] * scale
-        aleatoric = np.sqrt(self._posterior.noise) * np.ones((len(X), 1)) * scale
+        aleatoric = np.sqrt(self._posterior.noise) * np.ones((len(mean), 1)) * scale
         epistemic[~latent.known] = aleatoric[~latent.known] = np.nan
         if self._one_output:
             epistemic, aleatoric = epistemic[:, 0], aleatoric[:, 0]

@@ -1,0 +1,350 @@
+"""Out-of-fold predictions with uncertainty."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch, _safe_indexing, indexable
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.parallel import Parallel, delayed
+
+from ._base import BaseVGPRegressor, in_units
+from .metrics._predictions import predict_mean_std
+
+__all__ = ["cross_val_predict_dist"]
+
+_METHODS = ("auto", "fast", "refit")
+
+
+def cross_val_predict_dist(
+    estimator,
+    X,
+    y=None,
+    *,
+    groups=None,
+    cv=None,
+    n_jobs=None,
+    verbose=0,
+    params=None,
+    method="auto",
+    components=False,
+):
+    """Predict mean and standard deviation of every row by a model that did not see it.
+
+    As ``sklearn.model_selection.cross_val_predict``, with the uncertainty. The
+    regressors of this package are fitted once, not once a fold.
+
+    Parameters
+    ----------
+    estimator : estimator
+        One with ``predict(X, return_std=True)``, bare, as the last step of a
+        Pipeline, or in a search. It is cloned, never fitted itself.
+    X : array-like of shape (n_samples, n_features), or what `estimator` takes
+        Rows: also a list, Series or object array of structures, or a frame.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    groups : array-like of shape (n_samples,), default=None
+        Groups for `cv`. With metadata routing on, pass them in `params`.
+    cv : int, cross-validation generator or iterable of (train, test), default=None
+        Folds, which must hold out every row once. None is 5 folds without shuffling:
+        sorted rows want ``KFold(5, shuffle=True)``.
+    n_jobs : int, default=None
+        Folds fitted at the same time by "refit". "fast" has one fit, which runs on
+        the threads of BLAS.
+    verbose : int, default=0
+        Verbosity of "refit", as joblib's.
+    params : dict, default=None
+        Arguments of ``fit``, such as ``{"sample_weight": w}``: those with a value a
+        row are cut with the rows. With metadata routing on, arguments of the
+        splitter, too.
+    method : {"auto", "fast", "refit"}, default="auto"
+        "refit" clones and fits `estimator` for every fold. "fast", for this
+        package's regressors, fits once to all rows and then takes each fold out of
+        the posterior: see Notes for what it saves and what it lets through. "auto"
+        is "fast" where that is possible, else "refit".
+    components : bool, default=False
+        Also return the two parts of the standard deviation, for estimators with
+        ``predict_components`` (this package's).
+
+    Returns
+    -------
+    prediction : Bunch
+        In the order of the rows, NaN for rows that `estimator` cannot predict
+        (``on_error="nan"``):
+
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In target units.
+        std : ndarray of the same shape
+            In target units, as ``predict(X, return_std=True)`` gives it: with this
+            package's regressors observation noise is included.
+        epistemic_std, aleatoric_std : ndarray of the same shape
+            Of the function and of the noise. Only with ``components=True``.
+        fold : ndarray of shape (n_samples,), int
+            Number of the fold that held the row out.
+        method : {"fast", "refit"}
+            The way that was taken.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` gives no std, or no components where they are asked for.
+    ValueError
+        If the folds do not hold out every row once, or ``method="fast"`` is not
+        possible; the message says why.
+
+    See Also
+    --------
+    sklearn_unlocknn.metrics.uq_report : What mean and std are worth.
+    sklearn.model_selection.cross_val_predict : Mean alone.
+
+    Notes
+    -----
+    "fast" fits hyperparameters, noise, standardisation and inducing points to all
+    rows. The posterior and the coefficients of the prior mean are then those of the
+    other folds, exactly: they equal a refit with these hyperparameters and points,
+    by subtracting the fold's sufficient statistics or, for a fold with fewer rows
+    than points and for the exact process, by the block form of leaving rows out [1]_.
+    All folds together cost less than a second fit, also with ``LeaveOneOut()``, and a
+    network runs once over the rows.
+
+    So what the fold lets through are the numbers that were chosen with it: a few
+    for a kernel with one length scale, some for every feature with the default
+    kernel. Scores are better than those of "refit" by that much (measured in
+    ``benchmarks/RESULTS.md``). To compare kernels with many hyperparameters, or to
+    report a final score, use "refit".
+
+    "fast" is refused, and "auto" is "refit", where more than that would leak or it
+    would not be the same model: a network that is trained in ``fit`` (an estimator as
+    ``network``) or fine-tuned, a Pipeline, whose steps would have seen all rows,
+    training rows that are not all rows of the other folds, and subclasses that
+    define ``fit``. A network that was trained on these rows beforehand leaks either
+    way.
+
+    References
+    ----------
+    .. [1] C. Rasmussen, C. Williams, "Gaussian processes for machine learning", MIT
+       Press 2006, section 5.4.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn_unlocknn import VGPRegressor
+    >>> from sklearn_unlocknn.metrics import interval_coverage
+    >>> from sklearn_unlocknn.model_selection import cross_val_predict_dist
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = VGPRegressor("rbf", random_state=0)
+    >>> prediction = cross_val_predict_dist(model, X, y, cv=5)
+    >>> prediction.mean.shape, prediction.std.shape
+    ((442,), (442,))
+    >>> coverage = interval_coverage(y, prediction.mean, prediction.std, coverage=0.9)
+    >>> bool(0.85 < coverage < 0.95)
+    True
+    """
+    if method not in _METHODS:
+        raise ValueError(f"Got method={method!r}, expected one of {list(_METHODS)}.")
+    X, y = indexable(X, y)
+    n = _length(X)
+    split_params, fit_params = _route(estimator, cv, groups, params)
+    cv = check_cv(cv, y, classifier=is_classifier(estimator))
+    splits = [
+        _Split.of(train, test, n) for train, test in cv.split(X, y, **split_params)
+    ]
+    fold = _fold_of_rows(splits, n)
+
+    obstacle = _obstacle(estimator, splits)
+    if method == "fast" and obstacle:
+        raise ValueError(
+            f'Got method="fast", which is not possible: {obstacle}. Use '
+            'method="refit", or "auto".'
+        )
+    if method == "refit" or obstacle:
+        parts = _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose)
+        return Bunch(**parts, fold=fold, method="refit")
+    parts = _fast(estimator, X, y, splits, fit_params, components)
+    return Bunch(**parts, fold=fold, method="fast")
+
+
+def _route(estimator, cv, groups, params):
+    """Return the arguments of ``cv.split`` and those of ``estimator.fit``."""
+    params = {} if params is None else dict(params)
+    if not get_config()["enable_metadata_routing"]:
+        return {"groups": groups}, params
+    if groups is not None:
+        raise ValueError(
+            "Got `groups` with metadata routing enabled, expected it in `params`: "
+            "pass params={'groups': groups}."
+        )
+    router = MetadataRouter(owner="cross_val_predict_dist")
+    to_split = MethodMapping().add(caller="fit", callee="split")
+    to_fit = MethodMapping().add(caller="fit", callee="fit")
+    router.add(splitter=cv, method_mapping=to_split)
+    router.add(estimator=estimator, method_mapping=to_fit)
+    routed = process_routing(router, "fit", **params)
+    return routed.splitter.split, routed.estimator.fit
+
+
+def _length(X):
+    """Return the number of rows of an array, a frame or a list."""
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
+class _Split(NamedTuple):
+    """A fold: the rows held out, and those to fit where they are not all others."""
+
+    test: np.ndarray
+    train: np.ndarray | None
+    complete: bool
+
+    @classmethod
+    def of(cls, train, test, n):
+        """Keep no list of n rows for each of n folds."""
+        train, test = np.arange(n)[train], np.arange(n)[test]
+        others = _others(test, n)
+        if np.array_equal(train, others):
+            return cls(test, None, True)
+        return cls(test, train, np.array_equal(np.sort(train), others))
+
+
+def _others(test, n):
+    """Return the rows that are not held out."""
+    stays = np.ones(n, dtype=bool)
+    stays[test] = False
+    return np.flatnonzero(stays)
+
+
+def _fold_of_rows(splits, n):
+    """Return the number of the fold of each row."""
+    times = np.bincount(np.concatenate([split.test for split in splits]), minlength=n)
+    if np.any(times != 1):
+        row = int(np.argmax(times != 1))
+        raise ValueError(
+            f"Got folds that hold out row {row} {times[row]} times "
+            f"({np.sum(times != 1)} of {n} rows are not held out once), expected each "
+            "row in one test set. Use KFold, GroupKFold, LeaveOneOut or "
+            "PredefinedSplit, not shuffled or repeated splits."
+        )
+    fold = np.empty(n, dtype=int)
+    for number, split in enumerate(splits):
+        fold[split.test] = number
+    return fold
+
+
+# --- refit -----------------------------------------------------------------------
+
+
+def _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose):
+    """Fit a clone for every fold."""
+    n = _length(X)
+    splits = [split for split in splits if len(split.test)]
+    parts = Parallel(n_jobs=n_jobs, verbose=verbose)(
+        delayed(_fit_and_predict)(
+            clone(estimator), X, y, n, split, fit_params, components
+        )
+        for split in splits
+    )
+    order = np.argsort(np.concatenate([split.test for split in splits]))
+    return {
+        name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]
+    }
+
+
+def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
+    """Fit to the rows of other folds and predict those of this one."""
+    train = _others(split.test, n) if split.train is None else split.train
+    fit_params = {name: _cut(value, train, n) for name, value in fit_params.items()}
+    targets = () if y is None else (_safe_indexing(y, train),)
+    estimator.fit(_safe_indexing(X, train), *targets, **fit_params)
+    X = _safe_indexing(X, split.test)
+    if components:
+        return _parts(*_predict_components(estimator, X), components)
+    mean, std = predict_mean_std(estimator, X)
+    return {"mean": np.asarray(mean), "std": np.asarray(std)}
+
+
+def _cut(value, index, n):
+    """Return the rows of an argument of fit that has a value a row, else all of it."""
+    shape = getattr(value, "shape", None)
+    if shape is None and isinstance(value, list | tuple):
+        shape = (len(value),)
+    return _safe_indexing(value, index) if shape and shape[0] == n else value
+
+
+def _predict_components(estimator, X):
+    """Call ``predict_components`` through pipelines and searches."""
+    if isinstance(estimator, Pipeline):
+        if len(estimator.steps) > 1:
+            X = estimator[:-1].transform(X)
+        return _predict_components(estimator.steps[-1][1], X)
+    if hasattr(estimator, "best_estimator_"):
+        return _predict_components(estimator.best_estimator_, X)
+    if not hasattr(estimator, "predict_components"):
+        raise TypeError(
+            f"Got components=True with {type(estimator).__name__}, which has no "
+            "predict_components. Use components=False, or a regressor of this package."
+        )
+    return estimator.predict_components(X)
+
+
+# --- fast ------------------------------------------------------------------------
+
+
+def _obstacle(estimator, splits):
+    """Return why folds cannot be taken out of one fit, or None."""
+    name = type(estimator).__name__
+    if not isinstance(estimator, BaseVGPRegressor):
+        return f"{name} is not one of this package's regressors by itself"
+    if any(
+        getattr(type(estimator), method) is not getattr(BaseVGPRegressor, method)
+        for method in ("fit", "predict", "predict_components")
+    ):
+        return f"{name} defines a fit or a prediction of its own"
+    network = getattr(estimator, "network", None)
+    if hasattr(network, "fit") and hasattr(network, "get_params"):
+        return (
+            f"the network, {type(network).__name__}, is trained in fit and would have "
+            "seen all rows"
+        )
+    if getattr(estimator, "fine_tune_epochs", 0):
+        return "fine-tuning would show the network all rows"
+    for number, split in enumerate(splits):
+        if not split.complete:
+            return (
+                f"the training rows of fold {number} are not all rows that it does "
+                "not hold out"
+            )
+    return None
+
+
+def _fast(estimator, X, y, splits, fit_params, components):
+    """Fit once, then take each fold out of the posterior."""
+    from ._backend.folds import predict_left_out
+
+    model = clone(estimator)
+    latent, y, weights = model._fit_rows(X, y, **fit_params)
+    known = latent.known
+    rows = model._rows(
+        latent.features[known], in_units(y, latent)[known], weights[known]
+    )
+    place = np.cumsum(known) - 1  # of a row among those with features
+    folds = [place[split.test[known[split.test]]] for split in splits]
+    mean, variance = np.zeros(y.shape), np.zeros(len(y))
+    mean[known], variance[known] = predict_left_out(
+        model._posterior, model._translated(), rows, folds
+    )
+    return _parts(*model._components(mean, variance, latent), components)
+
+
+def _parts(mean, epistemic, aleatoric, components):
+    """Return what the caller gets, by name."""
+    std = np.sqrt(epistemic**2 + aleatoric**2)
+    parts = {"mean": mean, "std": std}
+    if components:
+        parts |= {"epistemic_std": epistemic, "aleatoric_std": aleatoric}
+    return parts

@@ -1,0 +1,384 @@
+"""Out-of-fold mean and std: both ways, all kinds of estimators, what is refused."""
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from _backend.megnet_nets import make_megnet, make_structures
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.linear_model import BayesianRidge, LinearRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneOut,
+    ShuffleSplit,
+    TimeSeriesSplit,
+    cross_val_predict,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, VGPRegressor
+from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+from sklearn_unlocknn._backend.noise import closed_form
+from sklearn_unlocknn._backend.variational import exact_posterior
+from sklearn_unlocknn.model_selection import cross_val_predict_dist
+
+N = 60
+rng = np.random.default_rng(0)
+X = rng.normal(size=(N, 4))
+Y = np.column_stack([np.sin(X[:, 0]) + 0.5 * X[:, 1], 40.0 + 10.0 * X[:, 2]])
+Y += 0.1 * rng.normal(size=Y.shape)
+y = Y[:, 0]
+WEIGHTS = rng.uniform(0.5, 2.0, size=N)
+WEIGHTS[::11] = 0.0
+FOLDS = KFold(5, shuffle=True, random_state=0)
+
+
+def quick(kernel="rbf", **params):
+    return VGPRegressor(kernel, **{"max_iter": 5, "random_state": 0, **params})
+
+
+def anew(estimator, X, y, splits, sample_weight=None):
+    """Fit once, then compute each fold's posterior from the rows of the others."""
+    model = clone(estimator).fit(X, y, sample_weight)
+    posterior, kernel = model._posterior, model._translated()
+    latent = model._features_of(X)
+    targets = np.asarray(y, dtype=float).reshape(len(y), -1)
+    if latent.output is not None:
+        targets = targets - latent.output
+    if latent.unit is not None:
+        targets = targets / latent.unit
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    mean, std = np.empty(np.shape(y)), np.empty(np.shape(y))
+    for train, test in splits:
+        train = [i for i in train if weights[i] > 0 and latent.known[i]]
+        rows = model._rows(latent.features[train], targets[train], weights[train])
+        if posterior.Lb is None:
+            new = exact_posterior(kernel, posterior.theta, rows.grouped())
+        else:
+            new = closed_form(kernel, posterior.theta, posterior.Z, rows)
+            new = new(posterior.theta)
+        other = copy.copy(model)
+        other._set_posterior(new)
+        mean[test], std[test] = other.predict([X[i] for i in test], return_std=True)
+    return mean, std
+
+
+def assert_fast_is_anew(estimator, X, y, cv=FOLDS, sample_weight=None):
+    splits = list(cv.split(X))
+    params = None if sample_weight is None else {"sample_weight": sample_weight}
+    got = cross_val_predict_dist(
+        estimator, X, y, cv=splits, params=params, components=True
+    )
+    assert got.method == "fast"
+    mean, std = anew(estimator, X, y, splits, sample_weight)
+    assert_allclose(got.mean, mean, rtol=1e-6, atol=1e-6 * np.nanstd(y))
+    assert_allclose(got.std, std, rtol=1e-6, atol=1e-6 * np.nanstd(y))
+    parts = got.epistemic_std**2 + got.aleatoric_std**2
+    assert_allclose(got.std**2, parts, rtol=1e-12)
+    for number, (_, test) in enumerate(splits):
+        assert_array_equal(got.fold[test], number)
+    return got
+
+
+# --- fast: equal to posteriors of the other rows ---------------------------------
+
+
+@pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
+@pytest.mark.parametrize("n_points", [4000, 30, 7])
+def test_fast_equals_refits_of_the_posterior(n_points, mean):
+    estimator = quick("rbf+linear", n_inducing_points=n_points, mean=mean)
+    assert_fast_is_anew(estimator, X, y)
+    assert_fast_is_anew(estimator, X, Y, sample_weight=WEIGHTS)
+
+
+@pytest.mark.parametrize("n_points", [4000, 7])
+def test_fast_leaves_one_out(n_points):
+    assert_fast_is_anew(quick(n_inducing_points=n_points), X, y, LeaveOneOut())
+
+
+def test_fast_with_moved_points_and_without_normalisation():
+    estimator = quick(
+        n_inducing_points=8, optimize_inducing_points=True, normalize_y=False
+    )
+    assert_fast_is_anew(estimator, X, y)
+
+
+def test_fast_with_repeated_rows():
+    twice, targets = np.vstack([X, X[:20]]), np.concatenate([y, y[:20] + 0.1])
+    assert_fast_is_anew(quick(), twice, targets)
+
+
+def test_fast_does_what_scikit_learns_process_does():
+    # no hyperparameter is fitted, and rows and target are standardised already
+    Xs, ys = StandardScaler().fit_transform(X), (y - y.mean()) / y.std()
+    kernel = ConstantKernel(2.0) * RBF(1.5) + WhiteKernel(0.05)
+    ours = VGPRegressor(kernel, mean="zero", max_iter=0)
+    theirs = GaussianProcessRegressor(kernel, optimizer=None)
+    got = cross_val_predict_dist(ours, Xs, ys, cv=FOLDS)
+    want = cross_val_predict_dist(theirs, Xs, ys, cv=FOLDS)
+    assert (got.method, want.method) == ("fast", "refit")
+    # scikit-learn adds 1e-10 to the diagonal
+    assert_allclose(got.mean, want.mean, atol=1e-7)
+    assert_allclose(got.std, want.std, atol=1e-7)
+    assert_array_equal(got.fold, want.fold)
+
+
+def test_fast_is_near_a_refit_and_not_what_was_fitted():
+    fast = cross_val_predict_dist(quick(), X, y, cv=FOLDS)
+    refit = cross_val_predict_dist(quick(), X, y, cv=FOLDS, method="refit")
+    seen = quick().fit(X, y).predict(X)
+    error, slow, in_sample = (
+        np.sqrt(np.mean((y - mean) ** 2)) for mean in (fast.mean, refit.mean, seen)
+    )
+    assert in_sample < 0.8 * error
+    assert_allclose(error, slow, rtol=0.2)
+
+
+def test_the_estimator_is_left_alone():
+    estimator = quick()
+    cross_val_predict_dist(estimator, X, y)
+    assert not hasattr(estimator, "kernel_")
+
+
+# --- fast, on networks -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("mean", ["constant", "network"])
+def test_network_runs_once_over_the_rows(keras3_net, mean, monkeypatch):
+    estimator = ProbNNRegressor(
+        keras3_net, "latent", "rbf", mean=mean, max_iter=5, random_state=0
+    )
+    assert_fast_is_anew(estimator, X, y)
+    asked = []
+    run = ProbNNRegressor._run_network
+
+    def counted(self, arrays, *args, **kwargs):
+        asked.append(len(arrays[0]))
+        return run(self, arrays, *args, **kwargs)
+
+    monkeypatch.setattr(ProbNNRegressor, "_run_network", counted)
+    cross_val_predict_dist(estimator, X, y)
+    assert asked == [N]
+
+
+@pytest.fixture(scope="module")
+def structures():
+    return [s for s in make_structures(26) if len(s) < 10][:24]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return FrozenMEGNet.of(make_megnet())
+
+
+def on_structures(network, **params):
+    return MEGNetProbRegressor(
+        network, kernel="rbf", **{"max_iter": 5, "random_state": 0, **params}
+    )
+
+
+def test_structures_in_any_container(network, structures):
+    target = y[:24]
+    want = assert_fast_is_anew(on_structures(network), structures, target)
+    column = np.empty(24, dtype=object)
+    column[:] = structures
+    series = pd.Series(column, index=np.arange(24) + 100)
+    for container in (column, series):
+        for method in ("fast", "refit"):
+            got = cross_val_predict_dist(
+                on_structures(network), container, target, cv=FOLDS, method=method
+            )
+            assert got.mean.shape == got.std.shape == (24,)
+            if method == "fast":
+                assert_allclose(got.std, want.std)
+
+
+def test_network_mean_of_structures_in_units_of_the_row(structures):
+    from megnet.utils.preprocessing import StandardScaler as TargetScaler
+
+    net = make_megnet(scaler=TargetScaler(-5.0, 2.0, is_intensive=False))
+    estimator = on_structures(net, mean="network")
+    output = FrozenMEGNet.of(net).predict(structures)[:, 0]
+    got = assert_fast_is_anew(estimator, structures, output + y[:24])
+    n_atoms = np.array([len(s) for s in structures])
+    noise = got.aleatoric_std / got.aleatoric_std[0] * n_atoms[0]
+    assert_allclose(noise, n_atoms)
+
+
+def test_structures_that_fail_are_nan(network, structures):
+    broken = [*structures[:12], "no such file.cif", *structures[12:]]
+    target = y[:25]
+    estimator = on_structures(network, on_error="nan")
+    results = {}
+    for method in ("fast", "refit"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # counts what is left out
+            results[method] = cross_val_predict_dist(
+                estimator, broken, target, cv=LeaveOneOut(), method=method
+            )
+        for part in (results[method].mean, results[method].std):
+            assert_array_equal(np.isnan(part), np.arange(25) == 12)
+    whole = cross_val_predict_dist(
+        estimator, structures, np.delete(target, 12), cv=LeaveOneOut()
+    )
+    assert_allclose(np.delete(results["fast"].mean, 12), whole.mean, rtol=1e-6)
+    assert_allclose(np.delete(results["fast"].std, 12), whole.std, rtol=1e-6)
+
+
+# --- refit -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        BayesianRidge(),
+        GaussianProcessRegressor(RBF() + WhiteKernel(), normalize_y=True),
+        make_pipeline(StandardScaler(), quick()),
+        GridSearchCV(BayesianRidge(), {"fit_intercept": [True, False]}, cv=3),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_refit_is_cross_val_predict_with_a_std(estimator):
+    frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(N) * 3)
+    target = pd.Series(y, index=frame.index)
+    got = cross_val_predict_dist(estimator, frame, target, cv=FOLDS)
+    assert got.method == "refit"
+    assert set(got) == {"mean", "std", "fold", "method"}
+    assert_allclose(got.mean, cross_val_predict(estimator, frame, target, cv=FOLDS))
+    train, test = next(FOLDS.split(X))
+    assert_array_equal(got.fold == 0, np.isin(np.arange(N), test))
+    fitted = clone(estimator).fit(frame.iloc[train], target.iloc[train])
+    fitted = getattr(fitted, "best_estimator_", fitted)
+    _, std = fitted.predict(frame.iloc[test], return_std=True)
+    assert_allclose(got.std[test], std)
+
+
+def test_refit_of_our_own_with_weights_outputs_and_processes():
+    estimator = quick(n_inducing_points=20)
+    got = cross_val_predict_dist(
+        estimator, X, Y, cv=FOLDS, params={"sample_weight": WEIGHTS.tolist()},
+        method="refit", components=True, n_jobs=2,
+    )  # fmt: skip
+    for train, test in FOLDS.split(X):
+        fitted = clone(estimator).fit(X[train], Y[train], WEIGHTS[train])
+        for name, want in zip(
+            ("mean", "epistemic_std", "aleatoric_std"),
+            fitted.predict_components(X[test]),
+            strict=True,
+        ):
+            assert_allclose(got[name][test], want)
+        assert_allclose(got.std[test], fitted.predict(X[test], return_std=True)[1])
+
+
+def test_components_through_a_pipeline_and_a_search():
+    search = GridSearchCV(quick(), {"mean": ["zero"]}, cv=2)
+    pipeline = make_pipeline(StandardScaler(), search)
+    got = cross_val_predict_dist(pipeline, X, y, cv=3, components=True)
+    assert_allclose(np.hypot(got.epistemic_std, got.aleatoric_std), got.std)
+    plain = make_pipeline(StandardScaler(), quick(mean="zero"))
+    want = cross_val_predict_dist(plain, X, y, cv=3, components=True)
+    assert_allclose(got.epistemic_std, want.epistemic_std)
+
+
+@pytest.mark.parametrize("method", ["fast", "refit"])
+def test_groups_stay_together(method):
+    groups = np.arange(N) // 4
+    got = cross_val_predict_dist(
+        quick(), X, y, groups=groups, cv=GroupKFold(3), method=method
+    )
+    for group in np.unique(groups):
+        assert len(np.unique(got.fold[groups == group])) == 1
+    assert np.isfinite(got.std).all()
+
+
+def test_metadata_routing_gives_groups_to_the_splitter_and_weights_to_fit():
+    groups = np.arange(N) // 4
+    weighted = {"groups": groups, "sample_weight": WEIGHTS}
+    want = cross_val_predict_dist(
+        quick(), X, y, groups=groups, cv=GroupKFold(3),
+        params={"sample_weight": WEIGHTS},
+    )  # fmt: skip
+    with config_context(enable_metadata_routing=True):
+        estimator = quick().set_fit_request(sample_weight=True)
+        got = cross_val_predict_dist(estimator, X, y, cv=GroupKFold(3), params=weighted)
+        with pytest.raises(ValueError, match="expected it in `params`"):
+            cross_val_predict_dist(estimator, X, y, groups=groups, cv=GroupKFold(3))
+    assert_array_equal(got.fold, want.fold)
+    assert_array_equal(got.mean, want.mean)
+    assert_array_equal(got.std, want.std)
+
+
+def test_refit_when_training_rows_are_not_all_others():
+    splits = [(train[:-3], test) for train, test in FOLDS.split(X)]
+    got = cross_val_predict_dist(quick(), X, y, cv=splits)
+    assert got.method == "refit"
+    assert_allclose(got.mean, cross_val_predict(quick(), X, y, cv=splits))
+    shuffled = [(train[::-1], test) for train, test in FOLDS.split(X)]
+    assert cross_val_predict_dist(quick(), X, y, cv=shuffled).method == "fast"
+
+
+# --- what is refused -------------------------------------------------------------
+
+
+class _Trainer(BayesianRidge):
+    """Stands for a network that is trained in fit."""
+
+
+class _OwnFit(VGPRegressor):
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "reason"),
+    [
+        (BayesianRidge(), "BayesianRidge is not one of this package's"),
+        (make_pipeline(quick()), "Pipeline is not one of this package's"),
+        (_OwnFit("rbf"), "_OwnFit defines a fit or a prediction of its own"),
+        (ProbNNRegressor(_Trainer()), "network, _Trainer, is trained in fit"),
+        (MEGNetProbRegressor(fine_tune_epochs=1), "fine-tuning would show"),
+    ],
+    ids=["ridge", "pipeline", "fit", "network", "tuning"],
+)
+def test_fast_where_it_would_leak_is_an_error(estimator, reason):
+    with pytest.raises(ValueError, match=f"not possible: .*{reason}"):
+        cross_val_predict_dist(estimator, X, y, method="fast")
+
+
+def test_fast_with_training_rows_left_out_is_an_error():
+    splits = [(train[:-3], test) for train, test in FOLDS.split(X)]
+    with pytest.raises(ValueError, match="the training rows of fold 0"):
+        cross_val_predict_dist(quick(), X, y, cv=splits, method="fast")
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="Got method='slow', expected one of"):
+        cross_val_predict_dist(quick(), X, y, method="slow")
+    with pytest.raises(ValueError, match=r"row 0 0 times .* expected each row in one"):
+        cross_val_predict_dist(quick(), X, y, cv=TimeSeriesSplit(3))
+    with pytest.raises(ValueError, match="expected each row in one test set"):
+        cross_val_predict_dist(quick(), X, y, cv=ShuffleSplit(5, random_state=0))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        cross_val_predict_dist(quick(), X, y[:-1])
+    with pytest.raises(TypeError, match="LinearRegression, whose predict has no"):
+        cross_val_predict_dist(LinearRegression(), X, y)
+    with pytest.raises(TypeError, match="BayesianRidge, which has no predict_comp"):
+        cross_val_predict_dist(BayesianRidge(), X, y, components=True)
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        cross_val_predict_dist(quick(), X)
+    with pytest.raises(ValueError, match="Got n_inducing_points=0"):
+        cross_val_predict_dist(quick(n_inducing_points=0), X, y)
+    with pytest.raises(TypeError, match="wieghts"):
+        cross_val_predict_dist(quick(), X, y, params={"wieghts": WEIGHTS})
+    weights = np.where(np.arange(N) < 12, 1.0, 0.0)
+    with pytest.raises(ValueError, match="Fold 0 holds all rows that can be fitted"):
+        cross_val_predict_dist(quick(), X, y, params={"sample_weight": weights})
