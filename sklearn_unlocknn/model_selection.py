@@ -111,8 +111,8 @@ def cross_val_predict_dist(
     other folds, exactly: they equal a refit with these hyperparameters and points,
     by subtracting the fold's sufficient statistics or, for a fold with fewer rows
     than points and for the exact process, by the block form of leaving rows out [1]_.
-    All folds together cost less than a second fit, also with ``LeaveOneOut()``, and a
-    network runs once over the rows.
+    All folds together cost less than a second fit, for the exact process also with
+    ``LeaveOneOut()``, and a network runs once over the rows.
 
     So what the fold lets through are the numbers that were chosen with it: a few
     for a kernel with one length scale, some for every feature with the default
