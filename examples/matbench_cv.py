@@ -7,7 +7,11 @@
 The task is any regression of structures of Matbench v0.1, which is downloaded at the
 first use, or "ionic": crystals that are made on the spot, for a trial without network.
 The network is a pretrained one (by name or as an .hdf5 file), or with ``--network
-train`` a MEGNet that is trained in each fold, on its training rows alone.
+train`` a MEGNet that is trained in each fold, on training rows of that fold. A quarter
+of them (``--head-share``) are kept from it for the Gaussian process: on 300 ionic
+crystals and 30 epochs a process on the network's own rows has the smaller error (0.043
+against 0.070), and a negative log likelihood of 0.07 against -1.06, as some of its
+error bars are 20 times too short.
 
 Every fold's predictions are a file of their own in a folder that is named after the
 settings. A call that was stopped goes on where it was when it is repeated, and
@@ -35,6 +39,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 from sklearn.metrics import max_error, mean_absolute_error, root_mean_squared_error
+from sklearn.model_selection import train_test_split
 
 import sklearn_unlocknn
 from sklearn_unlocknn import MEGNetProbRegressor, MEGNetRegressor
@@ -63,18 +68,26 @@ def load(args):
     return bunch.data, np.asarray(bunch.target, float), bunch.mb_id
 
 
-def make_model(args, memory):
-    """Return the regressor, unfitted."""
-    network = args.network
+def make_model(args, memory, X, y, train):
+    """Return the regressor, unfitted, and the rows to fit it on.
+
+    A network predicts its own training rows better than others, and a process that
+    learns from them claims too much. So it gets rows that the network did not.
+    """
+    network, rows = args.network, train
     if network == "train":
-        network = MEGNetRegressor(
+        memory = None  # no two folds share a network
+        trainer = MEGNetRegressor(
             max_iter=args.max_iter,
             on_error="nan",
             n_jobs=args.n_jobs,
             random_state=args.random_state,
         )
-        memory = None  # no two folds share a network
-    return MEGNetProbRegressor(
+        for_network, rows = train_test_split(
+            train, test_size=args.head_share, random_state=args.random_state
+        )
+        network = trainer.fit(X[for_network], y[for_network]).network_
+    model = MEGNetProbRegressor(
         network,
         kernel=args.kernel,
         memory=memory,
@@ -82,6 +95,7 @@ def make_model(args, memory):
         on_error="nan",
         random_state=args.random_state,
     )
+    return model, rows
 
 
 def settings_of(args, y):
@@ -94,6 +108,7 @@ def settings_of(args, y):
         "task": args.task,
         "network": network,
         "max_iter": args.max_iter if network == "train" else None,
+        "head_share": args.head_share if network == "train" else None,
         "kernel": args.kernel,
         "random_state": args.random_state,
         "target_sha256": hashlib.sha256(y.tobytes()).hexdigest(),
@@ -118,7 +133,6 @@ def write_json(content, path):
 
 def run_fold(model, X, y, train, test):
     """Fit and predict one fold; return what its file holds."""
-    started = time.perf_counter()
     model.fit(X[train], y[train])
     mean, std = model.predict(X[test], return_std=True)
     failed = np.isnan(mean)
@@ -132,7 +146,6 @@ def run_fold(model, X, y, train, test):
             "n_inducing_points": int(model.n_inducing_points_),
             "noise_std": float(model.noise_std_),
             "n_rows_without_graph": int(failed.sum()),
-            "seconds": round(time.perf_counter() - started, 1),
         },
     }
 
@@ -228,8 +241,10 @@ def run(args):
         if k in done:
             print(f"fold {k}: was done already")
         elif k in args.folds:
-            model = make_model(args, args.out / "features")
-            fold = run_fold(model, X, y, train, test)
+            started = time.perf_counter()
+            model, rows = make_model(args, args.out / "features", X, y, train)
+            fold = run_fold(model, X, y, rows, test)
+            fold["parameters"]["seconds"] = round(time.perf_counter() - started, 1)
             done[k] = {"index": index[test].tolist(), **fold}
             write_json(done[k], files[k])
             report(k, done[k], y[test])
@@ -301,6 +316,12 @@ def main(argv=None):
     )
     parser.add_argument(
         "--max-iter", type=int, default=200, help="epochs of a network that is trained"
+    )
+    parser.add_argument(
+        "--head-share",
+        type=float,
+        default=0.25,
+        help="share of the training rows that a network is not trained on",
     )
     parser.add_argument("--n-samples", type=int, default=500, help="rows of ionic")
     parser.add_argument("--n-jobs", type=int, help="processes that convert structures")

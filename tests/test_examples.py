@@ -180,6 +180,10 @@ def test_matbench_cv_trains_in_each_fold(matbench_cv, tmp_path, capsys):
     settings = ["--n-samples", "20", "--max-iter", "1", "--kernel", "rbf"]
     matbench_cv.main(["ionic", "--network", "train", *settings, *out])
     assert re.search(r"fold 0: MAE [\d.]+", capsys.readouterr().out)
+    (file,) = tmp_path.glob("*/fold_0.json")
+    fold = json.loads(file.read_text())
+    assert np.isfinite(fold["mean"]).all()
+    assert fold["parameters"]["n_inducing_points"] <= 4  # of 16: the network's are 12
 
 
 @pytest.mark.parametrize(
