@@ -22,7 +22,7 @@ as its releases pin NumPy, SciPy and scikit-learn of 2021 and do not install bes
 Python 3.11.
 
 Matbench needs a number for every row. A structure that no graph can be made of, such as
-one with an isolated atom, gets mean and standard deviation of the training targets; how
+one with an isolated atom, gets mean and standard deviation of the targets fitted; how
 many there are is printed, and in the parameters of the fold.
 """
 
