@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
+from plotting_fixtures import _close_figures  # noqa: F401
 from pymatgen.core import Element, Lattice, Structure
 from sklearn.linear_model import BayesianRidge
 
