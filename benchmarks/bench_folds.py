@@ -58,7 +58,7 @@ def anew(model, X, y, splits):
     posterior, kernel = model._posterior, model._translated()
     mean, std = np.empty(len(y)), np.empty(len(y))
     for train, test in splits:
-        rows = model._rows(X[train], y[train, None], np.ones(len(train)))
+        rows = model._scaling.rows(X[train], y[train, None], np.ones(len(train)))
         if posterior.Lb is None:
             new = exact_posterior(kernel, posterior.theta, rows.grouped())
         else:

@@ -4,18 +4,12 @@ import numbers
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._validation import (
-    check_parameters,
-    check_targets,
-    check_weights,
-    matching,
-    scales,
-)
+from ._predictive import PredictiveMixin
+from ._validation import check_parameters, check_targets, check_weights, matching
 from .kernels import make_kernel
 
 # "auto": moving inducing points takes passes over all rows; beyond, batches do it.
@@ -27,7 +21,7 @@ class Latent(NamedTuple):
 
     Attributes
     ----------
-    features : ndarray of shape (n, d)
+    features : ndarray or memmap of shape (n, d)
         Rows of NaN are rows that could not be had: `fit` leaves them out, `predict`
         gives NaN for them.
     output : ndarray of shape (n, k) or None
@@ -48,10 +42,12 @@ class Latent(NamedTuple):
     @property
     def known(self):
         """Boolean mask of the rows that could be had."""
-        return ~np.isnan(self.features).any(axis=1)
+        from ._backend.rows import known_rows
+
+        return known_rows(self.features)
 
 
-class BaseVGPRegressor(RegressorMixin, BaseEstimator):
+class BaseVGPRegressor(PredictiveMixin, RegressorMixin, BaseEstimator):
     """Variational Gaussian process on features that a subclass provides.
 
     A subclass defines ``_training_features(X, y, sample_weight)``, which returns a
@@ -66,7 +62,9 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         return tags
 
     def fit(self, X, y, sample_weight=None):
-        """Fit hyperparameters, inducing points and posterior from scratch.
+        """Fit hyperparameters, inducing points and posterior.
+
+        From scratch, unless ``warm_start`` is True.
 
         Parameters
         ----------
@@ -107,33 +105,37 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
 
     def _fit_head(self, latent, y, weights):
         """Fit the head to what the network makes of the rows."""
+        from ._backend.rows import RawRows
+
         y = in_units(y, latent)
         kept = (weights > 0) & latent.known
         self._log_units = _log_units(latent, weights, kept)
-        features = np.ascontiguousarray(latent.features[kept])
-        y, weights = y[kept], weights[kept]
+        index = None
+        if not kept.all():
+            index = np.flatnonzero(kept)
+            y, weights = y[index], weights[index]
+        self._standardise(latent.features, y, weights, index)
+        self._solve(RawRows(latent.features, y, weights, self._scaling, index))
 
-        self._standardise(features, y, weights)
-        self._solve(features, y, weights)
-
-    def _standardise(self, features, y, weights):
+    def _standardise(self, features, y, weights, index):
         """Learn the affine maps of features and target."""
-        self._x_mean, self._x_scale = scales(features, weights)
+        from ._backend.rows import Standardisation, scales
+
+        y_mean, y_scale = np.zeros(y.shape[1]), np.ones(y.shape[1])
         if self.normalize_y:
-            self._y_mean, self._y_scale = scales(y, weights)
-        else:
-            self._y_mean, self._y_scale = np.zeros(y.shape[1]), np.ones(y.shape[1])
+            y_mean, y_scale = scales(y, weights)
         if self.mean == "network":
             # The residual falls back to the network's output, not to its own mean.
-            self._y_mean = np.zeros(y.shape[1])
+            y_mean = np.zeros(y.shape[1])
+        x_mean, x_scale = scales(features, weights, index)
+        self._scaling = Standardisation(x_mean, x_scale, y_mean, y_scale, self.mean)
 
-    def _solve(self, features, y, weights):
+    def _solve(self, rows):
         """Run the solver and set the fitted attributes."""
         from ._backend import training
         from ._backend.covariance import Covariance
 
-        n, d = features.shape
-        rows = self._rows(features, y, weights)
+        n, d = len(rows), rows.features.shape[1]
         kernel = Covariance(make_kernel(self.kernel, d), d)
         settings = training.Settings(
             n_inducing_points=self._count_inducing(n),
@@ -144,9 +146,13 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             tol=self.tol,
             batch_size=self.batch_size,
             n_hyper_samples=self.n_hyper_samples,
+            n_jobs=self.n_jobs,
+            warm_start=self.warm_start,
         )
         rng = check_random_state(self.random_state)
-        result = training.fit(kernel, rows, settings, rng, self._report)
+        before = getattr(self, "_progress", None) if self.warm_start else None
+        result = training.fit(kernel, rows, settings, rng, self._report, before)
+        self._progress = result.progress if self.warm_start else None
 
         self._template = kernel.template
         self.kernel_ = kernel.fitted_kernel(result.posterior.theta)
@@ -155,12 +161,13 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
 
     def _set_posterior(self, posterior):
         self._posterior = posterior
-        self.inducing_points_ = posterior.Z * self._x_scale + self._x_mean
+        scaling = self._scaling
+        self.inducing_points_ = posterior.Z * scaling.x_scale + scaling.x_mean
         self.n_inducing_points_ = len(posterior.Z)
-        noise_std = np.sqrt(posterior.noise) * self._y_scale
+        noise_std = np.sqrt(posterior.noise) * scaling.y_scale
         self.noise_std_ = float(noise_std[0]) if self._one_output else noise_std
-        log_scales = posterior.weight * np.log(self._y_scale).sum()
-        log_scales += self._log_units * len(self._y_scale)
+        log_scales = posterior.weight * np.log(scaling.y_scale).sum()
+        log_scales += self._log_units * len(scaling.y_scale)
         self.elbo_ = posterior.elbo - log_scales
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -191,25 +198,24 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         """
         if not hasattr(self, "_posterior"):
             return self.fit(X, y, sample_weight)
+        from ._backend.rows import RawRows
         from ._backend.variational import update
 
         latent = self._features_of(X)
         y = check_targets(y)
         check_consistent_length(latent.features, y)
         y = y.reshape(len(y), -1)
-        if y.shape[1] != len(self._y_scale):
+        n_outputs = len(self._scaling.y_scale)
+        if y.shape[1] != n_outputs:
             raise ValueError(
-                f"Got y with {y.shape[1]} outputs, expected {len(self._y_scale)} as "
-                "in the first call."
+                f"Got y with {y.shape[1]} outputs, expected {n_outputs} as in the "
+                "first call."
             )
         weights = check_weights(sample_weight, latent.features)
         y = in_units(y, latent)
-        kept = (weights > 0) & latent.known
-        rows = self._rows(latent.features[kept], y[kept], weights[kept])
-        posterior = update(
-            self._posterior, self._translated(), rows.X, rows.T, rows.weights,
-            rows.n_outputs,
-        )  # fmt: skip
+        kept = np.flatnonzero((weights > 0) & latent.known)
+        rows = RawRows(latent.features, y[kept], weights[kept], self._scaling, kept)
+        posterior = update(self._posterior, self._translated(), rows, self.n_jobs)
         self._log_units += _log_units(latent, weights, kept)
         self._set_posterior(posterior)
         return self
@@ -243,26 +249,44 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
         """
         if return_std and return_cov:
             raise ValueError("Got return_std=True and return_cov=True, expected one.")
-        if not (return_std or return_cov):
-            X, H, latent = self._standardised(X)
-            return self._to_target(
-                self._posterior.mean(self._translated(), X, H), latent
-            )
         if return_std:
             mean, epistemic, aleatoric = self.predict_components(X)
             return mean, np.sqrt(epistemic**2 + aleatoric**2)
-        X, _, latent = self._standardised(X)
-        return self._mean_and_covariance(X, latent)
+        check_is_fitted(self)
+        latent = self._features_of(X)
+        if return_cov:
+            return self._mean_and_covariance(latent)
+        return self._to_target(self._over_blocks(self._posterior.mean, latent), latent)
 
-    def _mean_and_covariance(self, X, latent):
+    def _over_blocks(self, of_posterior, latent):
+        """Call ``of_posterior(kernel, X, H)`` on blocks of rows; join the results."""
+        from ._backend.rows import blocks
+
         kernel = self._translated()
-        mean = self._posterior.mean(kernel, X, self._basis(X))
+        parts = [
+            of_posterior(kernel, *self._standardised(latent.features[rows]))
+            for rows in blocks(*latent.features.shape)
+        ]
+        if isinstance(parts[0], tuple):
+            return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        return np.concatenate(parts)
+
+    def _standardised(self, features):
+        """Return standardised features and the prior mean's basis."""
+        X = self._scaling.features(features)
+        X[np.isnan(X).any(axis=1)] = 0.0  # NaN would spread; the results get it back
+        return X, self._scaling.basis(X)
+
+    def _mean_and_covariance(self, latent):
+        X, H = self._standardised(latent.features)
+        kernel = self._translated()
+        mean = self._posterior.mean(kernel, X, H)
         covariance = self._posterior.covariance(kernel, X)
         covariance[np.diag_indices_from(covariance)] += self._posterior.noise
         if latent.unit is not None:
             covariance *= latent.unit * latent.unit.T
         covariance[~latent.known] = covariance[:, ~latent.known] = np.nan
-        covariance = covariance[:, :, None] * self._y_scale**2
+        covariance = covariance[:, :, None] * self._scaling.y_scale**2
         mean = self._to_target(mean, latent)
         return mean, covariance[:, :, 0] if self._one_output else covariance
 
@@ -284,13 +308,16 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             Of the observation noise: stays. ``predict``'s standard deviation is the
             square root of the sum of their squares.
         """
-        X, H, latent = self._standardised(X)
-        mean, variance = self._posterior.mean_and_variance(self._translated(), X, H)
+        check_is_fitted(self)
+        latent = self._features_of(X)
+        mean, variance = self._over_blocks(self._posterior.mean_and_variance, latent)
         return self._components(mean, variance, latent)
 
     def _components(self, mean, variance, latent):
         """Map a standardised latent mean and variance to target units and shape."""
-        scale = self._y_scale if latent.unit is None else self._y_scale * latent.unit
+        scale = self._scaling.y_scale
+        if latent.unit is not None:
+            scale = scale * latent.unit
         epistemic = np.sqrt(variance)[:, None] * scale
         aleatoric = np.sqrt(self._posterior.noise) * np.ones((len(mean), 1)) * scale
         epistemic[~latent.known] = aleatoric[~latent.known] = np.nan
@@ -298,161 +325,9 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
             epistemic, aleatoric = epistemic[:, 0], aleatoric[:, 0]
         return self._to_target(mean, latent), epistemic, aleatoric
 
-    def predict_quantiles(self, X, q):
-        """Predict quantiles of a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to predict.
-        q : float or array-like of shape (n_quantiles,)
-            Levels in (0, 1).
-
-        Returns
-        -------
-        quantiles : ndarray of shape (n_samples, n_quantiles) or \
-(n_samples, n_quantiles, n_outputs)
-            In target units.
-
-        Raises
-        ------
-        ValueError
-            If a level is not inside (0, 1).
-        """
-        q = np.atleast_1d(np.asarray(q, dtype=float))
-        if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
-            raise ValueError(f"Got q={q.tolist()}, expected levels inside (0, 1).")
-        mean, std = self.predict(X, return_std=True)
-        z = ndtri(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
-        return mean[:, None] + z * std[:, None]
-
-    def predict_interval(self, X, coverage=0.95):
-        """Predict the central interval that holds a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to predict.
-        coverage : float, default=0.95
-            Probability that the interval holds, in (0, 1).
-
-        Returns
-        -------
-        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
-            Lower and upper end, in target units.
-
-        Raises
-        ------
-        ValueError
-            If ``coverage`` is not inside (0, 1).
-        """
-        if not (isinstance(coverage, numbers.Real) and 0 < coverage < 1):
-            raise ValueError(f"Got coverage={coverage!r}, expected a number in (0, 1).")
-        return self.predict_quantiles(X, [0.5 - coverage / 2, 0.5 + coverage / 2])
-
-    def predict_dist(self, X):
-        """Return the joint predictive distribution as a TFP object.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to predict, at most some thousands: its covariance is dense.
-
-        Returns
-        -------
-        distribution : tfp.distributions.VariationalGaussianProcess
-            Of new observations, in target units, noise included: event shape
-            (n_samples,), batch shape () or (n_outputs,). A
-            ``tfp.distributions.MultivariateNormalTriL`` for an extensive target,
-            whose noise differs from row to row.
-
-        Raises
-        ------
-        ValueError
-            If a row could not be had (``on_error="nan"``).
-        """
-        from ._backend import distributions
-
-        X, _, latent = self._standardised(X)
-        if not latent.known.all():
-            raise ValueError(
-                f"Got {np.sum(~latent.known)} rows without features, the first being "
-                f"row {np.argmin(latent.known)}: a joint distribution needs them all. "
-                "Leave these rows out."
-            )
-        if latent.unit is not None:
-            return distributions.joint_normal(*self._mean_and_covariance(X, latent))
-        return distributions.variational_gaussian_process(
-            self._translated(), self._posterior, X, latent.output, self._y_mean,
-            self._y_scale, self._one_output,
-        )  # fmt: skip
-
-    def sample_y(self, X, n_samples=1, random_state=0):
-        """Draw joint samples of new observations, noise included.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to sample at.
-        n_samples : int, default=1
-            Number of draws.
-        random_state : int, RandomState instance or None, default=0
-            Source of randomness.
-
-        Returns
-        -------
-        y_samples : ndarray of shape (n_rows, n_samples) or \
-(n_rows, n_outputs, n_samples)
-            In target units.
-        """
-        from ._backend.variational import JITTERS, cholesky
-
-        rng = check_random_state(random_state)
-        X, H, latent = self._standardised(X)
-        kernel = self._translated()
-        mean = self._to_target(self._posterior.mean(kernel, X, H), latent)
-        covariance = self._posterior.covariance(kernel, X)
-        covariance[np.diag_indices_from(covariance)] += self._posterior.noise
-        L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
-        k = len(self._y_scale)
-        white = rng.standard_normal((len(X), k * n_samples))
-        draws = (L @ white).reshape(len(X), k, n_samples) * self._y_scale[:, None]
-        if latent.unit is not None:
-            draws *= latent.unit[:, :, None]
-        draws += mean.reshape(len(X), k, 1)
-        return draws[:, 0] if self._one_output else draws
-
-    def _standardised(self, X):
-        """Return standardised features, the prior mean's basis, the `Latent`."""
-        check_is_fitted(self)
-        latent = self._features_of(X)
-        X = self._scaled(latent.features)
-        X[~latent.known] = 0.0  # NaN would spread; the results get it back
-        return X, self._basis(X), latent
-
-    def _scaled(self, features):
-        """Standardise features; in C order, so that a frame gives the same bits."""
-        return np.ascontiguousarray((features - self._x_mean) / self._x_scale)
-
-    def _basis(self, X):
-        """Return the basis functions of the prior mean, of shape (n, q)."""
-        if self.mean == "constant":
-            return np.ones((len(X), 1))
-        if self.mean == "linear":
-            return np.column_stack([np.ones(len(X)), X])
-        return np.empty((len(X), 0))
-
-    def _rows(self, features, y, weights):
-        """Standardise training rows."""
-        from ._backend.training import Rows
-
-        X = self._scaled(features)
-        Y = (y - self._y_mean) / self._y_scale
-        return Rows(X, np.hstack([Y, self._basis(X)]), weights, y.shape[1])
-
     def _to_target(self, mean, latent):
         """Map a standardised mean to target units and shape."""
-        mean = mean * self._y_scale + self._y_mean
+        mean = mean * self._scaling.y_scale + self._scaling.y_mean
         if latent.unit is not None:
             mean = mean * latent.unit
         if latent.output is not None:
@@ -495,7 +370,7 @@ class BaseVGPRegressor(RegressorMixin, BaseEstimator):
                 f"Got inducing_init of shape {Z.shape}, expected (m, {d}): points in "
                 "the space of the features that the Gaussian process sees."
             )
-        return np.unique((Z - self._x_mean) / self._x_scale, axis=0)
+        return np.unique(self._scaling.features(Z), axis=0)
 
 
 def in_units(y, latent):

@@ -51,7 +51,17 @@ HEAD_PARAMETERS = """\
     random_state : int, RandomState instance or None, default=None
         Draws rows for ``n_hyper_samples``, "kmeans", "random" and batches.
     verbose : int, default=0
-        1 prints a line every ten iterations, 2 every iteration."""
+        1 prints a line every ten iterations, 2 every iteration.
+    n_jobs : int or None, default=None
+        Processes that share the network, where there is one, and the pass over the
+        rows; -1 is one a core. None is one, or what ``joblib.parallel_config`` says:
+        inside ``parallel_config("dask")`` it is the cluster. The result does not
+        depend on it. Pays for some ten thousand rows or structures.
+    warm_start : bool, default=False
+        Let `fit` go on where the last one stopped. On the same rows, with an int as
+        ``random_state``, the result is that of one fit with the sum of the
+        ``max_iter`` (the head's; a network is not fine-tuned further); on other rows
+        hyperparameters start where they were."""
 
 HEAD_ATTRIBUTES = """\
     kernel_ : sklearn.gaussian_process.kernels.Kernel

@@ -63,11 +63,12 @@ class FineTuningMixin:
             tune,
         )
 
+        scaling = self._scaling
         kept = np.flatnonzero((weights > 0) & latent.known)
         unit = None if latent.unit is None else latent.unit[kept]
         problem = Problem(
-            y[kept], weights[kept], unit, self._y_mean, self._y_scale, self._basis,
-            self.mean == "linear", self.mean == "network",
+            y[kept], weights[kept], unit, scaling.y_mean, scaling.y_scale,
+            scaling.basis, self.mean == "linear", self.mean == "network",
         )  # fmt: skip
         settings = Settings(
             self.fine_tune_epochs, self.network_learning_rate,
@@ -76,7 +77,7 @@ class FineTuningMixin:
         )  # fmt: skip
         tuning = tune(
             self._trainee(latent.inputs, kept), self._translated(), self._posterior,
-            problem, Scaling(self._x_mean, self._x_scale, weights[kept]), settings,
+            problem, Scaling(scaling.x_mean, scaling.x_scale, weights[kept]), settings,
             check_random_state(self.random_state), self._report,
         )  # fmt: skip
         self.fine_tune_curve_ = tuning.curve
@@ -88,7 +89,7 @@ class FineTuningMixin:
         self._fit_head(latent, y, weights)
         if len(tuning.held_out):
             y = in_units(y, latent)
-            rows = self._rows(latent.features[kept], y[kept], weights[kept])
+            rows = self._scaling.rows(latent.features[kept], y[kept], weights[kept])
             d = rows.X.shape[1]
             kernel = Covariance(make_kernel(self.kernel, d), d)
             posterior = noise_of_others(

@@ -47,9 +47,6 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         over parameters of the process runs the network once a structure.
     extract_batch_size : int, default=128
         Structures in a pass of the network; batches of large ones are cut further.
-    n_jobs : int, default=None
-        Processes that read and convert structures. Pays for many files and for slow
-        graph converters, as a process takes seconds to start.
     on_error : {"raise", "nan"}, default="raise"
         What to do with a structure that cannot be converted: raise an error that
         names its index and formula; or leave it out of `fit`, with a warning that
@@ -148,9 +145,10 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         normalize_y=True,
         random_state=None,
         verbose=0,
+        n_jobs=None,
+        warm_start=False,
         memory=None,
         extract_batch_size=128,
-        n_jobs=None,
         on_error="raise",
         fine_tune_epochs=0,
         network_learning_rate=FINE_TUNING["network_learning_rate"],
@@ -173,9 +171,10 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
+        self.n_jobs = n_jobs
+        self.warm_start = warm_start
         self.memory = memory
         self.extract_batch_size = extract_batch_size
-        self.n_jobs = n_jobs
         self.on_error = on_error
         self.fine_tune_epochs = fine_tune_epochs
         self.network_learning_rate = network_learning_rate

@@ -122,6 +122,8 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         normalize_y=True,
         random_state=None,
         verbose=0,
+        n_jobs=None,
+        warm_start=False,
         memory=None,
         extract_batch_size=1024,
         fine_tune_epochs=0,
@@ -145,6 +147,8 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
+        self.n_jobs = n_jobs
+        self.warm_start = warm_start
         self.memory = memory
         self.extract_batch_size = extract_batch_size
         self.fine_tune_epochs = fine_tune_epochs

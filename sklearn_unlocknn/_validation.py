@@ -85,13 +85,3 @@ def matching(output, y):
             'mean="constant".'
         )
     return output
-
-
-def scales(values, weights):
-    """Return weighted means and standard deviations; constant columns get scale 1."""
-    total = weights.sum()
-    # Sums about the first row: the mean of a constant column is exactly its value.
-    mean = values[0] + weights @ (values - values[0]) / total
-    scale = np.sqrt(weights @ (values - mean) ** 2 / total)
-    constant = scale <= 10 * np.finfo(float).eps * np.abs(mean)
-    return mean, np.where(constant | (scale == 0), 1.0, scale)

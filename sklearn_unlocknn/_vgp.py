@@ -90,6 +90,8 @@ class VGPRegressor(BaseVGPRegressor):
         normalize_y=True,
         random_state=None,
         verbose=0,
+        n_jobs=None,
+        warm_start=False,
     ):
         self.kernel = kernel
         self.n_inducing_points = n_inducing_points
@@ -104,6 +106,8 @@ class VGPRegressor(BaseVGPRegressor):
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
+        self.n_jobs = n_jobs
+        self.warm_start = warm_start
 
     def _training_features(self, X, y, sample_weight):
         X, y = validate_data(

@@ -329,7 +329,7 @@ def _fast(estimator, X, y, splits, fit_params, components):
     model = clone(estimator)
     latent, y, weights = model._fit_rows(X, y, **fit_params)
     known = latent.known
-    rows = model._rows(
+    rows = model._scaling.rows(
         latent.features[known], in_units(y, latent)[known], weights[known]
     )
     place = np.cumsum(known) - 1  # of a row among those with features

@@ -60,7 +60,9 @@ def anew(estimator, X, y, splits, sample_weight=None):
     mean, std = np.empty(np.shape(y)), np.empty(np.shape(y))
     for train, test in splits:
         train = [i for i in train if weights[i] > 0 and latent.known[i]]
-        rows = model._rows(latent.features[train], targets[train], weights[train])
+        rows = model._scaling.rows(
+            latent.features[train], targets[train], weights[train]
+        )
         if posterior.Lb is None:
             new = exact_posterior(kernel, posterior.theta, rows.grouped())
         else:

@@ -57,7 +57,7 @@ def exact_bound(kernel, theta, rows):
     return value, gradient + noise_gradient * kernel.noise_gradient(theta)
 
 
-def collapsed_bound(kernel, theta, Z, X, T, weights, n_outputs, wrt_inducing=True):
+def collapsed_bound(kernel, theta, Z, rows, wrt_inducing=True):
     """Titsias' bound on all rows and its gradient, in memory O(m^2).
 
     Parameters
@@ -68,14 +68,8 @@ def collapsed_bound(kernel, theta, Z, X, T, weights, n_outputs, wrt_inducing=Tru
         Log hyperparameters.
     Z : ndarray of shape (m, d)
         Inducing points.
-    X : ndarray of shape (n, d)
-        Rows.
-    T : ndarray of shape (n, p)
-        Targets and basis functions of the prior mean.
-    weights : ndarray of shape (n,)
-        Positive sample weights.
-    n_outputs : int
-        k.
+    rows : Rows or RawRows
+        The data.
     wrt_inducing : bool, default=True
         Whether to return the gradient by ``Z``.
 
@@ -88,10 +82,10 @@ def collapsed_bound(kernel, theta, Z, X, T, weights, n_outputs, wrt_inducing=Tru
     Z_gradient : ndarray of shape (m, d) or None
         By ``Z``.
     """
-    k, noise, m = n_outputs, kernel.noise(theta), len(Z)
+    k, noise, m = rows.n_outputs, kernel.noise(theta), len(Z)
     Kuu = kernel.matrix(theta, Z, Z)
     Lz, jitter = vi.cholesky(Kuu)
-    statistics = vi.collect_statistics(kernel, theta, Z, Lz, X, T, weights)
+    statistics = vi.collect_statistics(kernel, theta, Z, Lz, rows)
     posterior = vi.sparse_posterior(theta, noise, Z, Lz, statistics, k, jitter)
     alpha, Lb = posterior.alpha, posterior.Lb
     residual = np.vstack([np.eye(k), -posterior.beta])
@@ -117,8 +111,7 @@ def collapsed_bound(kernel, theta, Z, X, T, weights, n_outputs, wrt_inducing=Tru
     Kuu_adjoint = 0.5 * gap - unwhiten(0.5 * k / noise * Phi)
     M2 = np.asfortranarray(gap / noise)
 
-    R = T @ residual
-    RR = float(np.einsum("nk,n,nk->", R, weights, R))
+    RR = float(np.einsum("pk,pq,qk->", residual, statistics.TT, residual))
     c = dtrsm(1.0 / noise, Lb, statistics.b @ residual, lower=1)
     Binv_c = dtrsm(1.0, Lb, c, lower=1, trans_a=1)  # B^-1 b / s2
     noise_gradient = -0.5 * k * statistics.weight / noise
@@ -131,14 +124,14 @@ def collapsed_bound(kernel, theta, Z, X, T, weights, n_outputs, wrt_inducing=Tru
     grad, Z_left, Z_right = kernel.vjp(theta, Z, Z, Kuu_adjoint, wrt_inputs=True)
     theta_gradient += grad
     Z_gradient = Z_left + Z_right
-    for block in vi.chunks(len(X), m):
-        Kfu = kernel.matrix(theta, X[block], Z)
-        weight = weights[block]
+    for chunk in vi.chunks(len(rows), m):
+        some = rows.take(chunk)
+        Kfu = kernel.matrix(theta, some.X, Z)
         adjoint = dsymm(1.0, M2, Kfu.T, lower=1).T
-        adjoint += dgemm(1.0 / noise, R[block], alpha, trans_b=1)
-        adjoint *= weight[:, None]
+        adjoint += dgemm(1.0 / noise, some.T @ residual, alpha, trans_b=1)
+        adjoint *= some.weights[:, None]
         pulled = kernel.vjp(
-            theta, X[block], Z, adjoint, -0.5 * k / noise * weight, wrt_inducing
+            theta, some.X, Z, adjoint, -0.5 * k / noise * some.weights, wrt_inducing
         )
         if wrt_inducing:
             theta_gradient += pulled[0]

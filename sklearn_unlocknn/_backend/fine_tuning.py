@@ -18,7 +18,7 @@ from . import inducing, minibatch
 from . import variational as vi
 from .noise import closed_form, refit_noise
 from .prior import log_prior
-from .training import Rows
+from .rows import Rows
 
 # More points follow the moving features no better, and each step costs their cube.
 MAX_POINTS = 300
@@ -399,11 +399,11 @@ class _Head:
         Points that are the rows themselves explain whatever a short length scale and
         little noise make of them, and nothing once the rows move.
         """
-        distinct = np.unique(rows.X, axis=0)
-        limit = max(1, min(MAX_POINTS, len(distinct) // 2))
+        groups = rows.grouped()
+        limit = max(1, min(MAX_POINTS, len(groups.X) // 2))
         if len(self.Z) > limit:
             self.Z = inducing.select(
-                self.kernel, self.theta, distinct, limit, "kmeans", rng
+                self.kernel, self.theta, groups, limit, "kmeans", rng
             )
             # A head that found nothing has no slope to climb: then start afresh.
             starts = [
@@ -426,9 +426,7 @@ class _Head:
         """Pass over rows: as `closed_form`, without its warning of the jitter."""
         kernel, Z = self.kernel, self.Z
         Lz, jitter = vi.cholesky(kernel.matrix(theta, Z, Z))
-        statistics = vi.collect_statistics(
-            kernel, theta, Z, Lz, rows.X, rows.T, rows.weights
-        )
+        statistics = vi.collect_statistics(kernel, theta, Z, Lz, rows)
 
         def posterior_at(theta):
             return vi.sparse_posterior(

@@ -20,6 +20,7 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dtrsm
 
 from . import variational as vi
+from .rows import GroupedRows
 
 # Small folds share passes over the inducing points, of about so many rows.
 _PASS_ROWS = 512
@@ -148,7 +149,7 @@ def _exact(posterior, kernel, rows, folds):
     """
     k = rows.n_outputs
     kept = np.flatnonzero(rows.weights > 0)
-    groups = vi.GroupedRows.of(rows.X[kept], rows.T[kept], rows.weights[kept], k)
+    groups = GroupedRows.of(rows.X[kept], rows.T[kept], rows.weights[kept], k)
     member = np.full(len(rows.X), -1)
     member[kept] = np.unique(rows.X[kept], axis=0, return_inverse=True)[1].ravel()
     GT = _solve(posterior.Lz, groups.T)
@@ -157,7 +158,7 @@ def _exact(posterior, kernel, rows, folds):
     shrink = posterior.noise / groups.weights  # diagonal of N
     for fold in folds:
         taken = fold[member[fold] >= 0]
-        part = vi.GroupedRows.of(
+        part = GroupedRows.of(
             # the number of its group stands for the row
             member[taken, None], rows.T[taken], rows.weights[taken], k,
         )  # fmt: skip
@@ -224,7 +225,7 @@ def _by_statistics(posterior, kernel, rows, folds):
     for fold in folds:
         taken = rows.take(fold[rows.weights[fold] > 0])
         statistics = total - vi.collect_statistics(
-            kernel, theta, posterior.Z, Lz, taken.X, taken.T, taken.weights
+            kernel, theta, posterior.Z, Lz, taken
         )
         gone = _gone(statistics.TT, total.TT, k)
         statistics.TT[gone] = statistics.TT[:, gone] = statistics.b[:, gone] = 0.0

@@ -5,13 +5,15 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dtrsm
 from sklearn.cluster import MiniBatchKMeans
 
+from . import memo
+
 POOL_BYTES = 2**29
 BLOCK = 128
 # More rows a centre do not improve predictions.
 KMEANS_ROWS = 20
 
 
-def select(kernel, theta, X, n_points, init, rng):
+def select(kernel, theta, rows, n_points, init, rng):
     """Return inducing points that cover the rows.
 
     Parameters
@@ -20,8 +22,8 @@ def select(kernel, theta, X, n_points, init, rng):
         The kernel, used by "greedy".
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.
-    X : ndarray of shape (n, d)
-        Standardised rows.
+    rows : Rows or RawRows
+        Candidates, of which some or all are taken into memory.
     n_points : int
         How many, at most n.
     init : {"greedy", "kmeans", "random"}
@@ -37,24 +39,31 @@ def select(kernel, theta, X, n_points, init, rng):
         m is smaller than ``n_points`` where the rows leave no variance to explain.
     """
     if init == "random":
-        return X[np.sort(rng.choice(len(X), n_points, replace=False))]
-    if init == "kmeans":
-        enough = max(KMEANS_ROWS * n_points, 10_000)
-        if len(X) > enough:
-            X = X[rng.choice(len(X), enough, replace=False)]
+        return rows.take(np.sort(rng.choice(len(rows), n_points, replace=False))).X
+    # The factor of pool x m that "greedy" needs stays under POOL_BYTES.
+    enough = {
+        "kmeans": max(KMEANS_ROWS * n_points, 10_000),
+        "greedy": max(2 * n_points, POOL_BYTES // (8 * n_points)),
+    }[init]
+    some = slice(None)
+    if len(rows) > enough:
+        some = np.sort(rng.choice(len(rows), enough, replace=False))
+    X = rows.take(some).X
+    if init == "greedy":
+        return X[greedy_order(kernel, theta, X, n_points)]
+    seed = rng.randint(2**31 - 1)
+    key = memo.fingerprint("kmeans", X, n_points, seed)
+    if (centres := memo.recall(key)) is None:
         means = MiniBatchKMeans(
             n_points,
             batch_size=max(1024, 3 * n_points),
             max_iter=20,
             n_init=1,
-            random_state=rng.randint(2**31 - 1),
+            random_state=seed,
         )
-        return np.unique(means.fit(X).cluster_centers_, axis=0)
-    # The factor of pool x m stays under POOL_BYTES: beyond, a random pool.
-    pool = max(2 * n_points, POOL_BYTES // (8 * n_points))
-    if pool < len(X):
-        X = X[np.sort(rng.choice(len(X), pool, replace=False))]
-    return X[greedy_order(kernel, theta, X, n_points)]
+        centres = np.unique(means.fit(X).cluster_centers_, axis=0)
+        memo.remember(key, centres)
+    return centres
 
 
 def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):

@@ -13,56 +13,105 @@ LEARNING_RATE = 0.02  # Adam, on log hyperparameters
 INDUCING_LEARNING_RATE = 0.01  # Adam, on standardised features
 
 
-def solve(kernel, theta, Z, rows, settings, rng, report):
+def solve(kernel, rows, settings, state, report):
     """Stochastic variational inference (Hensman et al. 2013).
 
     Natural gradient steps for q(u), Adam for hyperparameters (and inducing points)
     on the bound of a batch scaled by N / |batch|. Stops where the mean bound of an
     epoch no longer grows by ``tol`` relative to it.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    rows : Rows or RawRows
+        Training data.
+    settings : Settings
+        Those of :mod:`~sklearn_unlocknn._backend.training`; ``max_iter`` counts the
+        epochs that ``state`` has behind it.
+    state : State
+        Where to start; updated in place.
+    report : callable
+        ``report(stage, iteration, value)``, called after every epoch.
     """
-    n, batch_size = len(rows.X), min(settings.batch_size, len(rows.X))
-    k = rows.n_outputs
-    m = len(Z)
-    Z = Z.copy()
-    state = Variational(np.eye(m), np.zeros((m, k)))
-    beta = np.zeros((rows.T.shape[1] - k, k))
-    adam = {
-        "theta": Adam(theta.shape, LEARNING_RATE),
-        "beta": Adam(beta.shape, LEARNING_RATE),
-        "Z": Adam(Z.shape, INDUCING_LEARNING_RATE),
-    }
+    n, batch_size = len(rows), min(settings.batch_size, len(rows))
     lower, upper = kernel.bounds.T
     total = rows.weights.sum()
-    curve, best, stalled = [], -np.inf, 0
     n_batches = -(-n // batch_size)
     least_rate = min(0.1, 1 / n_batches)
-    for epoch in range(settings.max_iter):
-        values = []
-        for step, index in enumerate(np.array_split(rng.permutation(n), n_batches)):
+    adam, curve = state.adam, state.curve
+    while len(curve) < settings.max_iter and state.stalled < 3:
+        epoch, values = len(curve), []
+        order = state.rng.permutation(n)
+        for step, index in enumerate(np.array_split(order, n_batches)):
             batch = rows.take(index)
             scale = total / batch.weights.sum()
             # Average the first batches, then forget at a constant rate.
             rate = max(1.0 / (epoch * n_batches + step + 1), least_rate)
             value, grads = batch_bound(
-                kernel, theta, Z, beta, batch, state, scale, rate
+                kernel, state.theta, state.Z, state.beta, batch, state.q, scale, rate
             )
-            prior, prior_gradient = log_prior(kernel, theta)
+            prior, prior_gradient = log_prior(kernel, state.theta)
             values.append(value + prior)
             step = adam["theta"].step(grads[0] + prior_gradient)
-            theta = np.clip(theta + step, lower, upper)
-            beta = beta + adam["beta"].step(grads[1])
+            state.theta = np.clip(state.theta + step, lower, upper)
+            state.beta = state.beta + adam["beta"].step(grads[1])
             if settings.optimize_inducing_points:
-                Z += adam["Z"].step(grads[2])
+                state.Z = state.Z + adam["Z"].step(grads[2])
         curve.append(float(np.mean(values)))
         report("minibatch epoch", epoch + 1, curve[-1])
         if epoch * n_batches * least_rate < 1.0:
             continue  # q(u) still follows each batch, which flatters the bound
-        gain = curve[-1] - best
-        stalled = 0 if gain > settings.tol * max(abs(curve[-1]), 1.0) else stalled + 1
-        best = max(best, curve[-1])
-        if stalled == 3:
-            break
-    return theta, Z, np.array(curve), len(curve)
+        gain = curve[-1] - state.best
+        enough = gain > settings.tol * max(abs(curve[-1]), 1.0)
+        state.stalled = 0 if enough else state.stalled + 1
+        state.best = max(state.best, curve[-1])
+
+
+@dataclasses.dataclass
+class State:
+    """Where the solver is between two epochs.
+
+    Parameters
+    ----------
+    theta, Z, beta : ndarray
+        Log hyperparameters, inducing points (m, d), mean coefficients (q, k).
+    q : Variational
+        q(u).
+    adam : dict of str to Adam
+        Of each of these.
+    rng : numpy.random.RandomState
+        Shuffles the rows.
+    curve : list of float
+        Mean bound of each epoch.
+    best : float
+        The best of them, once q(u) no longer follows each batch.
+    stalled : int
+        Epochs in a row without gain.
+    """
+
+    theta: np.ndarray
+    Z: np.ndarray
+    beta: np.ndarray
+    q: "Variational"
+    adam: dict
+    rng: np.random.RandomState
+    curve: list
+    best: float = -np.inf
+    stalled: int = 0
+
+    @classmethod
+    def start(cls, theta, Z, rows, rng):
+        """Give the state before the first epoch."""
+        m, k = len(Z), rows.n_outputs
+        beta = np.zeros((rows.take(slice(1)).T.shape[1] - k, k))
+        adam = {
+            "theta": Adam(theta.shape, LEARNING_RATE),
+            "beta": Adam(beta.shape, LEARNING_RATE),
+            "Z": Adam(Z.shape, INDUCING_LEARNING_RATE),
+        }
+        q = Variational(np.eye(m), np.zeros((m, k)))
+        return cls(theta, Z, beta, q, adam, rng, [])
 
 
 @dataclasses.dataclass

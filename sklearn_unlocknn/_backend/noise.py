@@ -9,8 +9,8 @@ from . import variational as vi
 LEFT_OUT_ROWS = 2000
 
 
-def closed_form(kernel, theta, Z, rows):
-    """Pass over all rows at given inducing points.
+def closed_form(kernel, theta, Z, rows, n_jobs=1):
+    """Pass over all rows at given inducing points, shared by ``n_jobs`` processes.
 
     Returns
     -------
@@ -21,9 +21,7 @@ def closed_form(kernel, theta, Z, rows):
     K = kernel.matrix(theta, Z, Z)
     Lz, jitter = vi.cholesky(K)
     vi.warn_about_jitter(jitter, K)
-    statistics = vi.collect_statistics(
-        kernel, theta, Z, Lz, rows.X, rows.T, rows.weights
-    )
+    statistics = vi.collect_statistics(kernel, theta, Z, Lz, rows, n_jobs)
 
     def posterior_at(theta):
         return vi.sparse_posterior(

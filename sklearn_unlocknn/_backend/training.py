@@ -1,46 +1,19 @@
 """The solvers: from rows to hyperparameters, inducing points and a posterior."""
 
+import contextlib
+import copy
 import dataclasses
 
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.neighbors import NearestNeighbors
 
-from . import inducing, minibatch
+from . import inducing, memo, minibatch
 from . import variational as vi
 from .bounds import collapsed_bound, exact_bound
 from .noise import LEFT_OUT_ROWS, closed_form, left_out_score, refit_noise
 from .prior import log_prior
-
-
-@dataclasses.dataclass
-class Rows:
-    """Standardised training rows.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-        Features.
-    T : ndarray of shape (n, k + q)
-        Targets, then the basis functions of the prior mean.
-    weights : ndarray of shape (n,)
-        Positive.
-    n_outputs : int
-        k.
-    """
-
-    X: np.ndarray
-    T: np.ndarray
-    weights: np.ndarray
-    n_outputs: int
-
-    def take(self, index):
-        """Return some of the rows."""
-        return Rows(self.X[index], self.T[index], self.weights[index], self.n_outputs)
-
-    def grouped(self):
-        """Return the distinct rows."""
-        return vi.GroupedRows.of(self.X, self.T, self.weights, self.n_outputs)
+from .rows import blocks
 
 
 @dataclasses.dataclass
@@ -58,6 +31,35 @@ class Settings:
     tol: float
     batch_size: int
     n_hyper_samples: int
+    n_jobs: int | None = 1
+    warm_start: bool = False
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a fit stopped, so that another can go on.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (n_theta,)
+        Fitted log hyperparameters: where a fit to other rows starts.
+    start : ndarray of shape (n_theta,)
+        Where this one started.
+    max_iter : int
+        Iterations that a stage was granted so far.
+    evaluations : dict of str to dict
+        What each objective, by the digest of all that it depends on, gave where it
+        was asked. L-BFGS walks through known values at no cost, and so comes to where
+        it stopped with the memory it had there.
+    batches : dict of str to minibatch.State
+        Likewise, where the minibatch solver stopped.
+    """
+
+    theta: np.ndarray
+    start: np.ndarray
+    max_iter: int
+    evaluations: dict = dataclasses.field(default_factory=dict)
+    batches: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -67,16 +69,17 @@ class Fit:
     posterior: vi.Posterior
     curve: np.ndarray
     n_iter: int
+    progress: Progress
 
 
-def fit(kernel, rows, settings, rng, report):
+def fit(kernel, rows, settings, rng, report, before=None):
     """Fit hyperparameters, inducing points and posterior.
 
     Parameters
     ----------
     kernel : Covariance
         The kernel with its initial hyperparameters.
-    rows : Rows
+    rows : Rows or RawRows
         Training data.
     settings : Settings
         See there.
@@ -84,6 +87,8 @@ def fit(kernel, rows, settings, rng, report):
         Source of randomness.
     report : callable
         ``report(stage, iteration, value)``, called after every iteration.
+    before : Progress, default=None
+        Where to go on; left as it is.
 
     Returns
     -------
@@ -92,48 +97,58 @@ def fit(kernel, rows, settings, rng, report):
     """
     m, init = settings.n_inducing_points, settings.inducing_init
     given = not isinstance(init, str)
-    stochastic, max_iter = settings.solver == "minibatch", settings.max_iter
+    stochastic, refit = settings.solver == "minibatch", settings.max_iter > 0
 
-    theta, curve, n_iter = _hyperparameters(kernel, rows, settings, rng, report)
-    candidates = rows.X
-    if len(rows.X) <= 4 * m:
-        groups = rows.grouped()
-        if m >= len(groups.X) and not given and not stochastic:
-            K = kernel.lower(theta, groups.X)
+    theta, curve, n_iter, progress = _hyperparameters(
+        kernel, rows, settings, rng, report, before
+    )
+    candidates = rows
+    if len(rows) <= 4 * m:
+        candidates = rows.grouped()
+        if m >= len(candidates.X) and not given and not stochastic:
+            K = kernel.lower(theta, candidates.X)
 
             def posterior_at(theta):
-                return vi.exact_posterior(kernel, theta, groups, K)
+                return vi.exact_posterior(kernel, theta, candidates, K)
 
             posterior = posterior_at(theta)
-            if max_iter:
+            if refit:
                 posterior = refit_noise(
                     posterior_at, kernel, posterior, report, lambda found: found.elbo
                 )
-            return Fit(posterior, curve, n_iter)
-        candidates = groups.X
+            return Fit(posterior, curve, n_iter, progress)
     if given:
         Z = init
     else:
         m = min(m, len(candidates))
         Z = inducing.select(kernel, theta, candidates, m, init, rng)
     if stochastic or settings.optimize_inducing_points:
-        solve = minibatch.solve if stochastic else _moved
-        theta, Z, curve, n_iter = solve(kernel, theta, Z, rows, settings, rng, report)
-        max_iter = 0  # the noise is at its optimum, too
-    posterior_at = closed_form(kernel, theta, Z, rows)
+        solve = _by_batches if stochastic else _moved
+        theta, Z, curve, n_iter = solve(
+            kernel, theta, Z, rows, settings, rng, report, before, progress
+        )
+        progress.theta = theta
+        refit = False  # the noise is at its optimum, too
+    posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
     posterior = posterior_at(theta)
-    if max_iter:
-        some = rows.take(np.sort(rng.permutation(len(rows.X))[:LEFT_OUT_ROWS]))
+    if refit:
+        some = rows.take(np.sort(rng.permutation(len(rows))[:LEFT_OUT_ROWS]))
         score = left_out_score(kernel, posterior, some)
         posterior = refit_noise(posterior_at, kernel, posterior, report, score)
-    return Fit(posterior, curve, n_iter)
+    return Fit(posterior, curve, n_iter, progress)
 
 
-def _hyperparameters(kernel, rows, settings, rng, report):
+def _hyperparameters(kernel, rows, settings, rng, report, before):
     """L-BFGS on the log marginal likelihood of some rows."""
-    some = informative_rows(rows.X, settings.n_hyper_samples, rng)
+    some = informative_rows(rows, settings.n_hyper_samples, rng)
     groups = rows.take(np.sort(some)).grouped()
-    max_iter = settings.max_iter
+    key = memo.fingerprint("marginal likelihood", kernel.template, groups)
+    start, max_iter = kernel.theta, settings.max_iter
+    if before is not None and key in before.evaluations:
+        start, max_iter = before.start, max_iter + before.max_iter
+    elif before is not None and len(before.theta) == len(start):
+        start = np.clip(before.theta, *kernel.bounds.T)
+    progress = Progress(start, start, max_iter)
     if len(groups.X) == 1 and groups.weights[0] <= 1.0:
         # One look at one point says nothing about scales: keep the initial ones.
         max_iter = 0
@@ -143,13 +158,34 @@ def _hyperparameters(kernel, rows, settings, rng, report):
         prior, prior_gradient = log_prior(kernel, theta)
         return value + prior, gradient + prior_gradient
 
-    return _ascend(
-        objective, kernel.theta, kernel.bounds, max_iter, settings.tol, report,
-        "hyperparameters",
-    )  # fmt: skip
+    with _known(objective, key, before, progress) as objective:
+        progress.theta, curve, n_iter = _ascend(
+            objective, start, kernel.bounds, max_iter, settings.tol, report,
+            "hyperparameters",
+        )  # fmt: skip
+    return progress.theta, curve, n_iter, progress
 
 
-def informative_rows(X, n_rows, rng):
+@contextlib.contextmanager
+def _known(objective, key, before, progress):
+    """Look values of an objective up where they are known; remember new ones."""
+    known = dict(memo.recall(key) or {})
+    if before is not None:
+        known |= before.evaluations.get(key, {})
+    asked = progress.evaluations[key] = {}
+
+    def look(vector):
+        at = vector.tobytes()
+        if at not in known:
+            known[at] = objective(vector)
+        asked[at] = known[at]
+        return known[at]
+
+    yield look
+    memo.remember(key, known)
+
+
+def informative_rows(rows, n_rows, rng):
     """Choose rows: half of them at random, half the nearest neighbours of those.
 
     Random rows alone lie far apart: where function ends and noise begins is then a
@@ -157,8 +193,8 @@ def informative_rows(X, n_rows, rng):
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-        Standardised rows.
+    rows : Rows or RawRows
+        All rows, read in blocks.
     n_rows : int
         How many are needed.
     rng : numpy.random.RandomState
@@ -169,12 +205,21 @@ def informative_rows(X, n_rows, rng):
     order : ndarray of shape (min(n, n_rows),)
         Distinct indices of rows.
     """
-    shuffled = rng.permutation(len(X))
-    if len(X) <= n_rows:
+    shuffled = rng.permutation(len(rows))
+    if len(rows) <= n_rows:
         return shuffled
     anchors = shuffled[: n_rows // 2]
-    search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(X)
-    found = search.kneighbors(X[anchors], return_distance=False)
+    X = rows.take(anchors).X
+    distances, found = [], []
+    for block in blocks(len(rows), X.shape[1]):
+        near = rows.take(block).X
+        search = NearestNeighbors(n_neighbors=min(2, len(near)), algorithm="brute")
+        distance, index = search.fit(near).kneighbors(X)
+        distances.append(distance)
+        found.append(index + block.start)
+    distances, found = np.hstack(distances), np.hstack(found)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :2]
+    found = np.take_along_axis(found, nearest, axis=1)
     # A row's nearest is itself, unless another row repeats it.
     neighbours = np.where(found[:, 0] == anchors, found[:, 1], found[:, 0])
     pairs = np.column_stack([anchors, neighbours]).ravel()
@@ -183,26 +228,44 @@ def informative_rows(X, n_rows, rng):
     return candidates[np.sort(first)][:n_rows]
 
 
-def _moved(kernel, theta, Z, rows, settings, rng, report):
+def _moved(kernel, theta, Z, rows, settings, rng, report, before, progress):
     """L-BFGS on the bound of all rows, moving inducing points too."""
     n_theta = len(theta)
+    start = np.concatenate([theta, Z.ravel()])
 
     def objective(vector):
         value, theta_gradient, Z_gradient = collapsed_bound(
-            kernel, vector[:n_theta], vector[n_theta:].reshape(Z.shape),
-            rows.X, rows.T, rows.weights, rows.n_outputs,
-        )  # fmt: skip
+            kernel, vector[:n_theta], vector[n_theta:].reshape(Z.shape), rows
+        )
         prior, prior_gradient = log_prior(kernel, vector[:n_theta])
         gradient = [theta_gradient + prior_gradient, Z_gradient.ravel()]
         return value + prior, np.concatenate(gradient)
 
     bounds = np.vstack([kernel.bounds, np.full((Z.size, 2), [-np.inf, np.inf])])
-    start = np.concatenate([theta, Z.ravel()])
-    vector, curve, n_iter = _ascend(
-        objective, start, bounds, settings.max_iter, settings.tol, report,
-        "inducing points",
-    )  # fmt: skip
+    key = memo.fingerprint("bound", kernel.template, rows, start)
+    with _known(objective, key, before, progress) as objective:
+        vector, curve, n_iter = _ascend(
+            objective, start, bounds, progress.max_iter, settings.tol, report,
+            "inducing points",
+        )  # fmt: skip
     return vector[:n_theta], vector[n_theta:].reshape(Z.shape), curve, n_iter
+
+
+def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress):
+    """Stochastic solver, from where it stopped if it did on these rows."""
+    state = None
+    if settings.warm_start:
+        moved, size = settings.optimize_inducing_points, settings.batch_size
+        key = memo.fingerprint(kernel.template, rows, theta, Z, moved, size)
+        if before is not None:
+            state = copy.deepcopy(before.batches.get(key))
+    if state is None:
+        state = minibatch.State.start(theta, Z, rows, rng)
+    settings = dataclasses.replace(settings, max_iter=progress.max_iter)
+    minibatch.solve(kernel, rows, settings, state, report)
+    if settings.warm_start:
+        progress.batches[key] = state
+    return state.theta, state.Z, np.array(state.curve), len(state.curve)
 
 
 def _ascend(objective, start, bounds, max_iter, tol, report, stage):

@@ -8,7 +8,8 @@ follow from the same sums.
 
 A weight multiplies the log-likelihood of its row: weight 2 is the row twice.
 Everything here is NumPy and BLAS in float64; kernels come in as
-:class:`~sklearn_unlocknn._backend.covariance.Covariance`.
+:class:`~sklearn_unlocknn._backend.covariance.Covariance`, rows as those of
+:mod:`~sklearn_unlocknn._backend.rows`.
 """
 
 import dataclasses
@@ -17,11 +18,15 @@ import warnings
 import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrsm
+from sklearn.utils.parallel import Parallel, delayed
 
 LOG_2PI = np.log(2.0 * np.pi)
 JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)
 # Blocks of K(X, Z) of this size stay in the cache: twice as fast as 2**26.
 CHUNK_BYTES = 2**22
+# Statistics are summed by parts of at least so many rows, in at most so many parts.
+PART_ROWS = 2**14
+MAX_PARTS = 256
 
 
 def cholesky(K, jitters=JITTERS, diagonal=0.0):
@@ -129,8 +134,11 @@ def whiten(kernel, theta, X, Z, Lz):
     return dtrsm(1.0, Lz, kernel.matrix(theta, X, Z).T, lower=1, overwrite_b=1)
 
 
-def collect_statistics(kernel, theta, Z, Lz, X, T, weights):
+def collect_statistics(kernel, theta, Z, Lz, rows, n_jobs=1):
     """Sum the statistics of rows in chunks, in memory O(m^2).
+
+    The rows are cut into parts by their number alone, and parts are added in order:
+    the sum is the same however many processes share the work.
 
     Parameters
     ----------
@@ -142,32 +150,64 @@ def collect_statistics(kernel, theta, Z, Lz, X, T, weights):
         Inducing points.
     Lz : ndarray of shape (m, m)
         Cholesky factor of K(Z, Z).
-    X : ndarray of shape (n, d)
-        Rows.
-    T : ndarray of shape (n, p)
-        Targets and basis functions.
-    weights : ndarray of shape (n,)
-        Positive sample weights.
+    rows : Rows or RawRows
+        With positive weights.
+    n_jobs : int or None, default=1
+        Processes, or whatever joblib's backend takes for one, that share the parts.
+        None is what ``joblib.parallel_config`` says.
 
     Returns
     -------
     statistics : SufficientStatistics
         Their sums.
     """
+    model = kernel, theta, Z, Lz
+    parts = (rows.part(part) for part in _parts(len(rows), len(Z)))
+    if len(rows) <= _part_rows(len(rows), len(Z)):
+        return _statistics_of_part((*model, rows))
+    # In a tuple: joblib's Dask backend puts a lone array on one worker and loses it
+    # with the worker; what is part of the task is sent again.
+    work = Parallel(n_jobs=n_jobs, return_as="generator")
+    sums = work(delayed(_statistics_of_part)((*model, part)) for part in parts)
+    total = next(sums)
+    for one in sums:
+        total += one
+    return total
+
+
+def _part_rows(n_rows, n_points):
+    """Return the rows of a part.
+
+    Their work, n m^2, outweighs the 16 m^2 bytes that a part costs on a network; and
+    a large number of rows makes larger parts, not more than `MAX_PARTS`.
+    """
+    return max(8 * n_points, PART_ROWS, -(-n_rows // MAX_PARTS))
+
+
+def _parts(n_rows, n_points):
+    """Yield the slices of rows that are summed one by one."""
+    size = _part_rows(n_rows, n_points)
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
+
+
+def _statistics_of_part(task):
+    """Sum the statistics of (kernel, theta, Z, Lz, rows)."""
+    kernel, theta, Z, Lz, rows = task
     m = len(Z)
     Phi = np.zeros((m, m), order="F")
-    b = np.zeros((m, T.shape[1]))
-    trace = 0.0
-    for rows in chunks(len(X), m):
-        A = whiten(kernel, theta, X[rows], Z, Lz)
-        root = np.sqrt(weights[rows])
+    b, TT, trace = 0.0, 0.0, 0.0
+    for chunk in chunks(len(rows), m):
+        some = rows.take(chunk)
+        A = whiten(kernel, theta, some.X, Z, Lz)
+        root = np.sqrt(some.weights)
         A *= root
+        T = root[:, None] * some.T
         Phi = dsyrk(1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
-        b += dgemm(1.0, A, root[:, None] * T[rows])
-        trace += weights[rows] @ kernel.diagonal(theta, X[rows])
-    return SufficientStatistics(
-        Phi, b, T.T @ (weights[:, None] * T), float(trace), float(weights.sum())
-    )
+        b = b + dgemm(1.0, A, T)
+        TT = TT + T.T @ T
+        trace += some.weights @ kernel.diagonal(theta, some.X)
+    return SufficientStatistics(Phi, b, TT, float(trace), float(rows.weights.sum()))
 
 
 def mean_coefficients(Q, n_outputs):
@@ -401,53 +441,11 @@ def statistics_of(posterior, kernel):
     return statistics, Lz, jitter
 
 
-def update(posterior, kernel, X, T, weights, n_outputs):
+def update(posterior, kernel, rows, n_jobs=1):
     """Add rows to a posterior; hyperparameters and inducing points stay."""
     statistics, Lz, jitter = statistics_of(posterior, kernel)
     theta, Z = posterior.theta, posterior.Z
-    statistics += collect_statistics(kernel, theta, Z, Lz, X, T, weights)
+    statistics += collect_statistics(kernel, theta, Z, Lz, rows, n_jobs)
     return sparse_posterior(
-        theta, posterior.noise, Z, Lz, statistics, n_outputs, jitter
+        theta, posterior.noise, Z, Lz, statistics, rows.n_outputs, jitter
     )
-
-
-@dataclasses.dataclass
-class GroupedRows:
-    """Distinct rows, the weighted mean of their targets and what the mean loses.
-
-    Rows that repeat carry one value of the function and several noisy looks at it;
-    grouping them is exact, cheaper, and keeps covariance matrices regular.
-
-    Parameters
-    ----------
-    X : ndarray of shape (g, d)
-        Distinct rows, in lexicographic order.
-    T : ndarray of shape (g, p)
-        Weighted mean of the targets (and basis functions) of each group.
-    weights : ndarray of shape (g,)
-        Sum of the weights of each group.
-    within : ndarray of shape (p, p)
-        Weighted scatter of T about the group means, summed over groups.
-    n_outputs : int
-        k: the first k columns of T are targets.
-    """
-
-    X: np.ndarray
-    T: np.ndarray
-    weights: np.ndarray
-    within: np.ndarray
-    n_outputs: int
-
-    @classmethod
-    def of(cls, X, T, weights, n_outputs):
-        """Group the rows of X."""
-        distinct, index = np.unique(X, axis=0, return_inverse=True)
-        index = index.ravel()
-        count = len(distinct)
-        total = np.bincount(index, weights, count)
-        means = np.stack(
-            [np.bincount(index, weights * t, count) / total for t in T.T], axis=1
-        )
-        spread = T - means[index]
-        within = spread.T @ (weights[:, None] * spread)
-        return cls(distinct, means, total, within, n_outputs)

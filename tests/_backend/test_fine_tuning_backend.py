@@ -11,11 +11,12 @@ from conftest import build_net
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
-from sklearn_unlocknn._backend import fine_tuning, minibatch, noise, training
+from sklearn_unlocknn._backend import fine_tuning, minibatch, noise
 from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.covariance import Covariance
 from sklearn_unlocknn._backend.keras_nets import FrozenNetwork
 from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+from sklearn_unlocknn._backend.rows import Rows
 from sklearn_unlocknn._backend.trainees import KerasTrainee, MEGNetTrainee
 
 from megnet.utils.preprocessing import StandardScaler  # isort: skip
@@ -44,7 +45,7 @@ def test_batch_bound_by_rows(k, q):
         )  # fmt: skip
 
     value, gradients = minibatch.batch_bound(
-        kernel, kernel.theta, Z, beta, training.Rows(X, T, weights, k), state, 2.4, 0.0,
+        kernel, kernel.theta, Z, beta, Rows(X, T, weights, k), state, 2.4, 0.0,
         wrt_rows=True,
     )  # fmt: skip
     # jitter 1e-10 under a condition near 1e2

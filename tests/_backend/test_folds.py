@@ -9,7 +9,7 @@ from sklearn.gaussian_process import kernels as gpk
 from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.covariance import Covariance
 from sklearn_unlocknn._backend.folds import predict_left_out
-from sklearn_unlocknn._backend.training import Rows
+from sklearn_unlocknn._backend.rows import Rows
 
 D, N = 2, 24
 # Explicit inverses of matrices of condition 1e4 or less keep twelve of sixteen digits.
@@ -53,7 +53,7 @@ class Problem:
             return vi.exact_posterior(self.translated, self.theta, rows.grouped())
         Lz, jitter = vi.cholesky(self.translated.matrix(self.theta, self.Z, self.Z))
         statistics = vi.collect_statistics(
-            self.translated, self.theta, self.Z, Lz, rows.X, rows.T, rows.weights
+            self.translated, self.theta, self.Z, Lz, rows
         )
         noise = self.translated.noise(self.theta)
         return vi.sparse_posterior(

@@ -13,6 +13,7 @@ from sklearn_unlocknn._backend import inducing, minibatch, noise, training
 from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.bounds import collapsed_bound, exact_bound
 from sklearn_unlocknn._backend.covariance import Covariance
+from sklearn_unlocknn._backend.rows import Rows
 
 KERNEL = gpk.ConstantKernel(1.2) * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
 
@@ -134,7 +135,8 @@ def test_rows_for_the_hyperparameters_come_with_their_neighbours():
     rng = np.random.RandomState(0)
     X = 100.0 * rng.normal(size=(30, 2))
     X = np.vstack([X, X + 0.01])  # row i + 30 is the nearest of row i
-    order = training.informative_rows(X, 24, rng)
+    rows = Rows(X, X[:, :1], np.ones(60), 1)
+    order = training.informative_rows(rows, 24, rng)
     assert len(order) == len(set(order.tolist())) == 24
     for stop in (4, 10, 24):
         assert np.all(np.bincount(order[:stop] % 30) != 1)
@@ -143,7 +145,8 @@ def test_rows_for_the_hyperparameters_come_with_their_neighbours():
 def test_rows_for_the_hyperparameters_are_all_where_few(data):
     rng = np.random.RandomState(0)
     for n, wanted in ((5, 300), (80, 300), (80, 81), (80, 30)):
-        rows = np.tile(data[0][:1], (n, 1)) if n == 5 else data[0][:n]
+        X = np.tile(data[0][:1], (n, 1)) if n == 5 else data[0][:n]
+        rows = Rows(X, X[:, :1], np.ones(n), 1)
         order = training.informative_rows(rows, wanted, rng)
         assert len(order) == len(set(order.tolist()))
         assert len(order) == min(n, wanted) or len(order) == n
@@ -171,7 +174,7 @@ def test_verbose_prints_progress(data, capsys, solver):
 def test_left_out_score_is_what_leaving_each_row_out_gives(n_outputs):
     rng = np.random.default_rng(4)
     X, T = rng.normal(size=(25, 2)), rng.normal(size=(25, n_outputs))
-    rows = training.Rows(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
+    rows = Rows(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
     kernel = Covariance(gpk.RBF(0.8) + gpk.WhiteKernel(0.2), 2)
     theta, Z = kernel.theta, X[:6] + 0.1
     posterior = noise.closed_form(kernel, theta, Z, rows)(theta)
@@ -193,7 +196,7 @@ def test_noise_of_all_rows_is_the_likeliest(data):
     theta = model._posterior.theta
     kernel, index = model._translated(), model._translated().noise_index
     X, y = data
-    rows = model._rows(X, y[:, None], np.ones(80)).grouped()
+    rows = model._scaling.rows(X, y[:, None], np.ones(80)).grouped()
     for step in (-0.3, 0.3):
         moved = theta.copy()
         moved[index] += step
@@ -225,7 +228,7 @@ class Batches:
         X = rng.normal(size=(12, 2))
         T = rng.normal(size=(12, n_outputs + q))
         weights = rng.uniform(0.5, 2.0, size=12)
-        self.rows = training.Rows(X, T, weights, n_outputs)
+        self.rows = Rows(X, T, weights, n_outputs)
         self.Z = rng.normal(size=(4, 2))
         self.beta = rng.normal(size=(q, n_outputs))
         root = rng.normal(size=(4, 4))
@@ -291,9 +294,8 @@ def test_full_natural_step_is_the_collapsed_optimum():
     problem = Batches(2, 0)
     value, gradients, _ = problem.fast(problem.rows, scale=1.0, rate=1.0)
     bound, by_theta, by_Z = collapsed_bound(
-        problem.translated, problem.theta, problem.Z, problem.rows.X, problem.rows.T,
-        problem.rows.weights, 2,
-    )  # fmt: skip
+        problem.translated, problem.theta, problem.Z, problem.rows
+    )
     assert_allclose(value, bound, rtol=1e-9)
     # At the best q(u) the partial gradient is the total one (the envelope theorem).
     assert_allclose(gradients[0], by_theta, rtol=1e-6, atol=1e-7)
@@ -423,7 +425,7 @@ def test_points_cover_an_outlier():
 
 
 def test_closed_form_warns_of_large_jitter(data, monkeypatch):
-    rows = training.Rows(data[0], data[1][:, None], np.ones(80), 1)
+    rows = Rows(data[0], data[1][:, None], np.ones(80), 1)
     kernel = Covariance(gpk.RBF(1.0) + gpk.WhiteKernel(0.1), 2)
     cholesky = vi.cholesky
     monkeypatch.setattr(vi, "cholesky", lambda K: cholesky(K, jitters=(1e-6,)))

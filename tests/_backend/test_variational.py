@@ -9,6 +9,7 @@ from sklearn.gaussian_process import kernels as gpk
 from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.bounds import collapsed_bound, exact_bound
 from sklearn_unlocknn._backend.covariance import Covariance
+from sklearn_unlocknn._backend.rows import GroupedRows, Rows
 
 D, N = 2, 18
 KERNEL = (
@@ -47,16 +48,19 @@ class Problem:
     def repeated(self):
         return reference.repeat(self.counts, self.X, self.Y, self.H)
 
+    @property
+    def rows(self):
+        return Rows(self.X, self.T, self.weights, self.k)
+
     def groups(self):
-        return vi.GroupedRows.of(self.X, self.T, self.weights, self.k)
+        return self.rows.grouped()
 
     def statistics(self, rows=slice(None), Z=None):
         Z = self.Z if Z is None else Z
         Lz, _ = vi.cholesky(self.translated.matrix(self.theta, Z, Z))
         return vi.collect_statistics(
-            self.translated, self.theta, Z, Lz,
-            self.X[rows], self.T[rows], self.weights[rows],
-        )  # fmt: skip
+            self.translated, self.theta, Z, Lz, self.rows.take(rows)
+        )
 
     def posterior(self, statistics=None, Z=None):
         Z = self.Z if Z is None else Z
@@ -154,9 +158,8 @@ def test_chunks_change_nothing(monkeypatch):
 
     def everything():
         bound = collapsed_bound(
-            problem.translated, problem.theta, problem.Z, problem.X, problem.T,
-            problem.weights, problem.k,
-        )  # fmt: skip
+            problem.translated, problem.theta, problem.Z, problem.rows
+        )
         posterior = problem.posterior()
         predictions = posterior.mean_and_variance(
             problem.translated, problem.X, problem.H
@@ -296,16 +299,13 @@ def test_update_is_the_posterior_of_all_rows(problem, kind):
         start = problem.posterior(problem.statistics(first))
         want = problem.posterior()
     else:
-        groups = vi.GroupedRows.of(
+        groups = GroupedRows.of(
             problem.X[first], problem.T[first], problem.weights[first], problem.k
         )
         start = vi.exact_posterior(problem.translated, problem.theta, groups)
         want = problem.posterior(Z=groups.X)
     before = {name: np.copy(value) for name, value in vars(start).items()}
-    got = vi.update(
-        start, problem.translated, problem.X[second], problem.T[second],
-        problem.weights[second], problem.k,
-    )  # fmt: skip
+    got = vi.update(start, problem.translated, problem.rows.take(second))
     assert_same_posterior(got, want, problem, rtol=1e-6, atol=1e-6)
     for name, value in before.items():
         assert_array_equal(getattr(start, name), value)
@@ -347,10 +347,7 @@ def test_collapsed_bound_and_gradients(problem, kernel):
     problem = Problem(problem.k, problem.mean, np.any(problem.counts > 1), kernel)
 
     def fast(theta, Z, **kwargs):
-        return collapsed_bound(
-            problem.translated, theta, Z, problem.X, problem.T, problem.weights,
-            problem.k, **kwargs,
-        )  # fmt: skip
+        return collapsed_bound(problem.translated, theta, Z, problem.rows, **kwargs)
 
     value, by_theta, by_Z = fast(problem.theta, problem.Z)
     data = problem.repeated()
@@ -476,7 +473,7 @@ def test_statistics_of_other_points_raise():
 def test_groups_hold_weighted_means_and_scatter():
     X = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     T = np.array([[1.0, 1.0], [5.0, 1.0], [2.0, 1.0], [7.0, 1.0]])
-    groups = vi.GroupedRows.of(X, T, np.array([1.0, 2.0, 2.0, 1.0]), 1)
+    groups = GroupedRows.of(X, T, np.array([1.0, 2.0, 2.0, 1.0]), 1)
     assert_array_equal(groups.X, [[0.0, 0.0], [1.0, 0.0]])
     assert_array_equal(groups.weights, [2.0, 4.0])
     assert_allclose(groups.T, [[5.0, 1.0], [3.0, 1.0]])
