@@ -174,10 +174,11 @@ def test_tfp_distribution_predicts_the_same(target, n_points):
     model = quick(net, mean="network", n_inducing_points=n_points).fit(X, target)
     dist = model.predict_dist(X_NEW)
     mean, std = model.predict(X_NEW, return_std=True)
-    # Exact fits become sparse ones at their rows, of one jitter for all outputs, 1e-10
-    # of the largest variance; here that is 1e3 times the smallest.
-    assert np.all(np.abs(dist.mean().numpy().T - mean) < 1e-3 * std)
-    assert_allclose(dist.stddev().numpy().T, std, rtol=1e-4)
+    # Exact fits become sparse ones at their rows, of jitter 1e-10. The weights of the
+    # network are random, and so is how much the scales of two outputs differ.
+    close = 1e-5 if n_points == 40 else 1e-8
+    assert np.all(np.abs(dist.mean().numpy().T - mean) < close * std)
+    assert_allclose(dist.stddev().numpy().T, std, rtol=close)
     samples = model.sample_y(X_NEW, 3)
     assert samples.shape == (*mean.shape, 3)
 

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from scipy.linalg.blas import dtrmm, dtrsm
+from scipy.linalg import lapack
+from scipy.linalg.blas import dtrmm
 
 from .variational import sparse_posterior, statistics_of
 
@@ -56,11 +57,12 @@ def variational_gaussian_process(
             len(y_scale), jitter,
         )  # fmt: skip
     Z, d = posterior.Z, posterior.Z.shape[1]
-    # q(u): mean Kuu alpha (beside the prior mean), covariance Lz B^-1 Lz'
-    Kuu_alpha = dtrmm(1.0, posterior.Lz, posterior.alpha, lower=1, trans_a=1)
-    loc = dtrmm(1.0, posterior.Lz, Kuu_alpha, lower=1)
+    # q(v) of v = Lz^-1 u: mean Lz' alpha (beside the prior mean), covariance B^-1.
+    # Of u itself TFP would solve with Kuu twice, and once forget its jitter.
+    loc = dtrmm(1.0, posterior.Lz, posterior.alpha, lower=1, trans_a=1)
+    inverse, _ = lapack.dtrtri(posterior.Lb, lower=1)
     # TFP takes it for lower triangular
-    factor = np.linalg.qr(dtrsm(1.0, posterior.Lb, posterior.Lz.T, lower=1), "r").T
+    factor = np.linalg.qr(inverse, "r").T
 
     # The network's output rides along as extra columns that the kernel does not see:
     # a prior mean has to be a function of the index points.
@@ -88,17 +90,31 @@ def variational_gaussian_process(
     else:
         scale, pick = y_scale, lambda array: array
     seen = _LeadingFeatures(latent, d)
-    loc = pick(loc.T * y_scale[:, None]) + pick(prior_mean(inducing))
+    scaled = tfpk.Constant(tf.constant(scale**2)) * seen
+    # To each output the jitter that its posterior has, in its own units.
+    jitter = tf.constant(posterior.jitter * scale[..., None] ** 2)
+
+    def factored(K):
+        return tf.linalg.cholesky(
+            tf.linalg.set_diag(K, tf.linalg.diag_part(K) + jitter)
+        )
+
+    # What TFP takes off again, bit for bit: a large mean costs no digits.
+    prior = tf.linalg.triangular_solve(
+        factored(scaled.matrix(inducing, inducing)),
+        pick(prior_mean(inducing))[..., None],
+    )[..., 0]
     return tfd.VariationalGaussianProcess(
-        kernel=tfpk.Constant(tf.constant(scale**2)) * seen,
+        kernel=scaled,
         index_points=points,
         inducing_index_points=inducing,
-        variational_inducing_observations_loc=loc,
-        variational_inducing_observations_scale=pick(factor * y_scale[:, None, None]),
+        variational_inducing_observations_loc=pick(loc.T) + prior,
+        variational_inducing_observations_scale=factor,
         mean_fn=lambda x: pick(prior_mean(x)),
         observation_noise_variance=tf.constant(scale**2 * posterior.noise),
         predictive_noise_variance=tf.constant(scale**2 * posterior.noise),
-        jitter=posterior.jitter * float(np.max(y_scale)) ** 2,
+        cholesky_fn=factored,
+        use_whitening_transform=True,
     )
 
 
