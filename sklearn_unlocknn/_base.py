@@ -1,57 +1,28 @@
 """What every regressor with a variational Gaussian process head shares."""
 
 import numbers
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._latent import in_units, log_units
 from ._predictive import PredictiveMixin
-from ._validation import check_parameters, check_targets, check_weights, matching
+from ._streams import StreamMixin
+from ._validation import check_parameters, check_targets, check_weights
 from .kernels import make_kernel
 
 # "auto": moving inducing points takes passes over all rows; beyond, batches do it.
 _MOVED_BY_BATCH = 20_000
 
 
-class Latent(NamedTuple):
-    """What the process sees of n rows.
-
-    Attributes
-    ----------
-    features : ndarray or memmap of shape (n, d)
-        Rows of NaN are rows that could not be had: `fit` leaves them out, `predict`
-        gives NaN for them.
-    output : ndarray of shape (n, k) or None
-        The network's own output, in target units, where it is the prior mean.
-    unit : ndarray of shape (n, 1) or None
-        What a row's target is counted in, where that differs from row to row: the
-        number of atoms for an extensive property. Mean and standard deviation of
-        the process scale by it.
-    inputs : object
-        What the network saw of the training rows, where fine-tuning needs it again.
-    """
-
-    features: np.ndarray
-    output: np.ndarray | None = None
-    unit: np.ndarray | None = None
-    inputs: object = None
-
-    @property
-    def known(self):
-        """Boolean mask of the rows that could be had."""
-        from ._backend.rows import known_rows
-
-        return known_rows(self.features)
-
-
-class BaseVGPRegressor(PredictiveMixin, RegressorMixin, BaseEstimator):
+class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimator):
     """Variational Gaussian process on features that a subclass provides.
 
     A subclass defines ``_training_features(X, y, sample_weight)``, which returns a
-    `Latent` and the targets, and ``_features_of(X)``, which returns a `Latent`.
+    `Latent` and the targets, and ``_features_of(X, keep=True)``, which returns a
+    `Latent`; with ``keep=False`` nothing is kept for later calls.
     """
 
     _means = ("zero", "constant", "linear")
@@ -109,7 +80,7 @@ class BaseVGPRegressor(PredictiveMixin, RegressorMixin, BaseEstimator):
 
         y = in_units(y, latent)
         kept = (weights > 0) & latent.known
-        self._log_units = _log_units(latent, weights, kept)
+        self._log_units = log_units(latent, weights, kept)
         index = None
         if not kept.all():
             index = np.flatnonzero(kept)
@@ -216,7 +187,7 @@ class BaseVGPRegressor(PredictiveMixin, RegressorMixin, BaseEstimator):
         kept = np.flatnonzero((weights > 0) & latent.known)
         rows = RawRows(latent.features, y[kept], weights[kept], self._scaling, kept)
         posterior = update(self._posterior, self._translated(), rows, self.n_jobs)
-        self._log_units += _log_units(latent, weights, kept)
+        self._log_units += log_units(latent, weights, kept)
         self._set_posterior(posterior)
         return self
 
@@ -249,11 +220,10 @@ class BaseVGPRegressor(PredictiveMixin, RegressorMixin, BaseEstimator):
         """
         if return_std and return_cov:
             raise ValueError("Got return_std=True and return_cov=True, expected one.")
-        if return_std:
-            mean, epistemic, aleatoric = self.predict_components(X)
-            return mean, np.sqrt(epistemic**2 + aleatoric**2)
         check_is_fitted(self)
         latent = self._features_of(X)
+        if return_std:
+            return self._mean_and_std(latent)
         if return_cov:
             return self._mean_and_covariance(latent)
         return self._to_target(self._over_blocks(self._posterior.mean, latent), latent)
@@ -309,9 +279,15 @@ class BaseVGPRegressor(PredictiveMixin, RegressorMixin, BaseEstimator):
             square root of the sum of their squares.
         """
         check_is_fitted(self)
-        latent = self._features_of(X)
+        return self._components_of(self._features_of(X))
+
+    def _components_of(self, latent):
         mean, variance = self._over_blocks(self._posterior.mean_and_variance, latent)
         return self._components(mean, variance, latent)
+
+    def _mean_and_std(self, latent):
+        mean, epistemic, aleatoric = self._components_of(latent)
+        return mean, np.sqrt(epistemic**2 + aleatoric**2)
 
     def _components(self, mean, variance, latent):
         """Map a standardised latent mean and variance to target units and shape."""
@@ -371,17 +347,3 @@ class BaseVGPRegressor(PredictiveMixin, RegressorMixin, BaseEstimator):
                 "the space of the features that the Gaussian process sees."
             )
         return np.unique(self._scaling.features(Z), axis=0)
-
-
-def in_units(y, latent):
-    """Return what the process models: what the network leaves of y, per unit."""
-    if latent.output is not None:
-        y = y - matching(latent.output, y)
-    return y if latent.unit is None else y / latent.unit
-
-
-def _log_units(latent, weights, kept):
-    """Return the weighted sum of log units, by which densities per unit differ."""
-    if latent.unit is None:
-        return 0.0
-    return float(weights[kept] @ np.log(latent.unit[kept, 0]))

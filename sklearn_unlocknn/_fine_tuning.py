@@ -5,7 +5,7 @@ import numbers
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ._base import in_units
+from ._latent import in_units
 from .kernels import make_kernel
 
 _HISTORY = (

@@ -1,16 +1,22 @@
 """Crystals and molecules: a frozen MEGNet with a Gaussian process on its readout."""
 
+import itertools
 import warnings
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.utils import check_consistent_length
 
-from ._backend.megnet_convert import describe
-from ._base import BaseVGPRegressor, Latent
+from ._backend.megnet_convert import StructureError, describe
+from ._base import BaseVGPRegressor
 from ._docs import DEFAULTS, FINE_TUNING, document_head
 from ._fine_tuning import FineTuningMixin
+from ._latent import Latent
 from ._megnet_extractor import MEGNetFeaturesMixin, _listed
 from ._validation import check_targets
+
+# Structures of a stream that are in memory together, for each process.
+STREAM_STRUCTURES = 1024
 
 
 @document_head(
@@ -196,8 +202,22 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
             _warn_left_out(done.errors, len(items))
         return self._latent(done)._replace(inputs=items), y
 
-    def _features_of(self, X):
-        return self._latent(self._extract(_listed(X)))
+    def _features_of(self, X, keep=True):
+        return self._latent(self._extract(_listed(X), keep=keep))
+
+    def _pieces(self, stream):
+        """Make lists of structures that come one by one."""
+        stream = iter(stream)
+        size = STREAM_STRUCTURES * effective_n_jobs(self.n_jobs)
+        while piece := list(itertools.islice(stream, size)):
+            yield piece
+
+    def _features_of_piece(self, X, start):
+        try:
+            return self._features_of(X, keep=False)
+        except StructureError as error:
+            number = start + error.index
+            raise StructureError(number, error.name, error.reason) from error
 
     def _trainee(self, inputs, kept):
         from ._backend.trainees import MEGNetTrainee

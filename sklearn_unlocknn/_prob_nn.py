@@ -2,10 +2,11 @@
 
 from sklearn.utils import check_consistent_length
 
-from ._base import BaseVGPRegressor, Latent
+from ._base import BaseVGPRegressor
 from ._docs import DEFAULTS, FINE_TUNING, document_head
 from ._extractors import NetworkFeaturesMixin
 from ._fine_tuning import FineTuningMixin
+from ._latent import Latent
 from ._validation import check_targets
 
 
@@ -171,10 +172,10 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         check_consistent_length(features, y)
         return Latent(features, output, inputs=X), y
 
-    def _features_of(self, X):
+    def _features_of(self, X, keep=True):
         with_output = self.mean == "network"
         result = self._features(
-            X, batch_size=self.extract_batch_size, with_output=with_output
+            X, batch_size=self.extract_batch_size, with_output=with_output, keep=keep
         )
         return Latent(*result) if with_output else Latent(result)
 

@@ -3,8 +3,12 @@
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from ._base import BaseVGPRegressor, Latent
+from ._base import BaseVGPRegressor
 from ._docs import DEFAULTS, document_head
+from ._latent import Latent
+
+# float32 rows, on disk perhaps, become float64 a block at a time.
+_DTYPES = (np.float64, np.float32)
 
 
 @document_head(means='{"zero", "constant", "linear"}')
@@ -111,9 +115,9 @@ class VGPRegressor(BaseVGPRegressor):
 
     def _training_features(self, X, y, sample_weight):
         X, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
+            self, X, y, dtype=_DTYPES, multi_output=True, y_numeric=True
         )
         return Latent(X), np.asarray(y, dtype=np.float64)
 
-    def _features_of(self, X):
-        return Latent(validate_data(self, X, reset=False, dtype=np.float64))
+    def _features_of(self, X, keep=True):
+        return Latent(validate_data(self, X, reset=False, dtype=_DTYPES))

@@ -15,7 +15,8 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._base import BaseVGPRegressor, in_units
+from ._base import BaseVGPRegressor
+from ._latent import in_units
 from .metrics._predictions import predict_mean_std
 
 __all__ = ["cross_val_predict_dist"]

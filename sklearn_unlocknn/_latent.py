@@ -1,0 +1,52 @@
+"""What a head sees of rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._validation import matching
+
+
+class Latent(NamedTuple):
+    """What the process sees of n rows.
+
+    Attributes
+    ----------
+    features : ndarray or memmap of shape (n, d)
+        Rows of NaN are rows that could not be had: `fit` leaves them out, `predict`
+        gives NaN for them.
+    output : ndarray of shape (n, k) or None
+        The network's own output, in target units, where it is the prior mean.
+    unit : ndarray of shape (n, 1) or None
+        What a row's target is counted in, where that differs from row to row: the
+        number of atoms for an extensive property. Mean and standard deviation of
+        the process scale by it.
+    inputs : object
+        What the network saw of the training rows, where fine-tuning needs it again.
+    """
+
+    features: np.ndarray
+    output: np.ndarray | None = None
+    unit: np.ndarray | None = None
+    inputs: object = None
+
+    @property
+    def known(self):
+        """Boolean mask of the rows that could be had."""
+        from ._backend.rows import known_rows
+
+        return known_rows(self.features)
+
+
+def in_units(y, latent):
+    """Return what the process models: what the network leaves of y, per unit."""
+    if latent.output is not None:
+        y = y - matching(latent.output, y)
+    return y if latent.unit is None else y / latent.unit
+
+
+def log_units(latent, weights, kept):
+    """Return the weighted sum of log units, by which densities per unit differ."""
+    if latent.unit is None:
+        return 0.0
+    return float(weights[kept] @ np.log(latent.unit[kept, 0]))
