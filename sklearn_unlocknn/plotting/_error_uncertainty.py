@@ -159,7 +159,8 @@ class ErrorUncertaintyDisplay(UQDisplay):
             title="Error against predicted std",
             xlabel=with_units("Predicted std", self.units),
             ylabel=with_units("Absolute error; RMSE", self.units),
-            loc="lower right",
+            # "best" takes long among many points.
+            loc="lower right" if points else "best",
         )
         return self
 
@@ -249,7 +250,8 @@ def _label_log(axis):
 
     low, high = axis.get_view_interval()
     if high / low < 100:
-        locator = ticker.LogLocator(subs=(1, 2, 5))
+        subs = (1, 2, 5) if high / low > 20 else (1, 1.5, 2, 3, 5, 7)
+        locator = ticker.LogLocator(subs=subs)
         axis.set_major_locator(locator if high / low > 4 else ticker.MaxNLocator(5))
         axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())

@@ -122,7 +122,8 @@ class SharpnessDisplay(UQDisplay):
         )
         line["color"] = self.histogram_.get_facecolor()[:3]
         self.line_ = self.ax_.axvline(self.sharpness, ymax=0.78, linewidth=1.8, **line)
-        self.ax_.set_xlim(left=0)
+        # Not `left=0` alone, which would keep the right end of the first model.
+        self.ax_.set_xlim(0, 1.05 * self.ax_.dataLim.x1)
         # Room for the legend above the bars.
         self.ax_.set_ylim(0, 1.35 * max(share.max(), self.ax_.dataLim.y1))
         self._finish(
