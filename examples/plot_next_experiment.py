@@ -1,0 +1,99 @@
+"""
+Choose the next experiment by uncertainty
+=========================================
+
+An experiment, or a calculation, is dear. An error bar tells which one is worth it:
+where a record is likely. The loop is a few lines, since a model is ``fit`` and
+``predict``. Less than a minute, offline.
+"""
+
+# %%
+# Candidates
+# ----------
+# 500 recipes of six ingredients, whose yield takes an experiment to know. Ten were
+# done.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import norm
+from sklearn.datasets import make_friedman1
+
+from sklearn_unlocknn import VGPRegressor
+
+X, truth = make_friedman1(500, n_features=6, noise=0.5, random_state=0)
+REPEATS, STEPS = 5, 25
+
+
+def expected_improvement(mean, std, best):
+    """How much a candidate is expected to beat the best by (Jones et al. 1998)."""
+    z = (mean - best) / std
+    return (mean - best) * norm.cdf(z) + std * norm.pdf(z)
+
+
+def run(choose, seed):
+    """Do experiments one by one; return the recipes in the order they were tried."""
+    rng = np.random.default_rng(seed)
+    tried = list(rng.choice(len(X), 10, replace=False))
+    for _ in range(STEPS):
+        rest = np.setdiff1d(np.arange(len(X)), tried)
+        tried.append(rest[choose(tried, rest, rng)])
+    return np.array(tried)
+
+
+def at_random(tried, rest, rng):
+    return rng.integers(len(rest))
+
+
+def by_model(score):
+    """Choose what scores best by mean, std and the best yield so far."""
+
+    def choose(tried, rest, rng):
+        model = VGPRegressor("matern52 + linear", random_state=0)
+        model.fit(X[tried], truth[tried])
+        mean, std = model.predict(X[rest], return_std=True)
+        return np.argmax(score(mean, std, truth[tried].max()))
+
+    return choose
+
+
+# %%
+# In search of the best
+# ---------------------
+# Expected improvement weighs a good mean against a large error bar. "by the mean" has
+# no use for the bar and stays where it knows its way.
+
+ways = {
+    "at random": at_random,
+    "by the mean": by_model(lambda mean, std, best: mean),
+    "expected improvement": by_model(expected_improvement),
+}
+orders = {
+    name: np.array([run(choose, seed) for seed in range(REPEATS)])
+    for name, choose in ways.items()
+}
+for name, order in orders.items():
+    best = truth[order].max(axis=1)
+    print(f"best of {10 + STEPS} experiments {name:<21}: {best.mean():.1f} on average")
+print(f"best of all {len(X)} recipes: {truth.max():.1f}")
+
+COLORS, STYLES = ("#0072B2", "#D55E00", "#009E73"), (":", "--", "-")
+_, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
+for (name, order), color, style in zip(orders.items(), COLORS, STYLES, strict=True):
+    record = np.maximum.accumulate(truth[order], axis=1)[:, 9:]
+    axes.plot(np.arange(STEPS + 1), record.mean(axis=0), style, color=color, lw=2,
+              label=name)  # fmt: skip
+    axes.fill_between(np.arange(STEPS + 1), record.min(axis=0), record.max(axis=0),
+                      color=color, alpha=0.12, lw=0)  # fmt: skip
+axes.axhline(truth.max(), color="black", lw=1, ls="-.", label="best of all recipes")
+axes.set(
+    title=f"Best yield so far: mean and range of {REPEATS} starts",
+    xlabel="experiments after the first ten",
+    ylabel="best yield so far",
+    xlim=(0, STEPS),
+)
+axes.legend(loc="lower right")
+
+# %%
+# To learn about all candidates instead of finding the best, choose the largest ``std``.
+
+plt.show()
