@@ -12,11 +12,10 @@ from scipy.special import log_ndtr, ndtri, ndtri_exp
 METHODS = ("std", "isotonic", "conformal")
 
 _MAX_DOF = 200.0  # beyond, a Student t is a normal in all but name
-_HALVINGS = 64  # of a bracket, until its ends are neighbouring floats
 
 
 class Scores(NamedTuple):
-    """Standardised residuals (y - mean) / std of rows that one model did not see.
+    """Standardised residuals (y - mean) / std of rows that the model did not see.
 
     Attributes
     ----------
@@ -49,15 +48,15 @@ def standardised(y, mean, std):
     return residual / np.where(std == 0, 1.0, std)
 
 
-def calibrate(method, folds):
+def calibrate(method, scores):
     """Fit the calibrator of one output.
 
     Parameters
     ----------
     method : {"std", "isotonic", "conformal"}
         Which.
-    folds : list of Scores
-        One of each model that predicted held-out rows.
+    scores : Scores
+        Of all held-out rows.
 
     Returns
     -------
@@ -65,12 +64,8 @@ def calibrate(method, folds):
         With `shift` and `factor`: the recalibrated mean is ``mean + shift * std``,
         the recalibrated std ``factor * std``.
     """
-    pooled = Scores(*(np.concatenate(part) for part in zip(*folds, strict=True)))
-    if method == "std":
-        return Scaled.of(pooled)
-    if method == "isotonic":
-        return Isotonic.of(pooled)
-    return Conformal.of(folds, rms(pooled))
+    kinds = {"std": Scaled, "isotonic": Isotonic, "conformal": Conformal}
+    return kinds[method].of(scores)
 
 
 def rms(scores):
@@ -188,105 +183,46 @@ def _moments(z, levels):
 
 
 class Conformal(NamedTuple):
-    """Sizes of the scores, by the model that did not see their rows.
+    """Sizes of the scores.
 
     Attributes
     ----------
-    sizes : list of ndarray
-        Absolute scores of each model, increasing.
-    counts : list of ndarray
-        Rows, counted by weight, of no larger score, after a 0 for none.
+    sizes : ndarray of shape (n,)
+        Absolute scores, increasing.
+    counts : ndarray of shape (n,)
+        Rows, counted by weight, of no larger score.
     factor : float
         Root mean square of the scores.
     """
 
-    sizes: list
-    counts: list
+    sizes: np.ndarray
+    counts: np.ndarray
     factor: float
     shift: float = 0.0
 
     @classmethod
-    def of(cls, folds, factor):
+    def of(cls, scores):
         """Sort the scores."""
-        sizes, counts = [], []
-        for z, weights in folds:
-            order = np.argsort(np.abs(z))
-            sizes.append(np.abs(z)[order])
-            counts.append(np.append(0.0, np.cumsum(weights[order])))
-        return cls(sizes, counts, factor)
+        sizes = np.abs(scores.z)
+        order = np.argsort(sizes)
+        return cls(sizes[order], np.cumsum(scores.weights[order]), rms(scores))
 
-    @property
-    def n_rows(self):
-        """Calibration rows, counted by weight."""
-        return sum(float(count[-1]) for count in self.counts)
-
-    def bounds(self, mean, means, stds, coverage):
-        """Return lower and upper ends of CV+ intervals.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (n,)
-            What `predict` gives, held by every interval.
-        means, stds : list of ndarray of shape (n,)
-            Predictions of each model.
-        coverage : float
-            In [0, 1).
-
-        Returns
-        -------
-        lower, upper : ndarray of shape (n,)
-        """
-        rank = self._rank(coverage)
-        upper = self._upper(means, stds, rank)
-        lower = -self._upper([-one for one in means], stds, rank)
-        return np.minimum(lower, mean), np.maximum(upper, mean)
-
-    def _rank(self, coverage):
-        """Return how many rows an interval holds; warn where that is too many."""
-        rank = math.ceil(coverage * (self.n_rows + 1.0) - 1e-9)
-        if rank > self.n_rows:
-            least = math.ceil(coverage / (1.0 - coverage) - 1e-9)
+    def quantiles(self, q):
+        """Return ends of intervals: that of coverage c has levels (1 -+ c) / 2."""
+        n_rows = float(self.counts[-1])
+        # Rounding, since 2 q - 1 is not exact.
+        coverage = np.round(np.abs(2.0 * np.asarray(q) - 1.0), 12)
+        rank = np.ceil(coverage * (n_rows + 1.0) - 1e-9)
+        if np.any(rank > n_rows):
+            most = coverage.max()
+            least = math.ceil(most / (1.0 - most) - 1e-9)
             warnings.warn(
-                f"Got coverage {coverage:g} with {self.n_rows:g} calibration rows, "
+                f"Got coverage {most:g} with {n_rows:g} calibration rows, "
                 f"which guarantee it by infinite intervals only: it takes {least} "
                 "rows, (n + 1) (1 - coverage) >= 1. Calibrate on more rows or ask for "
                 "less.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=4,
             )
-        return rank
-
-    def _upper(self, means, stds, rank):
-        """Find the smallest y not below mean_i + std_i * size_i for `rank` rows i."""
-        if rank > self.n_rows:
-            return np.where(np.isnan(means[0]), np.nan, np.inf)
-        if len(means) == 1:
-            place = np.searchsorted(self.counts[0][1:], rank)
-            size = self.sizes[0][place] if rank > 0 else 0.0
-            return means[0] + size * stds[0]
-        low = np.min(means, axis=0)
-        high = np.max(
-            [
-                mean + size[-1] * std
-                for mean, std, size in zip(means, stds, self.sizes, strict=True)
-            ],
-            axis=0,
-        )
-        for _ in range(_HALVINGS):
-            middle = 0.5 * (low + high)
-            enough = self._held(middle, means, stds) >= rank
-            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        return high
-
-    def _held(self, y, means, stds):
-        """Count rows whose own end of the interval is at most y."""
-        total = np.zeros(len(y))
-        for mean, std, sizes, counts in zip(
-            means, stds, self.sizes, self.counts, strict=True
-        ):
-            gap = y - mean
-            # A zero std is a point mass: below it no row, from there on all.
-            point = np.where(gap < 0, -np.inf, np.inf)
-            z = np.where(std == 0, point, gap / np.where(std == 0, 1.0, std))
-            total += counts[np.searchsorted(sizes, z, side="right")]
-        return total
+        size = np.append(self.sizes, np.inf)[np.searchsorted(self.counts, rank)]
+        return np.copysign(np.where(rank > 0, size, 0.0), 2.0 * np.asarray(q) - 1.0)

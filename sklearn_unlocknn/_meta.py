@@ -2,10 +2,7 @@
 
 import numpy as np
 from scipy.special import ndtri
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, get_tags
-
-from .metrics._predictions import predict_mean_std
 
 
 def plain(X, estimator):
@@ -41,30 +38,21 @@ def check_levels(q):
     return q
 
 
-def quantiles_of(estimator, X, q):
-    """Predict quantiles: the estimator's own, or of the normal it predicts.
+def quantiles_of(prediction, q):
+    """Return quantiles of a prediction: its own, or of a normal.
 
     Parameters
     ----------
-    estimator : fitted estimator
-        As :func:`~sklearn_unlocknn.metrics._predictions.predict_mean_std` takes it.
-    X : array-like of shape (n_samples, ...)
-        Rows.
+    prediction : Prediction
+        Of :func:`~sklearn_unlocknn.metrics._predictions.predict_distribution`.
     q : ndarray of shape (n_quantiles,)
         Levels.
 
     Returns
     -------
-    quantiles : ndarray of shape (n_samples, n_quantiles) or \
-(n_samples, n_quantiles, n_outputs)
+    quantiles : ndarray of shape (n_samples, n_quantiles, n_outputs)
     """
-    if isinstance(estimator, Pipeline):
-        if len(estimator.steps) > 1:
-            X = estimator[:-1].transform(X)
-        return quantiles_of(estimator.steps[-1][1], X, q)
-    if hasattr(estimator, "best_estimator_"):  # a fitted search
-        return quantiles_of(estimator.best_estimator_, X, q)
-    if hasattr(estimator, "predict_quantiles"):
-        return np.asarray(estimator.predict_quantiles(X, q))
-    mean, std = as_columns(predict_mean_std(estimator, X))
-    return mean[:, None] + ndtri(q)[:, None] * std[:, None]
+    mean, std = as_columns(prediction[:2])
+    if prediction.quantiles is None:
+        return mean[:, None] + ndtri(q)[:, None] * std[:, None]
+    return np.reshape(prediction.quantiles(q), (len(mean), len(q), -1))

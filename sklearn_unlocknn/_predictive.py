@@ -39,6 +39,10 @@ class PredictiveMixin:
         z = ndtri(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
         return mean[:, None] + z * std[:, None]
 
+    def _predict_distribution(self, X):
+        """Return mean, std and None, which says that quantiles are a normal's."""
+        return *self.predict(X, return_std=True), None
+
     def predict_interval(self, X, coverage=0.95):
         """Predict the central interval that holds a new observation.
 

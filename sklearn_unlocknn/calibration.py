@@ -19,7 +19,7 @@ from ._calibration import METHODS, Scores, calibrate, standardised
 from ._meta import as_columns, check_levels, plain
 from ._validation import check_targets, check_weights
 from .metrics._predictions import predict_mean_std
-from .metrics._validation import check_coverage
+from .metrics._validation import check_coverage, interval_levels
 
 __all__ = ["CalibratedProbRegressor"]
 
@@ -46,8 +46,9 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         t where the held-out errors have heavier tails.
         "isotonic": quantile recalibration [2]_: quantiles are where held-out targets
         were, whatever shape that takes; the mean moves too. Wants some hundred rows.
-        "conformal": intervals with guaranteed coverage, normalised by the standard
-        deviation [3]_ [4]_ [5]_; its standard deviation is as that of "std".
+        "conformal": intervals at ranks of held-out errors, normalised by the standard
+        deviation [3]_ [4]_, whose coverage is guaranteed with a FrozenEstimator; its
+        standard deviation is as that of "std".
     cv : int, cross-validation generator or iterable, default=5
         How rows are held out: number of folds of a KFold without shuffling, a
         splitter, or pairs of indices (train, test). Ignored with a FrozenEstimator.
@@ -62,9 +63,6 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         All have ``shift``, which the mean moves by, and ``factor``, which the standard
         deviation is multiplied by. "std" has ``scale`` and ``dof`` of the Student t,
         ``dof`` infinite for a normal.
-    fold_estimators_ : list of estimator
-        The clones that predicted held-out rows, which intervals of "conformal" need;
-        empty with the other methods.
     n_features_in_ : int
         Where `estimator_` has it.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -83,11 +81,11 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
     mean zero fits the :math:`z_i` better than that normal, by Schwarz's criterion,
     quantiles are its own. Then ``predict_interval`` is not ``mean +- 1.96 std``: with
     heavy tails no standard deviation makes a Gaussian right both in the middle,
-    where most errors are, and in likelihood, which far errors rule. For the same
-    reason metrics that read mean and std as a Gaussian, such as
-    :func:`~sklearn_unlocknn.metrics.miscalibration_area`, may find these predictions
-    worse calibrated than before, while their likelihood is better and the intervals
-    are right.
+    where most errors are, and in likelihood, which far errors rule. Displays
+    (``from_estimator``) and scorers read the quantiles; a metric that is given mean
+    and std alone reads a Gaussian, and may find these predictions worse calibrated
+    than before, while their likelihood is better and the intervals are right. Give it
+    ``quantiles=lambda q: model.predict_quantiles(X, q)``.
 
     "isotonic": with F the predicted Gaussian distribution function, standard
     deviation c times as large so that units do not matter, the recalibrated one is
@@ -96,20 +94,19 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
     order, (0, 0) and (1, 1). Its mean and standard deviation, integrals of the quantile
     function in closed form, are what ``predict`` gives.
 
-    "conformal": the interval of coverage :math:`1 - \alpha` holds
+    "conformal": the interval of coverage :math:`1 - \alpha` is
     :math:`\mu \pm \hat q \sigma` with :math:`\hat q` the
     :math:`\lceil (1 - \alpha)(n + 1) \rceil`-th smallest :math:`|z_i|`. For a
-    FrozenEstimator and for a single split this holds a new target with a probability
-    in :math:`[1 - \alpha, 1 - \alpha + 1 / (n + 1)]`, for exchangeable rows, whatever
-    the model [3]_ [4]_. With K folds it is CV+ [5]_, normalised [6]_: the ends are
-    those order statistics of :math:`\mu_{-k(i)} \pm |z_i| \sigma_{-k(i)}` of the
-    models without row i, guaranteed
-    :math:`1 - 2 \alpha - \min\left(\frac{2 (1 - 1/K)}{n/K + 1},
-    \frac{1 - K/n}{K + 1}\right)` and about :math:`1 - \alpha` in practice. Coverage
-    is over all rows, not given x. The interval is extended to hold the predicted mean.
-    It is infinite, with a warning, unless :math:`(n + 1) \alpha \ge 1`. Quantiles are
-    ends of these intervals: symmetric in rank, so they are right one by one where
-    errors are symmetric.
+    FrozenEstimator this holds a new target with a probability in
+    :math:`[1 - \alpha, 1 - \alpha + 1 / (n + 1)]`, for exchangeable rows, whatever
+    the model [3]_ [4]_. With `cv` the :math:`z_i` are of models that were fitted to
+    fewer rows than the one that predicts: coverage is about :math:`1 - \alpha` where
+    that one is no worse than they are, which no theorem promises of every model. (One
+    exists for CV+ [5]_, which promises :math:`1 - 2 \alpha`; on bulk moduli its 90 %
+    intervals held 93 %, these 90 %, see ``benchmarks/RESULTS.md``.) Coverage is over
+    all rows, not given x. The interval is infinite, with a warning, unless
+    :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these intervals: symmetric, so
+    they are right one by one where errors are symmetric.
 
     Weights count: 2 is the row twice, and the guarantee takes them so. A row whose
     held-out prediction is NaN is left out; a prediction of NaN stays NaN.
@@ -129,9 +126,6 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
     .. [5] R. F. Barber, E. J. Candes, A. Ramdas and R. J. Tibshirani, "Predictive
        inference with the jackknife+", Ann. Stat. 49, 486 (2021),
        doi:10.1214/20-AOS1965.
-    .. [6] C. Gupta, A. K. Kuchibhotla and A. Ramdas, "Nested conformal prediction and
-       quantile out-of-bag ensemble methods", Pattern Recognit. 127, 108496 (2022),
-       doi:10.1016/j.patcog.2021.108496.
 
     Examples
     --------
@@ -227,15 +221,13 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         weights = check_weights(sample_weight, y)
         routed = self._route(None if sample_weight is None else weights, fit_params)
 
-        held_out, models = [], []
+        held_out = []
         for train, test, model in self._models(X, y, routed):
             if train is not None:
                 _fit(model, X, y, train, routed.estimator.fit)
             # Here and not later: one fitted model in memory is enough.
             mean, std = as_columns(predict_mean_std(model, _safe_indexing(X, test)))
             held_out.append((test, mean, std))
-            if self.method == "conformal":
-                models.append(model)
         calibrators = self._calibrate(y, weights, held_out)
 
         self.estimator_ = clone(self.estimator)
@@ -243,7 +235,6 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
             _fit(self.estimator_, X, y, None, routed.estimator.fit)
         self.calibrators_ = calibrators
         self._one_output = y.ndim == 1
-        self.fold_estimators_ = models
         return self
 
     def _route(self, sample_weight, fit_params):
@@ -314,10 +305,8 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=3,
             )
-        return [
-            calibrate(self.method, [Scores(z[:, j], w) for z, w in folds])
-            for j in range(y.shape[1])
-        ]
+        z, weights = (np.concatenate(part) for part in zip(*folds, strict=True))
+        return [calibrate(self.method, Scores(column, weights)) for column in z.T]
 
     def predict(self, X, return_std=False):
         """Predict mean and, if asked, the recalibrated standard deviation.
@@ -336,18 +325,28 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         y_std : ndarray of the same shape
             In target units, observation noise included if `estimator` includes it.
         """
+        mean, std, _ = self._predict_distribution(X)
+        return (mean, std) if return_std else mean
+
+    def _predict_distribution(self, X):
+        """Return mean, std and quantiles, a function of levels, of one prediction."""
         check_is_fitted(self)
         X = plain(X, self)
         mean, std = as_columns(predict_mean_std(self.estimator_, X))
-        mean, std = self._recalibrated(mean, std)
-        if self._one_output:
-            mean, std = mean[:, 0], std[:, 0]
-        return (mean, std) if return_std else mean
-
-    def _recalibrated(self, mean, std):
         shift = np.array([calibrator.shift for calibrator in self.calibrators_])
         factor = np.array([calibrator.factor for calibrator in self.calibrators_])
-        return mean + shift * std, factor * std
+        parts = mean + shift * std, factor * std
+        one = 0 if self._one_output else slice(None)
+
+        def quantiles(q):
+            z = np.empty((len(q), len(self.calibrators_)))
+            for j, calibrator in enumerate(self.calibrators_):
+                z[:, j] = calibrator.quantiles(q)
+            # An infinite end of a zero std is no end: all of it is at the mean.
+            spread = np.where(std[:, None] == 0, 0.0, z) * std[:, None]
+            return (mean[:, None] + spread)[:, :, one]
+
+        return *(part[:, one] for part in parts), quantiles
 
     def predict_quantiles(self, X, q):
         """Predict recalibrated quantiles of a new observation.
@@ -376,44 +375,7 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
             If "conformal" has too few calibration rows for a level, see
             :meth:`predict_interval`.
         """
-        return self._quantiles(X, check_levels(q))
-
-    def _quantiles(self, X, q):
-        """Return quantiles at checked levels."""
-        check_is_fitted(self)
-        X = plain(X, self)
-        mean, std = as_columns(predict_mean_std(self.estimator_, X))
-        if self.fold_estimators_:
-            quantiles = self._conformal_quantiles(X, mean, std, q)
-        else:
-            z = np.stack([one.quantiles(q) for one in self.calibrators_], axis=-1)
-            quantiles = mean[:, None] + z * std[:, None]
-        return quantiles[:, :, 0] if self._one_output else quantiles
-
-    def _conformal_quantiles(self, X, mean, std, q):
-        """Return ends of intervals as quantiles, of shape (n, len(q), k)."""
-        if isinstance(self.estimator_, FrozenEstimator):
-            folds = [(mean, std)]
-        else:
-            folds = [
-                as_columns(predict_mean_std(model, X))
-                for model in self.fold_estimators_
-            ]
-        means, stds = zip(*folds, strict=True)
-        quantiles = np.empty((len(mean), len(q), mean.shape[1]))
-        # Both ends of an interval at once; rounding, since 2 q - 1 is not exact.
-        coverages = np.round(np.abs(2 * q - 1), 12)
-        for coverage in np.unique(coverages):
-            for j, calibrator in enumerate(self.calibrators_):
-                ends = calibrator.bounds(
-                    mean[:, j],
-                    [one[:, j] for one in means],
-                    [one[:, j] for one in stds],
-                    coverage,
-                )
-                for i in np.flatnonzero(coverages == coverage):
-                    quantiles[:, i, j] = ends[int(q[i] > 0.5)]
-        return quantiles
+        return self._predict_distribution(X)[2](check_levels(q))
 
     def predict_interval(self, X, coverage=0.95):
         """Predict the recalibrated central interval that holds a new observation.
@@ -441,8 +403,8 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
             If "conformal" has too few calibration rows for the coverage, less than
             ``coverage / (1 - coverage)``: the intervals are infinite then.
         """
-        half = check_coverage(coverage) / 2
-        return self._quantiles(X, np.array([0.5 - half, 0.5 + half]))
+        levels = interval_levels(check_coverage(coverage))
+        return self._predict_distribution(X)[2](levels)
 
 
 def _fit(model, X, y, rows, fit_params):

@@ -1,5 +1,6 @@
 """Regression on a transformed target, with the uncertainty transformed back."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -19,8 +20,8 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from ._meta import as_columns, check_levels, plain, quantiles_of
 from ._target_map import TargetMap
 from ._validation import check_targets, check_weights
-from .metrics._predictions import predict_mean_std
-from .metrics._validation import check_coverage
+from .metrics._predictions import predict_distribution
+from .metrics._validation import check_coverage, interval_levels
 
 __all__ = ["ProbTransformedTargetRegressor"]
 
@@ -313,9 +314,14 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
                 "through the transformation of the target. Ask for return_std, or for "
                 "the covariance of `regressor_`, in transformed units."
             )
+        mean, std, _ = self._predict_distribution(X)
+        return (mean, std) if return_std else mean
+
+    def _predict_distribution(self, X):
+        """Return mean, std and quantiles, a function of levels, of one prediction."""
         check_is_fitted(self)
-        t_mean, t_std = as_columns(predict_mean_std(self.regressor_, plain(X, self)))
-        mean, std, outside = self._map.moments(t_mean, t_std)
+        t = predict_distribution(self.regressor_, plain(X, self))
+        mean, std, outside = self._map.moments(*as_columns(t[:2]))
         n_outside = np.sum((outside > _MUCH_OUTSIDE).any(axis=1))
         if n_outside:
             warnings.warn(
@@ -324,11 +330,21 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
                 "transformation of the target has no inverse: mean and std are of the "
                 "rest. Another transformation may suit the target better.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
+        quantiles = functools.partial(self._quantiles, t)
         if self._one_output:
-            mean, std = mean[:, 0], std[:, 0]
-        return (mean, std) if return_std else mean
+            return mean[:, 0], std[:, 0], lambda q: quantiles(q)[:, :, 0]
+        return mean, std, quantiles
+
+    def _quantiles(self, t, q):
+        """Bring quantiles of a prediction of the regressor back, (n, len(q), k)."""
+        increasing = self._map.increasing
+        # Where large becomes small, so does the quantile.
+        levels = q if increasing.all() else np.concatenate([q, 1 - q])
+        t = quantiles_of(t, levels)
+        t = np.where(increasing, t[:, : len(q)], t[:, -len(q) :])
+        return self._map.points(t)
 
     def predict_quantiles(self, X, q):
         """Predict quantiles of the target.
@@ -353,14 +369,9 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         q = check_levels(q)
-        X = plain(X, self)
-        increasing = self._map.increasing
-        # Where large becomes small, so does the quantile.
-        levels = q if increasing.all() else np.concatenate([q, 1 - q])
-        t = quantiles_of(self.regressor_, X, levels)
-        t = t.reshape(len(t), len(levels), -1)
-        t = np.where(increasing, t[:, : len(q)], t[:, -len(q) :])
-        quantiles = self._map.points(t)
+        # No moments, and no warning about them.
+        prediction = predict_distribution(self.regressor_, plain(X, self))
+        quantiles = self._quantiles(prediction, q)
         return quantiles[:, :, 0] if self._one_output else quantiles
 
     def predict_interval(self, X, coverage=0.95):
@@ -383,5 +394,4 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         ValueError
             If ``coverage`` is not inside (0, 1).
         """
-        coverage = check_coverage(coverage)
-        return self.predict_quantiles(X, [0.5 - coverage / 2, 0.5 + coverage / 2])
+        return self.predict_quantiles(X, interval_levels(check_coverage(coverage)))

@@ -7,7 +7,9 @@ from scipy.special import ndtri
 
 from ._validation import (
     check_predictions,
+    check_quantiles,
     check_single_output,
+    interval_levels,
     standardized_residuals,
 )
 
@@ -15,7 +17,14 @@ _KINDS = ("quantile", "interval")
 
 
 def calibration_curve(
-    y_true, y_pred, y_std, *, sample_weight=None, kind="quantile", n_levels=100
+    y_true,
+    y_pred,
+    y_std,
+    *,
+    sample_weight=None,
+    quantiles=None,
+    kind="quantile",
+    n_levels=100,
 ):
     r"""Observed against expected proportions of targets.
 
@@ -29,6 +38,11 @@ def calibration_curve(
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
+        at levels q in (0, 1), in target units: that of an estimator is
+        ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and `y_std`
+        as a normal.
     kind : {"quantile", "interval"}, default="quantile"
         "quantile" counts targets at or below the predicted p-quantile, "interval"
         those inside the central interval of probability p.
@@ -46,8 +60,8 @@ def calibration_curve(
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, there are several outputs, `kind` is unknown or
-        `n_levels` is not an integer of 2 or more.
+        weight is negative, quantiles do not fit, there are several outputs, `kind` is
+        unknown or `n_levels` is not an integer of 2 or more.
 
     See Also
     --------
@@ -67,6 +81,9 @@ def calibration_curve(
     and width that make up for each other on the two sides. For symmetric errors its
     distance from the diagonal at p is twice that of the quantile curve at
     (1 + p) / 2.
+
+    With `quantiles` the predicted p-quantile is what they say, and the central
+    interval of probability p is that between those of (1 - p) / 2 and (1 + p) / 2.
 
     A zero std is a point mass, all of whose quantiles and intervals are `y_pred`: an
     exact hit is covered at every level. A miss is in no interval, and below the
@@ -89,16 +106,22 @@ def calibration_curve(
     >>> expected.tolist(), observed.tolist()
     ([0.0, 0.5, 1.0], [0.0, 0.25, 1.0])
     """
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
+    expected, observed = _curves(
+        y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels
     )
-    check_single_output(y_true, "a calibration curve")
-    expected, observed = _curves(y_true, y_pred, y_std, weights, kind, n_levels)
+    check_single_output(observed, "a calibration curve")
     return expected, observed[:, 0]
 
 
 def miscalibration_area(
-    y_true, y_pred, y_std, *, sample_weight=None, kind="quantile", n_levels=100
+    y_true,
+    y_pred,
+    y_std,
+    *,
+    sample_weight=None,
+    quantiles=None,
+    kind="quantile",
+    n_levels=100,
 ):
     r"""Area between the calibration curve and the diagonal.
 
@@ -112,6 +135,11 @@ def miscalibration_area(
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
+        what is predicted of these rows at levels q in (0, 1), in target units: that of
+        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
+        `y_pred` and `y_std` as a normal.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100
@@ -126,8 +154,8 @@ def miscalibration_area(
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, `kind` is unknown or `n_levels` is not an integer of 2 or
-        more.
+        weight is negative, quantiles do not fit, `kind` is unknown or `n_levels` is
+        not an integer of 2 or more.
 
     See Also
     --------
@@ -161,10 +189,9 @@ def miscalibration_area(
     >>> round(miscalibration_area(y_true, y_pred, y_std / 3), 2)
     0.15
     """
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
+    expected, observed = _curves(
+        y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels
     )
-    expected, observed = _curves(y_true, y_pred, y_std, weights, kind, n_levels)
     gap = observed - expected[:, np.newaxis]
     left, right = gap[:-1], gap[1:]
     # |linear| over a step: a trapezoid, or two triangles where the line crosses zero.
@@ -178,7 +205,14 @@ def miscalibration_area(
 
 
 def calibration_error(
-    y_true, y_pred, y_std, *, sample_weight=None, kind="quantile", n_levels=100
+    y_true,
+    y_pred,
+    y_std,
+    *,
+    sample_weight=None,
+    quantiles=None,
+    kind="quantile",
+    n_levels=100,
 ):
     r"""Sum over levels of the squared distance from the diagonal.
 
@@ -192,6 +226,11 @@ def calibration_error(
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
+        what is predicted of these rows at levels q in (0, 1), in target units: that of
+        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
+        `y_pred` and `y_std` as a normal.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100
@@ -206,8 +245,8 @@ def calibration_error(
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, `kind` is unknown or `n_levels` is not an integer of 2 or
-        more.
+        weight is negative, quantiles do not fit, `kind` is unknown or `n_levels` is
+        not an integer of 2 or more.
 
     See Also
     --------
@@ -238,22 +277,35 @@ def calibration_error(
     >>> calibration_error(y_true, y_pred, y_std, n_levels=3)
     0.0625
     """
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
+    expected, observed = _curves(
+        y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels
     )
-    expected, observed = _curves(y_true, y_pred, y_std, weights, kind, n_levels)
     errors = ((observed - expected[:, np.newaxis]) ** 2).sum(axis=0)
     return float(errors.mean())
 
 
-def _curves(y_true, y_pred, y_std, weights, kind, n_levels):
+def _curves(y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels):
     """Levels (n_levels,) and observed proportions (n_levels, n_outputs)."""
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
     if kind not in _KINDS:
         raise ValueError(f"Got kind={kind!r}, expected one of {_KINDS}.")
     if not isinstance(n_levels, numbers.Integral) or n_levels < 2:
         raise ValueError(f"Got n_levels={n_levels!r}, expected an integer >= 2.")
 
     levels = np.linspace(0.0, 1.0, n_levels)
+    if quantiles is not None:
+        asked = quantile_levels(kind, n_levels)
+        values = check_quantiles(quantiles, asked, y_true.shape, sample_weight)
+        within = y_true[:, np.newaxis] <= values
+        if kind == "interval":
+            lower, _ = np.split(values, 2, axis=1)
+            within = np.split(within, 2, axis=1)[1] & (lower <= y_true[:, np.newaxis])
+        observed = np.average(within, axis=0, weights=weights)
+        ends = np.zeros((1, observed.shape[1]))
+        return levels, np.concatenate([ends, observed, ends + 1.0])
+
     z = standardized_residuals(y_true, y_pred, y_std)
     if kind == "quantile":
         # An exact hit of a point mass is at its quantile of every level.
@@ -267,6 +319,12 @@ def _curves(y_true, y_pred, y_std, weights, kind, n_levels):
 
     observed = [_proportions(column, weights, bounds) for column in z.T]
     return levels, np.column_stack(observed)
+
+
+def quantile_levels(kind, n_levels=100):
+    """Return the levels at which a curve asks for quantiles."""
+    inner = np.linspace(0.0, 1.0, n_levels)[1:-1]
+    return inner if kind == "quantile" else interval_levels(inner)
 
 
 def _proportions(z, weights, bounds):

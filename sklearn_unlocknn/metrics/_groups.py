@@ -1,5 +1,6 @@
 """Error and uncertainty by group: where a model can be trusted."""
 
+import functools
 import math
 import numbers
 import warnings
@@ -9,7 +10,8 @@ import numpy as np
 
 from ._calibration import miscalibration_area
 from ._intervals import interval_coverage
-from ._missing import drop_missing
+from ._missing import drop_missing, quantiles_of_rows
+from ._predictions import reads_quantiles
 from ._scores import gaussian_crps, gaussian_nll
 from ._sharpness import sharpness
 from ._validation import standardized_residuals
@@ -67,6 +69,7 @@ def uq_by_group(
     y_std,
     groups,
     *,
+    quantiles=None,
     by=None,
     metrics=None,
     min_count=0,
@@ -89,6 +92,11 @@ def uq_by_group(
         The label of each row; or a set, list or tuple of labels of a row that belongs
         to several groups. Rows labelled None or NaN are left out with a warning. With
         `by`, the structures themselves.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
+        at levels q in (0, 1), in target units: that of an estimator is
+        ``lambda q: model.predict_quantiles(X, q)``. "coverage_95" and
+        "miscalibration_area" read them. None reads `y_pred` and `y_std` as a normal.
     by : {"chemical_system", "element", "space_group"} or None, default=None
         Label the structures in `groups` by this, as :func:`group_labels` does.
     metrics : list of str, mapping of str to callable or None, default=None
@@ -175,6 +183,8 @@ def uq_by_group(
             stacklevel=2,
         )
 
+    if quantiles is not None:
+        quantiles = _asked_once(quantiles_of_rows(quantiles, present))
     # Position of a row among those with a prediction.
     position = np.cumsum(present) - 1
     table, index = [], []
@@ -184,8 +194,12 @@ def uq_by_group(
         if len(kept) < min_count:
             continue
         part = (y_true[kept], y_pred[kept], y_std[kept])
+        own = {"quantiles": quantiles_of_rows(quantiles, kept)}
         values = [
-            float(f(*part)) if len(kept) else math.nan for f in functions.values()
+            float(f(*part, **own) if reads_quantiles(f) else f(*part))
+            if len(kept)
+            else math.nan
+            for f in functions.values()
         ]
         table.append([len(kept), len(rows) - len(kept), *values])
         index.append(label)
@@ -199,6 +213,12 @@ def uq_by_group(
     if sort_by == "group":
         return frame
     return frame.sort_values(sort_by, ascending=False, kind="stable")
+
+
+def _asked_once(quantiles):
+    """Return the function of levels with its answers kept, for all groups."""
+    answer = functools.cache(lambda q: quantiles(np.array(q)))
+    return lambda q: answer(tuple(q))
 
 
 def group_labels(X, by, *, symprec=0.01, on_error="raise"):

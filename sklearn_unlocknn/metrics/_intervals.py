@@ -5,13 +5,16 @@ import numpy as np
 from ._validation import (
     check_coverage,
     check_predictions,
+    check_quantiles,
     interval_half_width,
-    standardized_residuals,
+    interval_levels,
     weighted_mean,
 )
 
 
-def interval_score(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
+def interval_score(
+    y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
+):
     r"""Mean interval score of the central prediction interval.
 
     Parameters
@@ -24,6 +27,11 @@ def interval_score(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
+        what is predicted of these rows at levels q in (0, 1), in target units: that of
+        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
+        `y_pred` and `y_std` as a normal.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -36,7 +44,7 @@ def interval_score(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, or `coverage` is not in (0, 1).
+        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
     --------
@@ -65,16 +73,17 @@ def interval_score(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
     >>> round(interval_score([1.0, 2.0], [1.1, 1.8], [0.2, 0.2], coverage=0.8), 3)
     0.513
     """
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
+    residual, lower, upper, weights = _intervals(
+        y_true, y_pred, y_std, sample_weight, quantiles, coverage
     )
-    half = interval_half_width(coverage) * y_std
-    outside = np.maximum(np.abs(y_true - y_pred) - half, 0.0)
+    outside = np.maximum(np.maximum(lower - residual, residual - upper), 0.0)
     fine = 2.0 / (1.0 - check_coverage(coverage))
-    return weighted_mean(2.0 * half + fine * outside, weights)
+    return weighted_mean(upper - lower + fine * outside, weights)
 
 
-def interval_coverage(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
+def interval_coverage(
+    y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
+):
     r"""Share of targets inside the central prediction interval.
 
     Parameters
@@ -87,6 +96,11 @@ def interval_coverage(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.9
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
+        what is predicted of these rows at levels q in (0, 1), in target units: that of
+        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
+        `y_pred` and `y_std` as a normal.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -100,7 +114,7 @@ def interval_coverage(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.9
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, or `coverage` is not in (0, 1).
+        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
     --------
@@ -126,14 +140,14 @@ def interval_coverage(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.9
     >>> interval_coverage([1.0, 2.0], [1.1, 1.8], [0.1, 0.1], coverage=0.9)
     0.5
     """
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
+    residual, lower, upper, weights = _intervals(
+        y_true, y_pred, y_std, sample_weight, quantiles, coverage
     )
-    return weighted_mean(_is_covered(y_true, y_pred, y_std, coverage), weights)
+    return weighted_mean((lower <= residual) & (residual <= upper), weights)
 
 
 def interval_coverage_error(
-    y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95
+    y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
 ):
     r"""Distance of the observed from the nominal coverage.
 
@@ -147,6 +161,11 @@ def interval_coverage_error(
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
+        what is predicted of these rows at levels q in (0, 1), in target units: that of
+        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
+        `y_pred` and `y_std` as a normal.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -159,7 +178,7 @@ def interval_coverage_error(
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, or `coverage` is not in (0, 1).
+        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
     --------
@@ -183,15 +202,17 @@ def interval_coverage_error(
     >>> round(interval_coverage_error([1.0, 2.0], [1.1, 1.8], [0.1, 0.1]), 2)
     0.45
     """
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
+    residual, lower, upper, weights = _intervals(
+        y_true, y_pred, y_std, sample_weight, quantiles, coverage
     )
-    covered = _is_covered(y_true, y_pred, y_std, coverage)
+    covered = (lower <= residual) & (residual <= upper)
     observed = np.average(covered, axis=0, weights=weights)
     return float(np.abs(observed - check_coverage(coverage)).mean())
 
 
-def mean_interval_width(y_true, y_pred, y_std, *, sample_weight=None, coverage=0.95):
+def mean_interval_width(
+    y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
+):
     r"""Mean width of the central prediction interval.
 
     Parameters
@@ -204,6 +225,11 @@ def mean_interval_width(y_true, y_pred, y_std, *, sample_weight=None, coverage=0
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
+        what is predicted of these rows at levels q in (0, 1), in target units: that of
+        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
+        `y_pred` and `y_std` as a normal.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -217,7 +243,7 @@ def mean_interval_width(y_true, y_pred, y_std, *, sample_weight=None, coverage=0
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, or `coverage` is not in (0, 1).
+        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
     --------
@@ -242,10 +268,21 @@ def mean_interval_width(y_true, y_pred, y_std, *, sample_weight=None, coverage=0
     >>> round(mean_interval_width([1.0, 2.0], [1.1, 1.8], [0.1, 0.3]), 3)
     0.784
     """
-    _, _, y_std, weights = check_predictions(y_true, y_pred, y_std, sample_weight)
-    return weighted_mean(2.0 * interval_half_width(coverage) * y_std, weights)
+    _, lower, upper, weights = _intervals(
+        y_true, y_pred, y_std, sample_weight, quantiles, coverage
+    )
+    return weighted_mean(upper - lower, weights)
 
 
-def _is_covered(y_true, y_pred, y_std, coverage):
-    z = np.abs(standardized_residuals(y_true, y_pred, y_std))
-    return (z <= interval_half_width(coverage)).astype(np.float64)
+def _intervals(y_true, y_pred, y_std, sample_weight, quantiles, coverage):
+    """Residuals and both ends of the interval, from `y_pred` on, and weights."""
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    upper = interval_half_width(coverage) * y_std
+    lower = -upper
+    if quantiles is not None:
+        levels = interval_levels(check_coverage(coverage))
+        ends = check_quantiles(quantiles, levels, y_true.shape, sample_weight)
+        lower, upper = ends[:, 0] - y_pred, ends[:, 1] - y_pred
+    return y_true - y_pred, lower, upper, weights

@@ -48,3 +48,10 @@ def drop_missing(y_true, y_pred, y_std, what):
     y_true, y_pred, y_std, _ = check_predictions(*arrays)
     check_single_output(y_true, what)
     return y_true[:, 0], y_pred[:, 0], y_std[:, 0], present
+
+
+def quantiles_of_rows(quantiles, rows):
+    """Return the function of levels for some of its rows; None stays None."""
+    if not callable(quantiles):
+        return quantiles
+    return lambda q: np.asarray(quantiles(q))[rows]

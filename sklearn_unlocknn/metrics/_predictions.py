@@ -1,6 +1,9 @@
-"""Mean and std of any fitted estimator, through pipelines and searches."""
+"""What any fitted estimator predicts, through pipelines and searches."""
 
+import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
@@ -13,6 +16,62 @@ _EXPECTED = (
     "VGPRegressor, GaussianProcessRegressor or BayesianRidge, bare, as the last step "
     "of a Pipeline, or inside a fitted search"
 )
+
+
+class Prediction(NamedTuple):
+    """What an estimator says of some rows.
+
+    Attributes
+    ----------
+    mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        As ``predict(X, return_std=True)`` gives them, target units.
+    quantiles : callable or None
+        ``quantiles(q)`` of shape (n_samples, n_quantiles) or (n_samples, n_quantiles,
+        n_outputs), target units; None where they are those of a normal.
+    """
+
+    mean: Any
+    std: Any
+    quantiles: Callable | None = None
+
+
+def reads_quantiles(function):
+    """Whether a metric or a display takes `quantiles`."""
+    try:
+        return "quantiles" in inspect.signature(function).parameters
+    except ValueError:  # some compiled callables have no signature
+        return False
+
+
+def predict_distribution(estimator, X):
+    """Predict mean, standard deviation and quantiles of whatever is wrapped.
+
+    One prediction: the quantiles of this package's estimators are made from the parts
+    that mean and std are made from.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        As :func:`predict_mean_std` takes it.
+    X : array-like of shape (n_samples, ...)
+        What `estimator` predicts from.
+
+    Returns
+    -------
+    prediction : Prediction
+        With the quantiles of the estimator's own ``predict_quantiles``, if it has any.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`predict_mean_std`.
+    """
+    estimator, X = unwrap(estimator, X)
+    if hasattr(estimator, "_predict_distribution"):
+        return Prediction(*estimator._predict_distribution(X))
+    mean, std = predict_mean_std(estimator, X)
+    own = getattr(estimator, "predict_quantiles", None)
+    return Prediction(mean, std, None if own is None else functools.partial(own, X))
 
 
 def predict_mean_std(estimator, X):
@@ -38,32 +97,8 @@ def predict_mean_std(estimator, X):
     ValueError
         When a search was fitted with ``refit=False``.
     """
-    # Pipeline.predict passes keywords on only while metadata routing is off.
-    if isinstance(estimator, Pipeline):
-        if len(estimator.steps) > 1:
-            X = estimator[:-1].transform(X)
-        return predict_mean_std(estimator.steps[-1][1], X)
-    if isinstance(estimator, FrozenEstimator):
-        return predict_mean_std(estimator.estimator, X)
-
+    estimator, X = unwrap(estimator, X)
     name = type(estimator).__name__
-    if isinstance(estimator, TransformedTargetRegressor):
-        raise TypeError(
-            f"Got {name}, whose predict cannot return a std: it would have to "
-            "transform the pair (mean, std) back, which scikit-learn does not do. "
-            "Use the regressor without it (VGPRegressor and GaussianProcessRegressor "
-            "have normalize_y=True), or score its `regressor_` against transformed "
-            "targets."
-        )
-    if hasattr(estimator, "refit"):  # a search, whose predict takes no keywords
-        if not hasattr(estimator, "best_estimator_"):
-            check_is_fitted(estimator)
-            raise ValueError(
-                f"Got {name} with refit=False, which keeps no estimator to predict "
-                "with; expected a search with refit=True or the name of a score."
-            )
-        return predict_mean_std(estimator.best_estimator_, X)
-
     predict = getattr(estimator, "predict", None)
     if predict is None:
         raise TypeError(f"Got {name}, which has no predict; {_EXPECTED}.")
@@ -90,6 +125,56 @@ def predict_mean_std(estimator, X):
     return prediction
 
 
+def unwrap(estimator, X):
+    """Return the estimator in pipelines, searches and frozen ones, and its input.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        Of any kind.
+    X : array-like of shape (n_samples, ...)
+        What `estimator` predicts from.
+
+    Returns
+    -------
+    estimator : fitted estimator
+        The one that predicts.
+    X : array-like of shape (n_samples, ...)
+        What it predicts from.
+
+    Raises
+    ------
+    TypeError
+        Of a TransformedTargetRegressor.
+    ValueError
+        When a search was fitted with ``refit=False``.
+    """
+    # Pipeline.predict passes keywords on only while metadata routing is off.
+    if isinstance(estimator, Pipeline):
+        if len(estimator.steps) > 1:
+            X = estimator[:-1].transform(X)
+        return unwrap(estimator.steps[-1][1], X)
+    if isinstance(estimator, FrozenEstimator):
+        return unwrap(estimator.estimator, X)
+
+    name = type(estimator).__name__
+    if isinstance(estimator, TransformedTargetRegressor):
+        raise TypeError(
+            f"Got {name}, whose predict cannot return a std: it would have to "
+            "transform the pair (mean, std) back, which scikit-learn does not do. "
+            "sklearn_unlocknn.compose.ProbTransformedTargetRegressor does."
+        )
+    if hasattr(estimator, "refit"):  # a search, whose predict takes no keywords
+        if not hasattr(estimator, "best_estimator_"):
+            check_is_fitted(estimator)
+            raise ValueError(
+                f"Got {name} with refit=False, which keeps no estimator to predict "
+                "with; expected a search with refit=True or the name of a score."
+            )
+        return unwrap(estimator.best_estimator_, X)
+    return estimator, X
+
+
 class RecordedPrediction(RegressorMixin, BaseEstimator):
     """A regressor that repeats one prediction, to score it many times.
 
@@ -97,11 +182,14 @@ class RecordedPrediction(RegressorMixin, BaseEstimator):
     ----------
     mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
         What `predict` returns, whatever it is given.
+    quantiles : callable, default=None
+        As in :class:`Prediction`.
     """
 
-    def __init__(self, mean, std):
+    def __init__(self, mean, std, quantiles=None):
         self.mean = mean
         self.std = std
+        self.quantiles = quantiles
 
     def __sklearn_is_fitted__(self):
         return True
@@ -109,3 +197,6 @@ class RecordedPrediction(RegressorMixin, BaseEstimator):
     def predict(self, X, return_std=False):
         """Return the recorded mean, and std when `return_std`."""
         return (self.mean, self.std) if return_std else self.mean
+
+    def _predict_distribution(self, X):
+        return self.mean, self.std, self.quantiles

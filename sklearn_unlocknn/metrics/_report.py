@@ -5,12 +5,17 @@ import math
 import numpy as np
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from ._calibration import calibration_error, miscalibration_area
+from ._calibration import calibration_error, miscalibration_area, quantile_levels
 from ._intervals import interval_coverage, interval_score, mean_interval_width
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import dispersion, sharpness
-from ._validation import check_coverage, check_predictions
+from ._validation import (
+    check_coverage,
+    check_predictions,
+    check_quantiles,
+    interval_levels,
+)
 
 # section -> key, label, ideal, whether in target units (which have any magnitude)
 _ROWS = {
@@ -73,6 +78,7 @@ def uq_report(
     y_std,
     *,
     sample_weight=None,
+    quantiles=None,
     coverages=(0.5, 0.8, 0.9, 0.95),
     output_dict=False,
     digits=3,
@@ -89,6 +95,12 @@ def uq_report(
         Predicted standard deviations, in target units, observation noise included.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows; uniform when None.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
+        what is predicted of these rows at levels q in (0, 1), in target units: that of
+        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
+        `y_pred` and `y_std` as a normal.
+        Accuracy, proper scores, sharpness and ranking are of `y_pred` and `y_std`.
     coverages : sequence of float, default=(0.5, 0.8, 0.9, 0.95)
         Nominal coverages of the intervals reported, strictly between 0 and 1.
     output_dict : bool, default=False
@@ -111,7 +123,7 @@ def uq_report(
     ------
     ValueError
         When shapes differ, no row is left, a value is NaN or infinite, a std or a
-        weight is negative, or a coverage is not in (0, 1).
+        weight is negative, quantiles do not fit, or a coverage is not in (0, 1).
 
     See Also
     --------
@@ -151,12 +163,23 @@ def uq_report(
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
-    report = _compute(y_true, y_pred, y_std, weights, coverages)
+    if quantiles is not None:
+        quantiles = _tabulated(quantiles, coverages, y_true.shape, sample_weight)
+    report = _compute(y_true, y_pred, y_std, weights, quantiles, coverages)
     return report if output_dict else _render(report, digits)
 
 
-def _compute(y_true, y_pred, y_std, weights, coverages):
+def _tabulated(quantiles, coverages, shape, sample_weight):
+    """Ask once for all the quantiles that `_compute` reads."""
+    levels = [quantile_levels(kind) for kind in ("quantile", "interval")]
+    levels = np.unique(np.concatenate([*levels, interval_levels(coverages)]))
+    values = check_quantiles(quantiles, levels, shape, sample_weight)
+    return lambda q: values[:, np.searchsorted(levels, q)]
+
+
+def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
     args, kwargs = (y_true, y_pred, y_std), {"sample_weight": weights}
+    own = {**kwargs, "quantiles": quantiles}
     n_samples, n_outputs = y_true.shape
     constant = (np.ptp(y_true, axis=0) == 0).any()
     return {
@@ -178,7 +201,7 @@ def _compute(y_true, y_pred, y_std, weights, coverages):
             else mean_standardized_log_loss(*args, **kwargs),
         },
         "calibration": {
-            f"{metric.__name__}_{kind}": metric(*args, kind=kind, **kwargs)
+            f"{metric.__name__}_{kind}": metric(*args, kind=kind, **own)
             for metric in (miscalibration_area, calibration_error)
             for kind in ("quantile", "interval")
         },
@@ -194,11 +217,11 @@ def _compute(y_true, y_pred, y_std, weights, coverages):
         },
         "intervals": {
             coverage: {
-                "coverage": interval_coverage(*args, coverage=coverage, **kwargs),
+                "coverage": interval_coverage(*args, coverage=coverage, **own),
                 "mean_interval_width": mean_interval_width(
-                    *args, coverage=coverage, **kwargs
+                    *args, coverage=coverage, **own
                 ),
-                "interval_score": interval_score(*args, coverage=coverage, **kwargs),
+                "interval_score": interval_score(*args, coverage=coverage, **own),
             }
             for coverage in coverages
         },

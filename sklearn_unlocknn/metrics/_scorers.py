@@ -9,7 +9,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from ._calibration import calibration_error, miscalibration_area
 from ._intervals import interval_coverage_error, interval_score
-from ._predictions import RecordedPrediction, predict_mean_std
+from ._predictions import RecordedPrediction, predict_distribution, reads_quantiles
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import sharpness
@@ -63,8 +63,10 @@ class _ProbScorer(_WeightRequestMixin):
 
     def __call__(self, estimator, X, y, sample_weight=None):
         """Score a fitted estimator on data; higher is better."""
-        mean, std = predict_mean_std(estimator, X)
+        mean, std, quantiles = predict_distribution(estimator, X)
         kwargs = dict(self._kwargs)
+        if reads_quantiles(self._metric):
+            kwargs.setdefault("quantiles", quantiles)
         if sample_weight is not None:
             kwargs["sample_weight"] = sample_weight
         value = float(self._metric(y, mean, std, **kwargs))
@@ -87,7 +89,7 @@ class _ProbMultiScorer(_WeightRequestMixin):
 
     def __call__(self, estimator, X, y, sample_weight=None):
         """Score a fitted estimator on data by every metric, predicting once."""
-        recorded = RecordedPrediction(*predict_mean_std(estimator, X))
+        recorded = RecordedPrediction(*predict_distribution(estimator, X))
         kwargs = {} if sample_weight is None else {"sample_weight": sample_weight}
         return {
             name: float(scorer(recorded, X, y, **kwargs))
@@ -105,7 +107,9 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
     ----------
     metric : callable
         ``metric(y_true, y_pred, y_std, **kwargs) -> float``, with a `sample_weight`
-        keyword if it is to be weighted. At module level, so that it pickles.
+        keyword if it is to be weighted, and a `quantiles` keyword, as that of
+        :func:`interval_score`, if it is to read the estimator's own quantiles. At
+        module level, so that it pickles.
     greater_is_better : bool
         False for a loss: the scorer returns minus the metric. No default, because a
         search with the wrong one picks the worst model without a word.
@@ -136,6 +140,11 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
     Pipeline (metadata routing on or off), inside a fitted search, or frozen. For
     weighted scoring under metadata routing call
     ``scorer.set_score_request(sample_weight=True)``.
+
+    Calibration and intervals are those that the estimator gives: where it has a
+    ``predict_quantiles`` of its own, as CalibratedProbRegressor, metrics with a
+    `quantiles` keyword get it. Pass ``quantiles=None`` to read mean and std as a
+    normal all the same.
 
     Examples
     --------

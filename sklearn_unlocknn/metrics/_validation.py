@@ -53,6 +53,62 @@ def check_predictions(y_true, y_pred, y_std, sample_weight=None):
     return y_true[kept], y_pred[kept], y_std[kept], weights[kept]
 
 
+def check_quantiles(quantiles, levels, shape, sample_weight=None):
+    """Return predicted quantiles of the rows that are scored.
+
+    Parameters
+    ----------
+    quantiles : callable
+        ``quantiles(q)``, as the metrics take it.
+    levels : ndarray of shape (n_levels,)
+        Inside (0, 1).
+    shape : tuple
+        (n_samples, n_outputs) of the rows of positive weight.
+    sample_weight : array-like of shape (n_samples,), default=None
+        As given to the metric.
+
+    Returns
+    -------
+    values : ndarray of shape (n_samples, n_levels, n_outputs)
+        Of the rows of positive weight; may be infinite.
+
+    Raises
+    ------
+    ValueError
+        When their shape is another, or a value is NaN.
+    TypeError
+        When `quantiles` is not callable.
+    """
+    if not callable(quantiles):
+        raise TypeError(
+            f"Got quantiles of type {type(quantiles).__name__}, expected a function "
+            "of levels, such as lambda q: model.predict_quantiles(X, q)."
+        )
+    values = np.asarray(quantiles(levels), dtype=np.float64)
+    if sample_weight is not None and len(values) == len(sample_weight):
+        values = values[np.asarray(sample_weight) > 0]
+    n_samples, n_outputs = shape
+    expected = (n_samples, len(levels), n_outputs)
+    if values.shape not in (expected, expected[:2] if n_outputs == 1 else expected):
+        raise ValueError(
+            f"Got quantiles of shape {values.shape} at {len(levels)} levels for "
+            f"{n_samples} rows of {n_outputs} outputs, expected (n_samples, n_levels) "
+            "or (n_samples, n_levels, n_outputs), of the same rows as y_pred."
+        )
+    if np.isnan(values).any():
+        raise ValueError(
+            f"Got NaN in the quantiles of {np.isnan(values).any(axis=1).sum()} rows, "
+            "expected numbers. Leave those rows out, as those of a NaN mean."
+        )
+    return values.reshape(expected)
+
+
+def interval_levels(coverages):
+    """Return the levels of the lower ends of central intervals, then of the upper."""
+    half = np.atleast_1d(coverages) / 2.0
+    return np.concatenate([0.5 - half, 0.5 + half])
+
+
 def check_single_output(y_true, what):
     """Raise unless the validated `y_true` has one column."""
     if y_true.shape[1] != 1:

@@ -2,8 +2,10 @@
 
 Each has ``from_estimator(estimator, X, y)`` for any fitted estimator with
 ``predict(X, return_std=True)``, ``from_predictions(y_true, y_pred, y_std)`` and
-``plot(ax=)``. Several models go into one picture by ``ax=display.ax_``. Needs
-matplotlib (``pip install "sklearn-unlocknn[plot]"``), imported when something is drawn.
+``plot(ax=)``. Pictures of calibration and intervals show the estimator's own quantiles,
+and a Gaussian where it has none or only mean and std are given. Several models go into
+one picture by ``ax=display.ax_``. Needs matplotlib (``pip install
+"sklearn-unlocknn[plot]"``), imported when something is drawn.
 """
 
 from ._calibration import UQCalibrationDisplay

@@ -1,7 +1,7 @@
 """Calibration curves."""
 
 from ..metrics import calibration_curve, miscalibration_area
-from ..metrics._missing import drop_missing
+from ..metrics._missing import drop_missing, quantiles_of_rows
 from ._display import UQDisplay, merge_style
 
 _LABELS = {
@@ -148,6 +148,7 @@ class UQCalibrationDisplay(UQDisplay):
         y_pred,
         y_std,
         *,
+        quantiles=None,
         kind="quantile",
         n_levels=100,
         name=None,
@@ -166,6 +167,11 @@ class UQCalibrationDisplay(UQDisplay):
             the row is left out and counted in the legend.
         y_std : array-like of shape (n_samples,)
             Predicted standard deviations, in target units, noise included.
+        quantiles : callable, default=None
+            ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
+            at levels q in (0, 1), in target units: that of an estimator is
+            ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and
+            `y_std` as a normal.
         kind : {"quantile", "interval"}, default="quantile"
             What the curve counts, see
             :func:`sklearn_unlocknn.metrics.calibration_curve`.
@@ -194,6 +200,7 @@ class UQCalibrationDisplay(UQDisplay):
         """
         *arrays, present = drop_missing(y_true, y_pred, y_std, "a calibration curve")
         options = {"kind": kind, "n_levels": n_levels}
+        options["quantiles"] = quantiles_of_rows(quantiles, present)
         display = cls(
             *calibration_curve(*arrays, **options),
             miscalibration_area(*arrays, **options),

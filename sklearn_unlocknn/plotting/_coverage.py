@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..metrics import interval_coverage
-from ..metrics._missing import drop_missing
+from ..metrics._missing import drop_missing, quantiles_of_rows
 from ._display import UQDisplay, merge_style
 
 _COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -152,6 +152,7 @@ class IntervalCoverageDisplay(UQDisplay):
         y_pred,
         y_std,
         *,
+        quantiles=None,
         coverages=_COVERAGES,
         name=None,
         ax=None,
@@ -169,6 +170,11 @@ class IntervalCoverageDisplay(UQDisplay):
             the row is left out and counted in the legend.
         y_std : array-like of shape (n_samples,)
             Predicted standard deviations, in target units, noise included.
+        quantiles : callable, default=None
+            ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
+            at levels q in (0, 1), in target units: that of an estimator is
+            ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and
+            `y_std` as a normal.
         coverages : sequence of float, \
 default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
             Nominal coverages, strictly between 0 and 1. The one nearest to 0.95 is
@@ -198,9 +204,14 @@ default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
         if not coverages:
             raise ValueError("Got no coverages, expected at least one, such as 0.95.")
         *arrays, present = drop_missing(y_true, y_pred, y_std, "a picture of coverage")
+        quantiles = quantiles_of_rows(quantiles, present)
+        observed = [
+            interval_coverage(*arrays, coverage=c, quantiles=quantiles)
+            for c in coverages
+        ]
         display = cls(
             np.array(coverages),
-            np.array([interval_coverage(*arrays, coverage=c) for c in coverages]),
+            np.array(observed),
             len(arrays[0]),
             estimator_name=name,
             n_missing=int((~present).sum()),

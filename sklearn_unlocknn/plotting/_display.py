@@ -1,6 +1,6 @@
 """What all displays share: matplotlib on demand, axes, colours, labels."""
 
-from ..metrics._predictions import predict_mean_std
+from ..metrics._predictions import predict_distribution, reads_quantiles
 
 #: Okabe and Ito's colours, which the colour-blind tell apart; line styles help in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -30,7 +30,8 @@ class UQDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure when None.
         **kwargs : object
-            Further keywords of ``from_predictions``.
+            Further keywords of ``from_predictions``. Where that takes `quantiles`, they
+            are those of the estimator's own ``predict_quantiles`` unless given.
 
         Returns
         -------
@@ -45,7 +46,9 @@ class UQDisplay:
             When `estimator` cannot predict a std.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        y_pred, y_std = predict_mean_std(estimator, X)
+        y_pred, y_std, quantiles = predict_distribution(estimator, X)
+        if reads_quantiles(cls.from_predictions):
+            kwargs.setdefault("quantiles", quantiles)
         name = type(estimator).__name__ if name is None else name
         return cls.from_predictions(y, y_pred, y_std, name=name, ax=ax, **kwargs)
 

@@ -2,8 +2,13 @@
 
 import numpy as np
 
-from ..metrics._missing import drop_missing
-from ..metrics._validation import interval_half_width
+from ..metrics._missing import drop_missing, quantiles_of_rows
+from ..metrics._validation import (
+    check_coverage,
+    check_quantiles,
+    interval_half_width,
+    interval_levels,
+)
 from ._display import UQDisplay, merge_style, number, with_units
 
 _KINDS = ("auto", "errorbar", "scatter", "hexbin")
@@ -25,6 +30,9 @@ class ParityDisplay(UQDisplay):
         Predicted means, in target units.
     y_std : ndarray of shape (n_samples,)
         Predicted standard deviations, in target units.
+    quantiles : callable, default=None
+        ``quantiles(q)`` -> (n_samples, n_levels), whose intervals the error bars are.
+        None takes those of a normal.
     units : str, default=None
         Units of the target.
     estimator_name : str, default=None
@@ -63,11 +71,20 @@ class ParityDisplay(UQDisplay):
     """
 
     def __init__(
-        self, y_true, y_pred, y_std, *, units=None, estimator_name=None, n_missing=0
+        self,
+        y_true,
+        y_pred,
+        y_std,
+        *,
+        quantiles=None,
+        units=None,
+        estimator_name=None,
+        n_missing=0,
     ):
         self.y_true = y_true
         self.y_pred = y_pred
         self.y_std = y_std
+        self.quantiles = quantiles
         self.units = units
         self.estimator_name = estimator_name
         self.n_missing = n_missing
@@ -104,7 +121,7 @@ class ParityDisplay(UQDisplay):
         """
         if kind not in _KINDS:
             raise ValueError(f"Got kind={kind!r}, expected one of {_KINDS}.")
-        half = interval_half_width(coverage) * self.y_std
+        check_coverage(coverage)
         if kind == "auto":
             n = len(self.y_true)
             kind = "errorbar" if n <= _MOST_BARS else "scatter"
@@ -120,12 +137,13 @@ class ParityDisplay(UQDisplay):
             f"RMSE {number(np.sqrt(np.mean(error**2)), self.units)}",
         ]
         label = "\n".join(filter(None, lines))
-        limits = self._limits(half if kind == "errorbar" else 0.0)
+        bars = self._bars(coverage) if kind == "errorbar" else np.zeros((2, 1))
+        limits = self._limits(bars)
         {
             "errorbar": self._draw_bars,
             "scatter": self._draw_points,
             "hexbin": self._draw_cells,
-        }[kind](label, half, coverage, limits, kwargs)
+        }[kind](label, bars, coverage, limits, kwargs)
         self._reference(
             "predicted = observed",
             lambda **line: self.ax_.axline((0, 0), slope=1, **line),
@@ -146,6 +164,7 @@ class ParityDisplay(UQDisplay):
         y_pred,
         y_std,
         *,
+        quantiles=None,
         kind="auto",
         coverage=0.95,
         units=None,
@@ -164,6 +183,11 @@ class ParityDisplay(UQDisplay):
             the row is left out and counted in the legend.
         y_std : array-like of shape (n_samples,)
             Predicted standard deviations, in target units, noise included.
+        quantiles : callable, default=None
+            ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
+            at levels q in (0, 1), in target units: that of an estimator is
+            ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and
+            `y_std` as a normal.
         kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
             How to draw, see :meth:`plot`.
         coverage : float, default=0.95
@@ -190,14 +214,30 @@ class ParityDisplay(UQDisplay):
             When matplotlib is not installed.
         """
         *arrays, present = drop_missing(y_true, y_pred, y_std, "a parity plot")
-        missing = int((~present).sum())
-        display = cls(*arrays, units=units, estimator_name=name, n_missing=missing)
+        display = cls(
+            *arrays,
+            quantiles=quantiles_of_rows(quantiles, present),
+            units=units,
+            estimator_name=name,
+            n_missing=int((~present).sum()),
+        )
         return display.plot(ax, kind=kind, coverage=coverage, **kwargs)
 
-    def _limits(self, half):
+    def _bars(self, coverage):
+        """Return lengths of bars below and above the predictions, (2, n_samples)."""
+        if self.quantiles is None:
+            return np.tile(interval_half_width(coverage) * self.y_std, (2, 1))
+        shape = (len(self.y_pred), 1)
+        ends = check_quantiles(self.quantiles, interval_levels(coverage), shape)
+        below, above = self.y_pred - ends[:, 0, 0], ends[:, 1, 0] - self.y_pred
+        # A skewed distribution may have its mean outside a narrow interval.
+        return np.maximum([below, above], 0.0)
+
+    def _limits(self, bars):
         """Both axes alike, wide enough for all that is drawn on them."""
-        low = min(self.y_true.min(), (self.y_pred - half).min())
-        high = max(self.y_true.max(), (self.y_pred + half).max())
+        bars = np.where(np.isfinite(bars), bars, 0.0)
+        low = min(self.y_true.min(), (self.y_pred - bars[0]).min())
+        high = max(self.y_true.max(), (self.y_pred + bars[1]).max())
         margin = 0.04 * (high - low) or 1.0
         low, high = low - margin, high + margin
         if self.ax_.has_data():
@@ -205,7 +245,7 @@ class ParityDisplay(UQDisplay):
             high = max(high, self.ax_.get_xlim()[1])
         return low, high
 
-    def _draw_bars(self, label, half, coverage, limits, kwargs):
+    def _draw_bars(self, label, bars, coverage, limits, kwargs):
         from matplotlib.lines import Line2D
 
         style = self._next_style()
@@ -215,13 +255,13 @@ class ParityDisplay(UQDisplay):
         self.artist_ = self.ax_.errorbar(
             self.y_true,
             self.y_pred,
-            yerr=half,
+            yerr=bars,
             **merge_style({**style, "label": label}, kwargs, Line2D),
         )
         for bar in self.artist_[2]:
             bar.set_alpha(0.5)
 
-    def _draw_points(self, label, half, coverage, limits, kwargs):
+    def _draw_points(self, label, bars, coverage, limits, kwargs):
         # The least certain on top: they are few, and those to look at.
         order = np.argsort(self.y_std)
         style = {
@@ -237,7 +277,7 @@ class ParityDisplay(UQDisplay):
         text = with_units("Predicted std", self.units)
         self.colorbar_ = self.figure_.colorbar(self.artist_, ax=self.ax_, label=text)
 
-    def _draw_cells(self, label, half, coverage, limits, kwargs):
+    def _draw_cells(self, label, bars, coverage, limits, kwargs):
         style = {
             "gridsize": 60,
             "bins": "log",

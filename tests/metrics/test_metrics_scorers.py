@@ -245,7 +245,8 @@ class TestEstimatorsWithoutStd:
             BayesianRidge(), transformer=StandardScaler()
         ).fit(X, y)
         with pytest.raises(
-            TypeError, match=r"TransformedTargetRegressor.*normalize_y=True.*regressor_"
+            TypeError,
+            match=r"TransformedTargetRegressor.*compose.ProbTransformedTarget",
         ):
             get_prob_scorer("neg_nll")(estimator, X, y)
 
