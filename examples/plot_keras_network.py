@@ -22,7 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_unlocknn import ProbNNRegressor
-from sklearn_unlocknn.metrics import calibration_curve, uq_report
+from sklearn_unlocknn.metrics import uq_report
+from sklearn_unlocknn.plotting import ParityDisplay, UQCalibrationDisplay
 
 UNIT = "disease progression after a year"
 
@@ -66,32 +67,10 @@ print(uq_report(y_test, mean, std))
 # The curve on the right above the diagonal means intervals that are too wide, below it
 # too narrow.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
-left.errorbar(
-    mean, y_test, xerr=1.96 * std, fmt="o", ms=4, color="#0072B2", ecolor="#9CC3DC",
-    elinewidth=0.8, label="held-out patient, 95 % interval",
-)  # fmt: skip
-ends = [min(y_test.min(), mean.min()), max(y_test.max(), mean.max())]
-left.plot(ends, ends, color="black", lw=1, ls="--", label="prediction = truth")
-left.set(
-    title="Predictions and their intervals",
-    xlabel=f"predicted {UNIT}",
-    ylabel=f"measured {UNIT}",
+_, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
+ParityDisplay.from_predictions(y_test, mean, std, name="network + VGP", ax=left)
+left.set(xlabel=f"measured {UNIT}", ylabel=f"predicted {UNIT}")
+UQCalibrationDisplay.from_predictions(
+    y_test, mean, std, kind="interval", name="network + VGP", ax=right
 )
-left.set_ylim(top=1.3 * ends[1])  # room for the legend
-left.legend(loc="upper left")
-
-expected, observed = calibration_curve(y_test, mean, std, kind="interval")
-right.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="perfect calibration")
-right.plot(expected, observed, color="#D55E00", lw=2, label="frozen network + VGP")
-right.fill_between(expected, expected, observed, color="#D55E00", alpha=0.2)
-right.set(
-    title="Do the intervals cover?",
-    xlabel="nominal coverage of the interval",
-    ylabel="share of held-out patients inside",
-    xlim=(0, 1),
-    ylim=(0, 1),
-    aspect="equal",
-)
-right.legend(loc="upper left")
 plt.show()

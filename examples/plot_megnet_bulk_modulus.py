@@ -23,9 +23,14 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_unlocknn import MEGNetProbRegressor
 from sklearn_unlocknn.datasets import fetch_elasticity
-from sklearn_unlocknn.metrics import calibration_curve, sparsification_curve, uq_report
+from sklearn_unlocknn.metrics import uq_by_group, uq_report
+from sklearn_unlocknn.plotting import (
+    ParityDisplay,
+    PeriodicTableDisplay,
+    SparsificationDisplay,
+    UQCalibrationDisplay,
+)
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # told apart by all eyes
 UNIT = r"$\log_{10}(K_\mathrm{VRH}$ / GPa)"
 
 crystals = fetch_elasticity()
@@ -47,24 +52,12 @@ truth = target[test]
 print(uq_report(truth, mean, std))
 
 # %%
-# Predictions and their intervals
-# -------------------------------
-# Most crystals lie near the diagonal, at short bars. Soft crystals are few and have
-# long ones. Some points are off by more than their bar: the next picture counts them.
+# Predictions and their error bars
+# --------------------------------
+# Most crystals lie near the diagonal, in dark colours: short bars. Soft crystals are
+# few and have long ones.
 
-figure, axes = plt.subplots(figsize=(6, 5.6), layout="constrained")
-axes.errorbar(
-    mean, truth, xerr=1.96 * std, fmt="o", ms=3, color=BLUE, ecolor="#9CC3DC",
-    elinewidth=0.7, label="held-out crystal, 95 % interval",
-)  # fmt: skip
-ends = np.array([min(mean.min(), truth.min()), max(mean.max(), truth.max())])
-axes.plot(ends, ends, color="black", lw=1, ls="--", label="prediction = truth")
-axes.set(
-    title="Bulk modulus of held-out binaries",
-    xlabel=f"predicted {UNIT}",
-    ylabel=f"{UNIT} by DFT",
-)
-axes.legend(loc="upper left")
+ParityDisplay.from_predictions(truth, mean, std, units=UNIT, name="MEGNet + VGP")
 
 # %%
 # Do the intervals cover?
@@ -72,22 +65,12 @@ axes.legend(loc="upper left")
 # Half of the truths should lie in the 50 % intervals, and so on. The curve above the
 # diagonal means intervals that are too wide, below it too narrow. Here the errors have
 # heavier tails than a Gaussian: it is too wide for most crystals, and too narrow for a
-# few percent that no interval of 95 % holds.
+# few percent that no interval of 95 % holds. ``CalibratedProbRegressor`` mends it, see
+# :ref:`sphx_glr_gallery_plot_recalibration.py`.
 
-expected, observed = calibration_curve(truth, mean, std, kind="interval")
-figure, axes = plt.subplots(figsize=(5.2, 5.2), layout="constrained")
-axes.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="perfect calibration")
-axes.plot(expected, observed, color=ORANGE, lw=2, label="frozen MEGNet + VGP")
-axes.fill_between(expected, expected, observed, color=ORANGE, alpha=0.2)
-axes.set(
-    title="Calibration of the intervals",
-    xlabel="nominal coverage of the interval",
-    ylabel="share of held-out crystals inside",
-    xlim=(0, 1),
-    ylim=(0, 1),
-    aspect="equal",
+UQCalibrationDisplay.from_predictions(
+    truth, mean, std, kind="interval", name="MEGNet + VGP"
 )
-axes.legend(loc="upper left")
 
 # %%
 # Does the bar tell which predictions to trust?
@@ -95,23 +78,21 @@ axes.legend(loc="upper left")
 # Leave out the least certain crystals, and the error of the rest should fall. No order
 # can do better than that by the error itself, which nobody knows beforehand.
 
-left_out, error, best_error = sparsification_curve(truth, mean, std)
-shown = left_out < 0.95  # a mean of a handful says little
-figure, axes = plt.subplots(figsize=(6, 4.6), layout="constrained")
-for curve, color, style, label in (
-    (error, ORANGE, "-", "by predicted standard deviation"),
-    (best_error, GREEN, ":", "by the error itself (best possible)"),
-):
-    axes.plot(left_out[shown], curve[shown], style, color=color, lw=2, label=label)
-axes.axhline(error[0], color="black", lw=1, ls="--", label="at random")
-axes.set(
-    title="Error after leaving out the least certain",
-    xlabel="share of crystals left out",
-    ylabel=f"mean absolute error, {UNIT}",
-    xlim=(0, 1),
-    ylim=(0, 1.35 * error[0]),
+SparsificationDisplay.from_predictions(
+    truth, mean, std, units=UNIT, name="MEGNet + VGP"
 )
-axes.legend(loc="upper right")
+
+# %%
+# Which chemistry does it know?
+# -----------------------------
+# Each crystal counts for its two elements. Elements in fewer than five of the held-out
+# crystals are grey.
+
+PeriodicTableDisplay.from_predictions(
+    truth, mean, std, crystals.data[test], min_count=5, units=UNIT
+)
+table = uq_by_group(truth, mean, std, crystals.data[test], by="element", min_count=10)
+print(table.head(8)[["n", "mae", "mean_std", "coverage_95", "z_std"]].round(2))
 
 # %%
 # What to compute next

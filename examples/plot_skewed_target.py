@@ -53,7 +53,7 @@ for name, model in models.items():
     rows[name] = {
         "mean absolute error": np.abs(model.predict(X_test) - y_test).mean(),
         "median width of 95 % intervals": np.median(high - low),
-        "95 % intervals that reach below 0": (low < 0).mean(),
+        "95 % intervals that reach below zero": (low < 0).mean(),
     }
 print(pd.DataFrame(rows).round(2).to_string())
 

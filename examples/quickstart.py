@@ -18,7 +18,8 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_unlocknn import MEGNetProbRegressor, MEGNetRegressor
 from sklearn_unlocknn.datasets import make_ionic_crystals
-from sklearn_unlocknn.metrics import calibration_curve, interval_coverage, uq_report
+from sklearn_unlocknn.metrics import interval_coverage, uq_report
+from sklearn_unlocknn.plotting import ParityDisplay, UQCalibrationDisplay
 
 TARGET = "log10(-energy / (eV/atom))"
 PRETRAINED = """\
@@ -32,35 +33,17 @@ once), and skip the training. X may hold pymatgen Structures or paths of CIF fil
 def picture(y, mean, std, path):
     """Save predictions with their error bars, and whether those keep their word."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
-    left.errorbar(
-        mean, y, xerr=1.96 * std, fmt="o", ms=3, color="#0072B2", ecolor="#9CC3DC",
-        elinewidth=0.8, label="held-out crystal, 95 % interval",
-    )  # fmt: skip
-    ends = [min(y.min(), mean.min()), max(y.max(), mean.max())]
-    left.plot(ends, ends, color="black", lw=1, ls="--", label="prediction = truth")
+    name = "frozen MEGNet + VGP"
+    ParityDisplay.from_predictions(y, mean, std, name=name, ax=left)
     left.set(
-        title="Predictions and their intervals",
-        xlabel=f"predicted {TARGET}",
-        ylabel=f"true {TARGET}",
+        title="Predictions of crystals held out",
+        xlabel=f"true {TARGET}",
+        ylabel=f"predicted {TARGET}",
     )
-    left.legend(loc="upper left")
-
-    expected, observed = calibration_curve(y, mean, std, kind="interval")
-    right.plot(
-        [0, 1], [0, 1], color="black", lw=1, ls="--", label="perfect calibration"
+    UQCalibrationDisplay.from_predictions(
+        y, mean, std, kind="interval", name=name, ax=right
     )
-    right.plot(expected, observed, color="#D55E00", lw=2, label="frozen MEGNet + VGP")
-    right.fill_between(expected, expected, observed, color="#D55E00", alpha=0.2)
-    right.set(
-        title="Do the intervals cover?",
-        xlabel="nominal coverage of the interval",
-        ylabel="share of held-out crystals inside",
-        xlim=(0, 1),
-        ylim=(0, 1),
-        aspect="equal",
-    )
-    right.legend(loc="upper left")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=90, pil_kwargs={"optimize": True})
 
 
 def main():

@@ -4,14 +4,13 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from _backend.megnet_nets import make_megnet
+from example_runs import EXAMPLES, ROOT, run
 from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure
 from scipy.stats import norm
@@ -19,34 +18,7 @@ from scipy.stats import norm
 from sklearn_unlocknn import MEGNetProbRegressor
 from sklearn_unlocknn.datasets import _cache, make_ionic_crystals, matbench_folds
 
-ROOT = Path(__file__).parents[1]
-EXAMPLES = ROOT / "examples"
 TRIAL = ["ionic", "--n-samples", "40", "--network", "net.hdf5", "--kernel", "rbf"]
-SAVE_FIGURES = """
-import pathlib, runpy, sys, matplotlib.pyplot as plt
-runpy.run_path(sys.argv[1], run_name="__main__")
-for n in plt.get_fignums():
-    plt.figure(n).savefig(pathlib.Path(sys.argv[2], f"{n}.png"))
-"""
-
-
-def run(command, folder):
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        env={**os.environ, "MPLBACKEND": "Agg"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def run_gallery(name, folder):
-    """Run an example of the gallery; return what it prints and its pictures."""
-    out = run(["-c", SAVE_FIGURES, EXAMPLES / name, folder], folder)
-    return out, [path.read_bytes() for path in folder.glob("*.png")]
 
 
 def test_quickstart_shows_that_intervals_cover_and_saves_a_picture(tmp_path):
@@ -64,27 +36,10 @@ def test_quickstart_shows_that_intervals_cover_and_saves_a_picture(tmp_path):
     assert 'MEGNetProbRegressor("Eform_MP_2019")' in out
 
 
-def test_keras_network_in_the_gallery(tmp_path):
-    out, pictures = run_gallery("plot_keras_network.py", tmp_path)
-    assert len(pictures) == 1
-    assert "177 samples" in out
-
-
 needs_data = pytest.mark.skipif(
     "SKLEARN_UNLOCKNN_DATA" not in os.environ,
     reason="needs data sets and pretrained networks in SKLEARN_UNLOCKNN_DATA",
 )
-
-
-@needs_data
-def test_bulk_modulus_in_the_gallery(tmp_path):
-    out, pictures = run_gallery("plot_megnet_bulk_modulus.py", tmp_path)
-    assert len(pictures) == 3
-    assert "791 samples" in out
-    mae = float(re.search(r"MAE +([\d.]+)", out)[1])
-    assert mae < 0.1  # log10 GPa; DESIGN's readout alone has 0.11
-    expected, found = re.search(r"(\d+) are\nexpected to, and (\d+) do", out).groups()
-    assert abs(int(expected) - int(found)) < 10
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,116 @@
+"""Each example of the gallery runs, draws its pictures and shows what its text says."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from example_runs import EXAMPLES, run
+
+SAVE_FIGURES = """
+import pathlib, runpy, sys, warnings, matplotlib.pyplot as plt
+warnings.simplefilter("error", UserWarning)
+runpy.run_path(sys.argv[1], run_name="__main__")
+for n in plt.get_fignums():
+    plt.figure(n).savefig(pathlib.Path(sys.argv[2], f"{n}.png"))
+"""
+
+
+def run_gallery(name, folder):
+    """Run an example; return what it prints and the number of its pictures."""
+    out = run(["-c", SAVE_FIGURES, EXAMPLES / f"plot_{name}.py", folder], folder)
+    return out, len(list(folder.glob("*.png")))
+
+
+def rows_of(table):
+    """Return the figures at the end of each printed line, by what is before them."""
+    rows = {}
+    for line in table.splitlines():
+        if found := re.fullmatch(r"(.+?)((?:\s+-?[\d.]+)+)", line):
+            rows[found[1].strip()] = [float(value) for value in found[2].split()]
+    return rows
+
+
+def test_every_example_is_tested_here():
+    tested = re.findall(r"run_gallery\(\"(\w+)\"", Path(__file__).read_text())
+    names = [path.stem.removeprefix("plot_") for path in EXAMPLES.glob("plot_*.py")]
+    assert sorted(tested) == sorted(names)
+
+
+def test_judge_models(tmp_path):
+    out, n_pictures = run_gallery("judge_models", tmp_path)
+    assert n_pictures == 4
+    nll, crps, _, area = zip(*rows_of(out).values(), strict=True)
+    # linear, ensemble, VGP
+    assert nll[2] > max(nll[:2])
+    assert crps[2] > max(crps[:2])
+    assert area[1] < area[2]
+
+
+def test_recalibration(tmp_path):
+    out, n_pictures = run_gallery("recalibration", tmp_path)
+    assert n_pictures == 2
+    rows = rows_of(out)
+    off = {level: [abs(v - float(level)) for v in rows[level][::2]] for level in rows}
+    worst = [max(column) for column in zip(*off.values(), strict=True)]
+    assert len(worst) == 4
+    assert worst[0] > 10  # percentage points, before
+    # 4 is three standard errors of a share of 1400; calibration rows vary too
+    assert max(worst[1:]) < 8
+
+
+def test_domain_of_applicability(tmp_path):
+    out, n_pictures = run_gallery("domain_of_applicability", tmp_path)
+    assert n_pictures == 3
+    without, ten = (rows_of(table) for table in out.split("group")[1:])
+    assert without["N"][2] > max(v[2] for k, v in without.items() if k != "N")
+    assert without["N"][3] == 0  # coverage
+    assert ten["N"][3] > 0.8
+    assert ten["N"][1] < 0.5 * without["N"][1]  # mean absolute error
+
+
+def test_next_experiment(tmp_path):
+    out, n_pictures = run_gallery("next_experiment", tmp_path)
+    assert n_pictures == 1
+    random, mean, improvement = map(float, re.findall(r": ([\d.]+) on average", out))
+    assert random < min(mean, improvement)
+    assert improvement >= mean
+
+
+def test_skewed_target(tmp_path):
+    out, n_pictures = run_gallery("skewed_target", tmp_path)
+    assert n_pictures == 2
+    rows = rows_of(out)
+    error, logarithm = rows["mean absolute error"]
+    assert logarithm < 0.7 * error
+    below, logarithm = rows["95 % intervals that reach below zero"]
+    assert below > 0.5
+    assert logarithm == 0
+
+
+def test_grid_search(tmp_path):
+    out, n_pictures = run_gallery("grid_search", tmp_path)
+    assert n_pictures == 2
+    assert "'kernel': 'matern52_ard + linear'" in out
+    area = float(re.search(r"miscalibration area, interval +([\d.]+)", out)[1])
+    assert area < 0.05
+
+
+def test_keras_network(tmp_path):
+    out, n_pictures = run_gallery("keras_network", tmp_path)
+    assert n_pictures == 1
+    assert "177 samples" in out
+
+
+@pytest.mark.skipif(
+    "SKLEARN_UNLOCKNN_DATA" not in os.environ,
+    reason="needs data sets and pretrained networks in SKLEARN_UNLOCKNN_DATA",
+)
+def test_megnet_bulk_modulus(tmp_path):
+    out, n_pictures = run_gallery("megnet_bulk_modulus", tmp_path)
+    assert n_pictures == 4
+    assert "791 samples" in out
+    mae = float(re.search(r"MAE +([\d.]+)", out)[1])
+    assert mae < 0.1  # log10 GPa; the readout alone has 0.11
+    expected, found = re.search(r"(\d+) are\nexpected to, and (\d+) do", out).groups()
+    assert abs(int(expected) - int(found)) < 10
