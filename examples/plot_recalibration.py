@@ -22,7 +22,8 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn.calibration import CalibratedProbRegressor
-from sklearn_unlocknn.plotting import IntervalCoverageDisplay
+from sklearn_unlocknn.metrics import prob_scoring
+from sklearn_unlocknn.plotting import IntervalCoverageDisplay, UQCalibrationDisplay
 
 X, y = make_friedman1(2400, random_state=0)
 y += np.random.default_rng(0).standard_t(3, size=len(y))
@@ -45,39 +46,36 @@ for model in models.values():
 # All have ``predict_interval``: the width is what the reader pays for coverage. Before,
 # narrow intervals are too wide and hold too much.
 
-COVERAGES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
-
-
-def intervals(model):
-    """Return the share inside and the median width of the intervals of a model."""
-    ends = [model.predict_interval(X_test, coverage=c).T for c in COVERAGES]
-    inside = [np.mean((low <= y_test) & (y_test <= high)) for low, high in ends]
-    return np.array(inside), np.array([np.median(high - low) for low, high in ends])
-
-
-results = {name: intervals(model) for name, model in models.items()}
-rows = {
-    (name, what): values * scale
-    for name, result in results.items()
-    for what, values, scale in zip(("inside %", "width"), result, (100, 1), strict=True)
-}
-table = pd.DataFrame(rows, index=pd.Index((100 * COVERAGES).astype(int), name="%"))
-print(table.round(1).to_string())
+COVERAGES = (50, 68, 80, 90, 95)
+columns = {}
+for name, model in models.items():
+    ends = [model.predict_interval(X_test, coverage=c / 100).T for c in COVERAGES]
+    columns[name, "inside %"] = [
+        100 * np.mean((low <= y_test) & (y_test <= high)) for low, high in ends
+    ]
+    columns[name, "width"] = [np.median(high - low) for low, high in ends]
+print(pd.DataFrame(columns, index=pd.Index(COVERAGES, name="%")).round(1).to_string())
 
 # %%
 # Before and after
 # ----------------
 # The grey region is what chance does to 1400 predictions of a perfect model. "std"
 # takes quantiles of Student's t where the held-out errors have heavier tails than a
-# normal, "isotonic" learns the shape freely, and "conformal" comes with a guarantee
-# whatever the model and the errors, as long as new rows are drawn as the old ones were
-# (for its exact form, with rows set aside, see the class).
+# normal, "isotonic" learns the shape freely, and "conformal" takes ranks of errors,
+# which comes with a guarantee where rows are set aside for it (see the class). Scorers
+# and displays judge the quantiles of a recalibrated model, not a Gaussian of its mean
+# and standard deviation.
 
-_, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
-for name, (inside, _) in results.items():
-    IntervalCoverageDisplay(COVERAGES, inside, len(y_test), estimator_name=name).plot(
-        axes
+_, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5.2), layout="constrained")
+for name, model in models.items():
+    UQCalibrationDisplay.from_estimator(
+        model, X_test, y_test, kind="interval", name=name, ax=left
     )
+    IntervalCoverageDisplay.from_estimator(model, X_test, y_test, name=name, ax=right)
+
+scoring = prob_scoring(["neg_nll", "neg_interval_score", "neg_miscalibration_area"])
+scores = {name: scoring(model, X_test, y_test) for name, model in models.items()}
+print(pd.DataFrame(scores).T.round(3).to_string())
 
 # %%
 # One row, all quantiles

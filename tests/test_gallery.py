@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from example_runs import EXAMPLES, run
 
@@ -51,12 +52,15 @@ def test_recalibration(tmp_path):
     out, n_pictures = run_gallery("recalibration", tmp_path)
     assert n_pictures == 2
     rows = rows_of(out)
-    off = {level: [abs(v - float(level)) for v in rows[level][::2]] for level in rows}
-    worst = [max(column) for column in zip(*off.values(), strict=True)]
-    assert len(worst) == 4
-    assert worst[0] > 10  # percentage points, before
+    shares = [rows[str(level)][::2] for level in (50, 68, 80, 90, 95)]
+    levels = np.array([[50], [68], [80], [90], [95]])
+    off = np.abs(shares - levels).max(axis=0)
+    assert len(off) == 4
+    assert off[0] > 10  # percentage points, before
     # 4 is three standard errors of a share of 1400; calibration rows vary too
-    assert max(worst[1:]) < 8
+    assert off[1:].max() < 8
+    areas = [-rows[name][2] for name in ("before", "std", "isotonic", "conformal")]
+    assert max(areas[1:]) < 0.7 * areas[0]
 
 
 def test_domain_of_applicability(tmp_path):
