@@ -17,13 +17,15 @@ Targets T hold outputs and basis functions side by side, as in `variational`.
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.linalg.blas import dtrsm
+from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
 from . import variational as vi
 from .rows import GroupedRows
 
 # Small folds share passes over the inducing points, of about so many rows.
 _PASS_ROWS = 512
+# What a large fold shares with the points is kept between its two uses, up to here.
+_KEPT_BYTES = 2**28
 # A sum of squares that falls to this share of itself is nothing but rounding.
 _ROUNDING = 1e-10
 
@@ -220,20 +222,49 @@ def _sparse(posterior, kernel, rows, folds):
 
 def _by_statistics(posterior, kernel, rows, folds):
     """Subtract the statistics of each fold from those of all rows."""
-    k, theta = rows.n_outputs, posterior.theta
+    k, theta, Z = rows.n_outputs, posterior.theta, posterior.Z
     total, Lz, jitter = vi.statistics_of(posterior, kernel)
+
+    def whiten(block):
+        return vi.whiten(kernel, theta, rows.X[block], Z, Lz)
+
     for fold in folds:
-        taken = rows.take(fold[rows.weights[fold] > 0])
-        statistics = total - vi.collect_statistics(
-            kernel, theta, posterior.Z, Lz, taken
-        )
-        gone = _gone(statistics.TT, total.TT, k)
-        statistics.TT[gone] = statistics.TT[:, gone] = statistics.b[:, gone] = 0.0
+        blocks = [fold[part] for part in vi.chunks(len(fold), len(Z))]
+        kept = []
+        Phi, b, TT = total.Phi.copy(order="F"), total.b.copy(), total.TT.copy()
+        trace, weight = total.trace, total.weight
+        for block in blocks:
+            A = whiten(block)
+            if len(kept) * vi.CHUNK_BYTES < _KEPT_BYTES:
+                kept.append(A)
+            weights = rows.weights[block]
+            root = np.sqrt(weights)
+            A, T = A * root, root[:, None] * rows.T[block]
+            Phi = dsyrk(-1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
+            b -= dgemm(1.0, A, T)
+            TT -= T.T @ T
+            trace -= weights @ kernel.diagonal(theta, rows.X[block])
+            weight -= weights.sum()
+        gone = _gone(TT, total.TT, k)
+        TT[gone] = TT[:, gone] = b[:, gone] = 0.0
         without = vi.sparse_posterior(
-            theta, posterior.noise, posterior.Z, Lz, statistics, k, jitter
-        )
-        H = rows.T[fold, k:]
-        yield fold, without.mean_and_variance(kernel, rows.X[fold], H)
+            theta, posterior.noise, Z, Lz,
+            vi.SufficientStatistics(Phi, b, TT, trace, weight), k, jitter,
+        )  # fmt: skip
+
+        # Kuf' alpha = A' Lz' alpha
+        whitened_alpha = dtrmm(1.0, Lz, without.alpha, lower=1, trans_a=1)
+        mean = rows.T[fold, k:] @ without.beta
+        variance = kernel.diagonal(theta, rows.X[fold])
+        done = 0
+        for number, block in enumerate(blocks):
+            A = kept[number] if number < len(kept) else whiten(block)
+            C = dtrsm(1.0, without.Lb, A, lower=1)
+            part = slice(done, done := done + len(block))
+            mean[part] += A.T @ whitened_alpha
+            variance[part] -= np.einsum("ij,ij->j", A, A)
+            variance[part] += np.einsum("ij,ij->j", C, C)
+        yield fold, (mean, np.maximum(variance, 0.0))
 
 
 def _by_blocks(posterior, kernel, rows, folds):

@@ -6,6 +6,7 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
+from sklearn_unlocknn._backend import folds as _folds
 from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.covariance import Covariance
 from sklearn_unlocknn._backend.folds import predict_left_out
@@ -100,6 +101,23 @@ def test_equals_the_process_of_the_other_rows(
         want_mean, want_variance = problem.slowly(fold)
         assert_allclose(mean[fold], want_mean, **CLOSE)
         assert_allclose(variance[fold], want_variance, **CLOSE)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2**28])
+def test_what_there_is_no_room_to_keep_is_made_again(room, monkeypatch):
+    monkeypatch.setattr(_folds, "_KEPT_BYTES", room)
+    monkeypatch.setattr(vi, "chunks", lambda n, _: _slices(n, 3))
+    problem = Problem(n_basis=2, weighted=True, n_points=5)
+    folds = np.array_split(np.random.default_rng(1).permutation(N), 3)
+    got_mean, got_variance = problem.left_out(folds)
+    for fold in folds:
+        want = problem.slowly(fold)
+        assert_allclose(got_mean[fold], want[0], **CLOSE)
+        assert_allclose(got_variance[fold], want[1], **CLOSE)
+
+
+def _slices(n, size):
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 @pytest.mark.parametrize("n_points", [None, 5, 9], ids=lambda m: f"{m} points")
