@@ -2,10 +2,16 @@
 
 import importlib
 import inspect
+import os
 import re
+import shlex
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from sklearn_unlocknn._cli import _parser
 
 API = Path(__file__).parents[1] / "docs" / "api.rst"
 MODULES = [
@@ -78,3 +84,83 @@ def test_documented_defaults_are_those_of_the_signature(module, name):
             assert float(stated) == default
         elif default is None or isinstance(default, bool | tuple):
             assert stated == repr(default)
+
+
+GUIDE = API.parent
+LIBRARIES = {"interoperation": ("mapie", "optuna", "skopt", "uncertainty_toolbox")}
+needs_network = pytest.mark.skipif(
+    "SKLEARN_UNLOCKNN_DATA" not in os.environ,
+    reason="needs a pretrained network in SKLEARN_UNLOCKNN_DATA",
+)
+
+
+def python_blocks(page):
+    """Return the code of a page, its blocks one after the other."""
+    text = (GUIDE / f"{page}.rst").read_text()
+    pattern = r"^\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)"
+    blocks = re.findall(pattern, text + "\n", flags=re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """Give what pages take for granted: data, a network, files of crystals."""
+    import keras
+    from sklearn.datasets import load_diabetes
+    from sklearn.model_selection import train_test_split
+
+    from sklearn_unlocknn.datasets import make_ionic_crystals
+
+    monkeypatch.chdir(tmp_path)
+    X, y = load_diabetes(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, train_size=150, random_state=0
+    )
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((10,)),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.Dense(6, activation="relu"),
+            keras.layers.Dense(1),
+        ]
+    )
+    crystals, energy = make_ionic_crystals(25, random_state=0, return_X_y=True)
+    for k, crystal in enumerate(crystals):
+        folder = Path("cifs" if k < 20 else "new")
+        folder.mkdir(exist_ok=True)
+        crystal.to(filename=str(folder / f"{k:02d}.cif"))
+    given = {"X_train": X_train, "X_test": X_test, "y_train": y_train}
+    return given | {"y_test": y_test, "network": network, "y": energy[:20]}
+
+
+@pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF")
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param("start", marks=needs_network),
+        "guide/head",
+        "guide/choosing",
+        "guide/interoperation",
+        pytest.param("guide/megnet", marks=needs_network),
+        "guide/migrating",
+    ],
+)
+def test_code_of_the_guide_runs(page, names):
+    for library in LIBRARIES.get(page.removeprefix("guide/"), ()):
+        pytest.importorskip(library)
+    blocks = python_blocks(page)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+    if "std" in names:
+        assert np.isfinite(names["std"]).all()
+        assert (names["std"] > 0).all()
+
+
+def test_commands_in_the_guide_are_understood():
+    text = (GUIDE / "start.rst").read_text() + (GUIDE.parent / "README.md").read_text()
+    lines = re.findall(r"^\s*unlocknn (.+)$", text, flags=re.MULTILINE)
+    commands = [_parser().parse_args(shlex.split(line)).run for line in lines]
+    assert len(commands) == 6
+    assert len(set(commands)) == 3  # fit, predict, evaluate
