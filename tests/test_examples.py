@@ -7,6 +7,7 @@ import re
 import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from _backend.megnet_nets import make_megnet
@@ -14,7 +15,9 @@ from example_runs import EXAMPLES, ROOT, run
 from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure
 from scipy.stats import norm
+from sklearn.datasets import load_diabetes
 
+import sklearn_unlocknn
 from sklearn_unlocknn import MEGNetProbRegressor
 from sklearn_unlocknn.datasets import _cache, make_ionic_crystals, matbench_folds
 
@@ -196,3 +199,44 @@ def test_readme_crystals_run_as_they_stand(tmp_path, monkeypatch, capsys):
     assert (names["std"] > 0).all()
     assert len(names["mean"]) == 5
     assert "nan" not in capsys.readouterr().out
+
+
+def test_readme_keras_network_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    readme = (ROOT / "README.md").read_text()
+    code = readme.split("## A Keras network, ten lines")[1].split("```python")[1]
+    monkeypatch.chdir(tmp_path)
+    X, y = load_diabetes(return_X_y=True)
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((10,)),
+            keras.layers.Dense(8, activation="relu"),
+            keras.layers.Dense(1),
+        ]
+    )
+    network.compile("adam", "mse")
+    network.fit(X[:100], y[:100], verbose=0)
+    network.save("network.keras")
+    names = {"X_train": X[100:300], "y_train": y[100:300]}
+    names |= {"X_test": X[300:], "y_test": y[300:]}
+    exec(code.split("```")[0], names)
+    assert names["std"].shape == (142,)
+    assert "142 samples" in capsys.readouterr().out
+
+
+def test_readme_shows_a_picture_of_modest_size():
+    readme = (ROOT / "README.md").read_text()
+    (name,) = re.findall(r"!\[[^\]]+\]\((\S+)\)", readme)
+    picture = (ROOT / name).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 100_000
+    assert f"--output {name}" in readme  # how it was made
+
+
+def test_citation_is_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {sklearn_unlocknn.__version__}\n" in citation
+    readme = (ROOT / "README.md").read_text()
+    dois = re.findall(r"doi: (\S+)", citation)
+    assert len(dois) == 2
+    assert all(doi in readme for doi in dois)
