@@ -196,8 +196,10 @@ class NetworkFeaturesMixin(NetworkParamMixin):
         self._fingerprint = network.fingerprint()
         return arrays
 
-    def _features(self, X, *, batch_size=1024, with_output=False):
+    def _features(self, X, *, batch_size=1024, with_output=False, keep=True):
         """Give the features of new rows; parameters and returns as `_fit_features`.
+
+        Features are neither looked up nor kept with ``keep=False``.
 
         Raises
         ------
@@ -214,7 +216,7 @@ class NetworkFeaturesMixin(NetworkParamMixin):
                 "mean something else. Fit again, or pass a copy of the network to one "
                 "that you train on (`keras.models.clone_model` and `set_weights`)."
             )
-        result = self._run_network(arrays, batch_size, with_output)
+        result = self._run_network(arrays, batch_size, with_output, keep)
         features = result[0] if with_output else result
         if features.shape[1] != self.n_features_out_:
             raise ValueError(
@@ -229,7 +231,7 @@ class NetworkFeaturesMixin(NetworkParamMixin):
             return [validate_data(self, X, reset=reset, dtype=np.float64)]
         return network_inputs(self, X, network.input_specs, reset)
 
-    def _run_network(self, arrays, batch_size, with_output):
+    def _run_network(self, arrays, batch_size, with_output, keep=True):
         # the regressors' own `batch_size` is that of their head
         own = hasattr(self, "extract_batch_size")
         check_batch_size(batch_size, "extract_batch_size" if own else "batch_size")
@@ -242,24 +244,24 @@ class NetworkFeaturesMixin(NetworkParamMixin):
                 )
             return arrays[0]
         location = cache_location(self.memory)
-        if location is None and len(arrays[0]) > MAX_ROWS:
+        if not keep or (location is None and len(arrays[0]) > MAX_ROWS):
             return network.extract(arrays, self.layer, batch_size, with_output)
         n_outputs = network.n_outputs
-        keep = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
+        both = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
         layers = repr(network.resolve_layer(self.layer))
-        cache = FeatureCache(location, self._fingerprint, layers, str(keep))
+        cache = FeatureCache(location, self._fingerprint, layers, str(both))
 
         def compute(rows):
             part = [array[rows] for array in arrays]
-            result = network.extract(part, self.layer, batch_size, keep)
-            if not keep:
-                return result
+            result = network.extract(part, self.layer, batch_size, both)
+            if not both:
+                return [result]
             # the first column says how many of the others are features
             width = np.full((len(rows), 1), result[0].shape[1])
-            return np.hstack([width, *result])
+            return [np.hstack([width, *result])]
 
         values = cache.fetch(hash_rows(*arrays), compute)
-        if not keep:
+        if not both:
             return values
         width = int(values[0, 0])
         features, output = values[:, 1 : 1 + width], values[:, 1 + width :]
@@ -291,8 +293,8 @@ class KerasFeatureExtractor(
         without a functional graph has only -1, its output.
     memory : str, path-like or joblib.Memory, default=None
         Folder that keeps features: a row seen before, by any process, does not go
-        through the same network again. None: the memory of this process keeps them,
-        256 MB at most, for calls of up to 100000 rows.
+        through the same network again. None: the process and its workers share them
+        while it runs, 256 MB at most, for calls of up to 100000 rows.
     batch_size : int, default=1024
         Rows that go through the network at a time; bounds the memory.
 
@@ -379,8 +381,12 @@ list of array-like or DataFrame
             When there is no such file.
         """
         arrays = self._freeze(X, y)
-        first = [array[:1] for array in arrays]
-        self.n_features_out_ = self._run_network(first, self.batch_size, False).shape[1]
+        check_batch_size(self.batch_size, "batch_size")
+        width = None if self.network is None else self.network_.width(self.layer)
+        if width is None:  # the rows themselves, or as wide as the rows are long
+            first = [array[:1] for array in arrays]
+            width = self._run_network(first, self.batch_size, False).shape[1]
+        self.n_features_out_ = width
         return self
 
     def transform(self, X):

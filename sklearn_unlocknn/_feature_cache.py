@@ -1,31 +1,17 @@
-"""Rows of features kept in memory or on disk, found by the content of their input."""
+"""Features of rows kept in memory and on disk, found by the content of the row."""
 
-import contextlib
 import hashlib
 import os
-import tempfile
-import threading
-import uuid
-import warnings
-import zipfile
-from collections import OrderedDict, defaultdict
 from pathlib import Path
 
-import filelock
 import numpy as np
 
-#: Bytes of rows, and as many of shards, that this process keeps.
-MAX_BYTES = 256 * 2**20
-#: Rows of a call that memory is worth it for: more are not kept, nor looked up.
-MAX_ROWS = 100_000
-_KEY_BYTES = 150  # a digest in a dict, about
+from ._shards import Shards
 
-# Rows kept in memory alone, oldest first: {(namespace, digest): row}.
-_ROWS = OrderedDict()
-# Shards read or written by this process, newest last: {path: ({digest: row}, values)}.
-_SHARDS = OrderedDict()
-# One thread of a process computes rows of a namespace at a time.
-_LOCKS = defaultdict(threading.RLock)
+#: Rows of a call that the session is worth it for: more are not kept, nor looked up.
+MAX_ROWS = 100_000
+#: Rows that are kept as soon as they are computed; a kill loses fewer.
+_SAVE_ROWS = 8192
 
 
 def cache_location(memory):
@@ -112,16 +98,17 @@ def hash_bytes(contents):
 class FeatureCache:
     """Rows of features, each computed once.
 
-    In a folder, every call that meets unknown rows writes one new file (a shard), by
-    an atomic rename, and no file is ever changed: processes may share the folder, and
-    one that is killed leaves at worst a temporary file that nobody reads. Of
-    processes that meet the same unknown rows, one computes and the others wait.
+    Every call that meets unknown rows writes new files (shards), by an atomic rename,
+    and no file is ever changed: processes may share the folder, and one that is killed
+    leaves at worst a temporary file that nobody reads. Of processes that meet the same
+    unknown rows, one computes and the others wait.
 
     Parameters
     ----------
     location : path-like or None
-        Folder of the cache, made when first needed; None keeps rows in the memory of
-        this process, at most `MAX_BYTES` of them, the oldest going first.
+        Folder of the cache, made when first needed. None: a folder of temporary files
+        that the process shares with its workers, of at most `_shards.MAX_BYTES`, the
+        oldest going first; where there can be none, the memory of the process.
     *namespace : str
         What the rows depend on beside their inputs, such as the fingerprint of the
         network and the layer. Other namespace, other rows.
@@ -132,7 +119,7 @@ class FeatureCache:
     >>> X = np.arange(6.0).reshape(3, 2)
     >>> def compute(rows):
     ...     print(f"{len(rows)} computed")
-    ...     return X[rows] ** 2
+    ...     return [X[rows] ** 2]
     >>> cache = FeatureCache(None, "squares")
     >>> first = cache.fetch(hash_rows(X), compute)
     3 computed
@@ -143,8 +130,8 @@ class FeatureCache:
 
     def __init__(self, location, *namespace):
         text = "\x1f".join(namespace)
-        self.name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        self.folder = None if location is None else Path(location) / self.name
+        name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self.shards = Shards(None if location is None else Path(location), name)
 
     def fetch(self, keys, compute):
         """Return the rows of ``keys``, computing only those never seen.
@@ -154,10 +141,10 @@ class FeatureCache:
         keys : list of bytes
             16-byte digests of the rows, as `hash_rows` gives them.
         compute : callable
-            ``compute(indices)`` gives the array of shape (len(indices), n_columns)
-            for these positions of ``keys``. Called at most once, and not with two
-            positions of equal keys. A row with NaN in it stands for a failure and is
-            not kept.
+            ``compute(indices)`` gives an iterable of arrays that are together of
+            shape (len(indices), n_columns), for these positions of ``keys``. Called
+            at most once, and not with two positions of equal keys. A row with NaN in
+            it stands for a failure and is not kept.
 
         Returns
         -------
@@ -166,131 +153,37 @@ class FeatureCache:
         first = {}
         for position, key in enumerate(keys):
             first.setdefault(key, position)
-        rows = self._known(first)
+        rows = self.shards.known(first)
         if len(rows) < len(first):
-            with self._claim():
+            with self.shards.claim():
                 # another thread or process may have computed them meanwhile
-                rows.update(self._known(first.keys() - rows.keys()))
+                rows.update(self.shards.known(first.keys() - rows.keys()))
                 new = sorted(first.keys() - rows.keys(), key=first.__getitem__)
                 if new:
-                    values = compute(np.array([first[key] for key in new]))
-                    values = np.asarray(values, dtype=float)
-                    self._keep(new, values)
-                    rows.update(zip(new, values, strict=True))
+                    parts = compute(np.array([first[key] for key in new]))
+                    self._collect(new, parts, rows)
         return np.array([rows[key] for key in keys])
 
-    @contextlib.contextmanager
-    def _claim(self):
-        """Be the only one that computes rows of this namespace."""
-        lock = contextlib.nullcontext()
-        if self.folder is not None:
-            # Where locks or folders cannot be made, work may be done twice, no more.
-            with contextlib.suppress(OSError, NotImplementedError):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lock = filelock.FileLock(self.folder / "lock")
-                lock.acquire()
-        with _LOCKS[str(self.folder or self.name)]:
-            try:
-                yield
-            finally:
-                if isinstance(lock, filelock.BaseFileLock):
-                    lock.release()
+    def _collect(self, keys, parts, rows):
+        """Take computed rows, and keep some thousands of them at a time."""
+        start, waiting, n_waiting = 0, [], 0
+        try:
+            for part in parts:
+                waiting.append(np.asarray(part, dtype=float))
+                n_waiting += len(part)
+                if n_waiting >= _SAVE_ROWS:
+                    start += self._save(keys[start:], waiting, rows)
+                    waiting, n_waiting = [], 0
+        finally:
+            if waiting:
+                self._save(keys[start:], waiting, rows)
 
-    def _known(self, keys):
-        """Return {key: row} of those of ``keys`` that were computed before."""
-        if self.folder is None:
-            got = ((key, _ROWS.get((self.name, key))) for key in keys)
-            return {key: row for key, row in got if row is not None}
-        rows, missing = {}, set(keys)
-        for index, values in self._shards():
-            hits = [key for key in missing if key in index]
-            rows.update((key, values[index[key]]) for key in hits)
-            missing.difference_update(hits)
-            if not missing:
-                break
-        return rows
-
-    def _keep(self, keys, values):
+    def _save(self, keys, parts, rows):
+        values = np.concatenate(parts)
+        keys = keys[: len(values)]
+        rows.update(zip(keys, values, strict=True))
         good = ~np.isnan(values).any(axis=1)
-        keys, values = [k for k, ok in zip(keys, good, strict=True) if ok], values[good]
-        if not keys:
-            return
-        if self.folder is not None:
-            self._write(keys, values)
-        elif values.nbytes + _KEY_BYTES * len(keys) <= MAX_BYTES:
-            for key, row in zip(keys, values, strict=True):
-                _ROWS[self.name, key] = row.copy()  # a view would keep all its array
-            size = sum(row.nbytes + _KEY_BYTES for row in _ROWS.values())
-            while size > MAX_BYTES:
-                size -= _ROWS.popitem(last=False)[1].nbytes + _KEY_BYTES
-
-    def _shards(self):
-        try:
-            paths = sorted(self.folder.glob("*.npz"))
-        except OSError:
-            return
-        for path in paths:
-            if str(path) not in _SHARDS:
-                shard = _read(path)
-                if shard is None:
-                    continue
-                _remember(path, *shard)
-                yield shard
-            else:
-                _SHARDS.move_to_end(str(path))
-                yield _SHARDS[str(path)]
-
-    def _write(self, keys, values):
-        """Write a shard under a name of its own, whole or not at all."""
-        path = self.folder / f"{uuid.uuid4().hex}.npz"
-        temporary = None
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-            with os.fdopen(handle, "wb") as file:
-                digests = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
-                np.savez(file, keys=digests, values=values)
-            os.replace(temporary, path)
-        except OSError as error:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-            warnings.warn(
-                f"Features could not be kept in {self.folder}: {error}. They are "
-                "computed again next time; give `memory` a folder with space that "
-                "can be written.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        else:
-            _remember(path, {key: row for row, key in enumerate(keys)}, values)
-
-
-def _read(path):
-    try:
-        # np.load leaks a file that it opens itself and finds damaged
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as shard:
-            digests, values = shard["keys"], shard["values"]
-        if digests.ndim != 2 or digests.shape[1:] != (16,) or values.ndim != 2:
-            raise ValueError("not a shard of features")
-        if len(digests) != len(values):
-            raise ValueError(f"{len(digests)} keys for {len(values)} rows")
-    except FileNotFoundError:  # somebody cleared the cache meanwhile
-        return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(
-            f"Skipped the damaged cache file {path}: {error}. Its rows are computed "
-            "again; delete the file to be rid of this warning.",
-            RuntimeWarning,
-            stacklevel=5,
-        )
-        return {}, np.empty((0, 0))
-    return {key.tobytes(): row for row, key in enumerate(digests)}, values
-
-
-def _remember(path, index, values):
-    _SHARDS[str(path)] = (index, values)
-    size = sum(v.nbytes + _KEY_BYTES * len(i) for i, v in _SHARDS.values())
-    while size > MAX_BYTES and _SHARDS:
-        _, (index, values) = _SHARDS.popitem(last=False)
-        size -= values.nbytes + _KEY_BYTES * len(index)
+        known = [key for key, ok in zip(keys, good, strict=True) if ok]
+        # A copy where rows fail; else the array is the shard's own from here on.
+        self.shards.keep(known, values if good.all() else values[good])
+        return len(values)

@@ -123,13 +123,15 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
         self.network_, self.n_features_out_ = network, n_features
         return items
 
-    def _extract(self, items):
+    def _extract(self, items, keep=True):
         """Run the network: features, its own output and atoms, from one pass.
 
         Parameters
         ----------
         items : list of structures
             Of any kind that `FrozenMEGNet.stream` takes.
+        keep : bool, default=True
+            False neither looks features up nor keeps them.
 
         Returns
         -------
@@ -142,16 +144,18 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
             With ``on_error="raise"``, for the first that failed.
         """
         location = cache_location(self.memory)
-        if location is None and len(items) > MAX_ROWS:
-            return self._run(items, np.arange(len(items)))
+        if not keep or (location is None and len(items) > MAX_ROWS):
+            return self.network_.joined(
+                self._run(items, np.arange(len(items))), self.layer, True
+            )
         layers = repr(self.network_.resolve_layer(self.layer))
         cache = FeatureCache(location, self.network_.fingerprint(), layers)
         errors = {}
 
         def compute(rows):
-            done = self._run(items, rows)
-            errors.update(done.errors)
-            return np.column_stack([done.features, done.prediction, done.n_atoms])
+            for done in self._run(items, rows):
+                errors.update(done.errors)
+                yield np.column_stack([done.features, done.prediction, done.n_atoms])
 
         keys = hash_bytes(content_of(item) for item in items)
         values = cache.fetch(keys, compute)
@@ -172,7 +176,7 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
         )
 
     def _run(self, items, rows):
-        """Run the network on some rows; errors carry the rows' own indices."""
+        """Run the network on some rows, by blocks; errors carry the rows' indices."""
         chosen = shown = [items[i] for i in rows]
         if self.verbose:
             from tqdm import tqdm
@@ -180,25 +184,31 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
             # None: on a terminal only
             shown = tqdm(chosen, "Extracting features", disable=None)
         try:
-            done = self.network_.run(
+            start = 0
+            for done in self.network_.stream(
                 shown, self.layer, predict=True, batch_size=self._batch_size,
                 n_jobs=self.n_jobs, on_error=self.on_error,
-            )  # fmt: skip
+            ):  # fmt: skip
+                part = rows[start : start + len(done.n_atoms)]
+                done.errors = {
+                    int(rows[i]): StructureError(int(rows[i]), e.name, e.reason)
+                    for i, e in done.errors.items()
+                }
+                failed = np.isin(part, list(done.errors))
+                values = np.hstack([done.features, done.prediction])
+                bad = np.flatnonzero(~np.isfinite(values).all(axis=1) & ~failed)
+                if len(bad):
+                    raise ValueError(
+                        "The network gives values that are not finite for structure "
+                        f"{part[bad[0]]} ({describe(chosen[start + bad[0]])}; "
+                        f"{len(bad)} of {len(part)} in its block). Check its weights "
+                        "for NaN."
+                    )
+                start += len(part)
+                yield done
         except StructureError as error:
             index = int(rows[error.index])
             raise StructureError(index, error.name, error.reason) from error
-        finite = np.isfinite(np.hstack([done.features, done.prediction])).all(axis=1)
-        if len(bad := np.flatnonzero(~finite & ~done.failed)):
-            raise ValueError(
-                f"The network gives values that are not finite for structure "
-                f"{rows[bad[0]]} ({describe(chosen[bad[0]])}; {len(bad)} of "
-                f"{len(rows)} in all). Check its weights for NaN."
-            )
-        done.errors = {
-            int(rows[i]): StructureError(int(rows[i]), e.name, e.reason)
-            for i, e in done.errors.items()
-        }
-        return done
 
 
 def _listed(X):
@@ -238,13 +248,14 @@ class MEGNetFeatureExtractor(
         it, what they know of the state: 352 features in the released networks.
     memory : str, path-like or joblib.Memory, default=None
         Folder that keeps features: a structure seen before, by any process, does not
-        go through the same network again. None: the memory of this process keeps
-        them, 256 MB at most, for calls of up to 100000 structures.
+        go through the same network again. None: the process and its workers share
+        them while it runs, 256 MB at most, for calls of up to 100000 structures.
     batch_size : int, default=128
         Structures in a pass; batches of large ones are cut further.
     n_jobs : int, default=None
-        Processes that read and convert structures. Pays for many files and for slow
-        graph converters, as a process takes seconds to start.
+        Processes that read and convert structures and run the network on them, by
+        blocks of about 500. Pays for thousands of structures, as a process takes
+        seconds to start. None is what ``joblib.parallel_config`` says: loky, Dask, Ray.
     on_error : {"raise", "nan"}, default="raise"
         What to do with a structure that cannot be converted: raise an error that
         names its index and formula, or give a row of NaN.

@@ -14,9 +14,9 @@ import pytest  # noqa: E402
 @pytest.fixture(autouse=True)
 def _no_features_from_other_tests():
     """Start each test with an empty feature cache, as a new process does."""
-    from sklearn_unlocknn import _feature_cache
+    from sklearn_unlocknn import _shards
 
-    _feature_cache._ROWS.clear()
+    _shards.forget()
 
 
 @pytest.fixture(params=["keras", "tf_keras"])

@@ -30,7 +30,7 @@ from sklearn_unlocknn import (
     MEGNetProbRegressor,
     VGPRegressor,
     _cli_predictions,
-    _feature_cache,
+    _shards,
 )
 from sklearn_unlocknn._cli import main
 from sklearn_unlocknn._cli_data import read_table, rows_of
@@ -315,7 +315,7 @@ def test_warnings_are_counted(folder, fitted, capsys):
         warnings.simplefilter("always")
         MEGNetFeatureExtractor(folder / "net.hdf5").fit_transform(paths)
     assert len(caught) > 1
-    _feature_cache._ROWS.clear()  # features that are known need no file read
+    _shards.forget()  # features that are known need no file read
     run("predict", fitted, *paths)
     err = capsys.readouterr().err
     assert err.count("warning") == 1

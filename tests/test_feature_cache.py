@@ -1,7 +1,12 @@
+import os
+import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -9,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_unlocknn import _feature_cache
+from sklearn_unlocknn import _shards
 from sklearn_unlocknn._feature_cache import FeatureCache, cache_location, hash_rows
 
 X = np.arange(20.0).reshape(10, 2)
@@ -24,7 +29,7 @@ class Compute:
 
     def __call__(self, indices):
         self.rows.append(list(indices))
-        return self.X[indices] ** 2
+        return [self.X[indices] ** 2]
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +38,8 @@ def _fresh_process_cache(monkeypatch):
 
 
 def forget(monkeypatch):
-    """Do as a new process."""
-    for name in ("_SHARDS", "_ROWS"):
-        monkeypatch.setattr(_feature_cache, name, type(_feature_cache._SHARDS)())
+    """Do as a new process of the same session."""
+    monkeypatch.setattr(_shards, "_TABLE", OrderedDict())
 
 
 def fetch(folder, X, *namespace):
@@ -69,27 +73,155 @@ def test_rows_come_from_disk_in_another_process(tmp_path, monkeypatch):
 
 
 def test_process_cache_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(_feature_cache, "MAX_BYTES", 1000)
+    monkeypatch.setattr(_shards, "MAX_BYTES", 1000)
     for start in range(0, 10, 2):
         fetch(tmp_path, X[start : start + 2])
-    assert 0 < len(_feature_cache._SHARDS) <= 3
+    assert 0 < len(_shards._TABLE) <= 3
     assert fetch(tmp_path, X) == []
 
 
-def test_memory_of_the_process_keeps_rows_where_there_is_no_folder():
+@pytest.fixture(params=["session", "no folder", "full disk"])
+def session(request, monkeypatch, tmp_path):
+    """Sessions with a folder, without one, and with one that cannot be written."""
+    if request.param == "no folder":
+        (tmp_path / "file").write_text("in the way")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+        assert _shards.session_folder() is None
+    if request.param == "full disk":
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        _shards.session_folder().write_text("in the way")
+    return request.param
+
+
+def test_session_keeps_rows(session, monkeypatch):
     assert fetch(None, X[:4]) == [[0, 1, 2, 3]]
     assert fetch(None, X[[3, 7, 0, 7]]) == [[1]]
     assert len(fetch(None, X[:4], "other")) == 1
+    forget(monkeypatch)
+    assert len(fetch(None, X[:4])) == (session != "session")
 
 
-def test_memory_of_the_process_is_bounded_and_forgets_the_oldest(monkeypatch):
-    monkeypatch.setattr(_feature_cache, "MAX_BYTES", 1000)
+def test_session_is_bounded_and_forgets_the_oldest(session, monkeypatch):
+    monkeypatch.setattr(_shards, "MAX_BYTES", 2000 if session == "session" else 1000)
     for start in range(0, 10, 2):
         fetch(None, X[start : start + 2])
-    size = sum(row.nbytes for row in _feature_cache._ROWS.values())
-    assert 0 < size <= 1000
+        time.sleep(0.01)  # files are as old as the clock can tell
+    assert 0 < sum(map(_shards._size, _shards._TABLE.values())) <= 2000
+    if session == "session":
+        files = list(_shards.session_folder().glob("*/*.npz"))
+        assert 0 < sum(file.stat().st_size for file in files) <= 2000
+        forget(monkeypatch)
     assert fetch(None, X[8:]) == []
     assert fetch(None, X[:1]) == [[0]]
+
+
+def test_rows_beyond_the_bound_are_not_kept(monkeypatch):
+    monkeypatch.setattr(_shards, "MAX_BYTES", 100)
+    assert len(fetch(None, X)) == 1
+    assert len(fetch(None, X)) == 1
+
+
+def test_many_small_calls_leave_few_files(session, tmp_path):
+    many = np.arange(400.0).reshape(200, 2)
+    for folder in (None, tmp_path / "cache"):
+        for i in range(200):
+            assert len(fetch(folder, many[i : i + 1])) == 1
+        assert len(_shards._TABLE) <= 2 * _shards._MERGE_FILES
+        assert fetch(folder, many) == []
+    assert len(list(tmp_path.glob("cache/*/*.npz"))) <= _shards._MERGE_FILES
+
+
+def test_process_follows_another_that_merges(tmp_path, monkeypatch):
+    many = np.arange(400.0).reshape(200, 2)
+    other = OrderedDict()
+    for i in range(200):
+        fetch(tmp_path, many[i : i + 1])
+        with monkeypatch.context() as patch:
+            patch.setattr(_shards, "_TABLE", other)
+            assert fetch(tmp_path, many[i : i + 1]) == []
+    assert len(other) <= 2 * _shards._MERGE_FILES
+
+
+def test_folder_of_the_session_is_the_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = _shards.session_folder()
+    assert folder.name == str(os.getpid())
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+    folder.parent.chmod(0o755)
+    assert _shards.session_folder() is None
+    folder.parent.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.parent.symlink_to(tmp_path / "elsewhere")
+    assert _shards.session_folder() is None
+
+
+def test_session_ends_with_its_process(tmp_path):
+    code = """
+        import os, signal, sys, numpy as np
+        from sklearn_unlocknn._feature_cache import FeatureCache, hash_rows
+        X = np.arange(4.0)[:, None]
+        FeatureCache(None).fetch(hash_rows(X), lambda rows: [X[rows]])
+        if sys.argv[1] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    for end, left in [("killed", 1), ("well", 0)]:
+        command = [sys.executable, "-c", textwrap.dedent(code), end]
+        process = subprocess.run(command, env=env, stderr=subprocess.PIPE)
+        assert process.returncode == (-signal.SIGKILL if left else 0), process.stderr
+        # the second process also removes what the first one left
+        assert len(list(tmp_path.glob("*/*/*/*.npz"))) == left
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_were_computed_before_a_kill_stay(tmp_path, monkeypatch):
+    code = """
+        import os, signal, numpy as np
+        from sklearn_unlocknn import _feature_cache
+        from sklearn_unlocknn._feature_cache import FeatureCache, hash_rows
+        _feature_cache._SAVE_ROWS = 4
+        X = np.arange(20.0).reshape(10, 2)
+        def compute(rows):
+            for i, row in enumerate(rows):
+                if i == 6:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield X[[row]] ** 2
+        FeatureCache("cache").fetch(hash_rows(X), compute)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(command, cwd=tmp_path).returncode == -signal.SIGKILL
+    assert fetch(tmp_path / "cache", X) == [[4, 5, 6, 7, 8, 9]]
+
+
+def test_kill_while_writing(tmp_path):
+    code = """
+        import os, signal, numpy as np
+        from sklearn_unlocknn._feature_cache import FeatureCache, hash_rows
+        X = np.arange(20.0).reshape(10, 2)
+        savez = np.savez
+        def half(file, **arrays):
+            savez(file, **arrays)
+            file.truncate(100)
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        np.savez = half
+        FeatureCache("cache").fetch(hash_rows(X), lambda rows: [X[rows] ** 2])
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(command, cwd=tmp_path).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("cache/*/*.tmp"))) == 1
+    assert len(fetch(tmp_path / "cache", X)) == 1  # no lock is left either
+    assert fetch(tmp_path / "cache", X) == []
+
+
+def test_rows_before_an_error_stay(tmp_path):
+    def compute(rows):
+        yield X[rows[:3]] ** 2
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        FeatureCache(tmp_path).fetch(hash_rows(X), compute)
+    assert fetch(tmp_path, X) == [list(range(3, 10))]
 
 
 def test_failures_are_not_kept(tmp_path):
@@ -101,7 +233,7 @@ def test_failures_are_not_kept(tmp_path):
 
             def compute(rows, asked=asked, holes=holes):
                 asked.extend(rows)
-                return holes[rows]
+                return [holes[rows]]
 
             got = FeatureCache(folder, "holes").fetch(hash_rows(X[:3]), compute)
             assert_array_equal(got, holes)
@@ -115,7 +247,7 @@ def test_threads_compute_each_row_once(tmp_path):
         def compute(rows, asked=asked):
             time.sleep(0.05)
             asked.extend(rows)
-            return X[rows] ** 2
+            return [X[rows] ** 2]
 
         def work(folder=folder, compute=compute):
             return FeatureCache(folder, "threads").fetch(hash_rows(X), compute)
@@ -134,7 +266,7 @@ def test_processes_compute_each_row_once(tmp_path):
         def compute(rows):
             time.sleep(0.5)
             print(*rows, flush=True)
-            return X[rows] ** 2
+            return [X[rows] ** 2]
         for part in (X[:30], X[10:], X):
             got = FeatureCache("cache").fetch(hash_rows(part), lambda r: compute(
                 (r + 10 if part is not X and part[0] else r)))
@@ -169,7 +301,8 @@ def test_damaged_shard_is_recomputed_with_a_warning(tmp_path, monkeypatch, how):
     (shard,) = tmp_path.glob("*/*.npz")
     content = shard.read_bytes()
     if how == "other":
-        np.savez(shard, keys=np.zeros((3, 16), np.uint8), values=np.zeros((2, 2)))
+        keys = np.load(shard)["keys"]
+        np.savez(shard, keys=keys, values=np.zeros((2, 2)))
     else:
         damaged = {"cut": content[:-40], "garbage": b"x" * 50, "empty": b""}
         shard.write_bytes(damaged[how])
@@ -204,7 +337,7 @@ def test_two_processes_write_at_once(tmp_path):
         X = np.random.default_rng(int(sys.argv[1])).integers(0, 50, (400, 1)) * 1.0
         for i in range(0, 400, 10):
             part = X[i : i + 10]
-            got = FeatureCache("cache").fetch(hash_rows(part), lambda r: part[r] ** 2)
+            got = FeatureCache("cache").fetch(hash_rows(part), lambda r: [part[r] ** 2])
             np.testing.assert_array_equal(got, part**2)
         """
     running = [

@@ -220,13 +220,13 @@ def test_search_in_two_processes(network, structures):
 def test_cache_runs_each_structure_once(model, structures, tmp_path, monkeypatch):
     network = FrozenMEGNet(model)
     ran = []
-    run = FrozenMEGNet.run
+    run = FrozenMEGNet._run_block
 
-    def counted(self, X, *args, **kwargs):
-        ran.append(len(list(X)))
-        return run(self, X, *args, **kwargs)
+    def counted(self, block):
+        ran.append(len(block[1]))
+        return run(self, block)
 
-    monkeypatch.setattr(FrozenMEGNet, "run", counted)
+    monkeypatch.setattr(FrozenMEGNet, "_run_block", counted)
     want = quick(network, mean="network").fit(structures, y).predict(structures)
     ran.clear()
     cached = quick(network, memory=tmp_path)

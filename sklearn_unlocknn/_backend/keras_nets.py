@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import threading
 import weakref
 from dataclasses import dataclass
 from numbers import Integral
@@ -9,12 +10,20 @@ from numbers import Integral
 import numpy as np
 
 from . import keras_state
+from .keras_graph import as_numpy, filled, outputs_of, traced
+from .processes import Recent, in_worker, limit_threads, run_blocks
 
 # One handle per live model, found by the model's id: a handle keeps its model alive,
 # so an id in this table is never that of another, later object.
 _HANDLES = weakref.WeakValueDictionary()
 # ... and one per file that is loaded and unchanged since.
 _FILES = weakref.WeakValueDictionary()
+_OF = threading.RLock()
+# What a search drops with one candidate and asks for with the next: by file or content.
+_RECENT = Recent(4)
+
+#: Rows of a block, which one process runs in batches.
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,11 @@ class InputSpec:
     @property
     def size(self):
         """Number of values in a row, or None where a length is free."""
-        return None if None in self.shape else int(np.prod(self.shape, dtype=int))
+        return None if None in self.shape else _volume(self.shape)
+
+
+def _volume(shape):
+    return int(np.prod(shape, dtype=int))
 
 
 class FrozenNetwork:
@@ -100,9 +113,11 @@ class FrozenNetwork:
             except OSError:
                 return cls(keras_state.load(network))  # raises with the right words
             key = (os.path.realpath(network), info.st_mtime_ns, info.st_size)
-            if (handle := _FILES.get(key)) is None:
-                handle = _FILES[key] = cls.of(keras_state.load(network))
-            return handle
+            with _OF:
+                if (handle := _FILES.get(key)) is None:
+                    limit_threads()
+                    handle = _FILES[key] = cls.of(keras_state.load(network))
+            return _RECENT.put(key, handle)
         if keras_state.library_of(network) is None:
             raise TypeError(
                 f"Got `network`={network!r} of type {type(network).__name__}, expected "
@@ -140,9 +155,7 @@ class FrozenNetwork:
         if graph is None:
             return None
         shapes = [tuple(tensor.shape)[1:] for tensor in graph.outputs]
-        if any(None in shape for shape in shapes):
-            return None
-        return sum(int(np.prod(shape, dtype=int)) for shape in shapes)
+        return None if any(None in s for s in shapes) else sum(map(_volume, shapes))
 
     def fingerprint(self):
         """Hash of the architecture and of the current weights (blake2b).
@@ -209,7 +222,23 @@ class FrozenNetwork:
             raise ValueError("Got an empty `layer`, expected at least one layer.")
         return tuple(resolved)
 
-    def extract(self, inputs, layer, batch_size=1024, with_output=False):
+    def width(self, layer):
+        """Return the number of features a layer (or a list) gives; None if it varies.
+
+        Raises
+        ------
+        ValueError
+            When there is no such layer or it cannot be cut.
+        """
+        names = self.resolve_layer(layer)
+        if not names:
+            return None
+        graph = keras_state.graph_of(self.model)
+        tensors = [t for name in names for t in outputs_of(graph, name)]
+        shapes = [tuple(tensor.shape)[1:] for tensor in tensors]
+        return None if any(None in s for s in shapes) else sum(map(_volume, shapes))
+
+    def extract(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
         """Run the network up to a layer, in inference mode.
 
         Parameters
@@ -222,6 +251,10 @@ class FrozenNetwork:
             Rows that go through the network at a time.
         with_output : bool, default=False
             Also return the network's own output, from the same pass.
+        n_jobs : int, default=None
+            Processes that run blocks of rows, each with a copy of the network;
+            joblib's meaning and joblib's backends, so that None is what
+            ``joblib.parallel_config`` says.
 
         Returns
         -------
@@ -237,16 +270,16 @@ class FrozenNetwork:
         """
         names = self.resolve_layer(layer)
         if not names:  # a subclassed model: its output is all there is
-            features = self.predict(inputs, batch_size)
+            features = self.predict(inputs, batch_size, n_jobs)
             return (features, features.copy()) if with_output else features
-        features, output = self._run(inputs, names, batch_size, with_output)
+        features, output = self._run(inputs, names, batch_size, with_output, n_jobs)
         self._check_finite(features, f"A feature of layer {layer!r}")
         if not with_output:
             return features
         self._check_finite(output, "The output")
         return features, output
 
-    def predict(self, inputs, batch_size=1024):
+    def predict(self, inputs, batch_size=1024, n_jobs=None):
         """Run the whole network, in inference mode.
 
         Parameters
@@ -255,13 +288,15 @@ class FrozenNetwork:
             One array for each input of the network, in its order.
         batch_size : int, default=1024
             Rows that go through the network at a time.
+        n_jobs : int, default=None
+            As in `extract`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_outputs), float64
             The network's own output, flattened to two dimensions.
         """
-        output, _ = self._run(inputs, (), batch_size, False)
+        output, _ = self._run(inputs, (), batch_size, False, n_jobs)
         self._check_finite(output, "The output")
         return output
 
@@ -274,18 +309,35 @@ class FrozenNetwork:
                 "inputs as in training, and check the network's weights for NaN."
             )
 
-    def _run(self, inputs, names, batch_size, with_output):
+    def _run(self, inputs, names, batch_size, with_output, n_jobs=None):
         """Run a cut over all rows; every pass through the network starts here."""
+        n = len(inputs[0])
+        # Whole batches, so that the same ones are run whoever runs them.
+        size = batch_size * max(1, BLOCK // batch_size)
+        blocks = (
+            ([a[i : i + size] for a in inputs], names, batch_size, with_output)
+            for i in range(0, n, size)
+        )
+        start, whole = 0, None
+        for parts in run_blocks(FrozenNetwork._run_block, self, blocks, n_jobs):
+            if whole is None:
+                whole = [np.empty((n, part.shape[1])) for part in parts]
+            for values, part in zip(whole, parts, strict=True):
+                values[start : start + len(part)] = part
+            start += len(parts[0])
+        return whole
+
+    def _run_block(self, block):
+        """Run a cut over some rows; gives features and output, batch by batch."""
+        inputs, names, batch_size, with_output = block
         forward, n_tensors, batch, _ = self.cut(names, with_output)
         batch_size = batch or batch_size
-        n = len(inputs[0])
-        blocks = None
-        for start in range(0, n, batch_size):
-            rows = slice(start, min(start + batch_size, n))
-            arrays = [np.asarray(a[rows]) for a in inputs]
+        done = []
+        for start in range(0, len(inputs[0]), batch_size):
+            arrays = [np.asarray(a[start : start + batch_size]) for a in inputs]
             n_rows = len(arrays[0])
             arrays = filled(arrays, batch)
-            results = [_as_numpy(value) for value in forward(arrays)]
+            results = [as_numpy(value) for value in forward(arrays)]
             for value in results:
                 if value.ndim == 0 or len(value) != len(arrays[0]):
                     raise ValueError(
@@ -296,11 +348,8 @@ class FrozenNetwork:
             flat = [r[:n_rows].reshape(n_rows, -1) for r in results]
             parts = [np.hstack(flat[:n_tensors]), flat[n_tensors:]]
             parts[1] = np.hstack(parts[1]) if parts[1] else np.empty((n_rows, 0))
-            if blocks is None:
-                blocks = [np.empty((n, part.shape[1])) for part in parts]
-            for block, part in zip(blocks, parts, strict=True):
-                block[rows] = part
-        return blocks
+            done.append(parts)
+        return [np.concatenate(parts) for parts in zip(*done, strict=True)]
 
     def cut(self, names, with_output):
         """Compile the network up to the named layers (none: the whole network).
@@ -340,9 +389,9 @@ class FrozenNetwork:
                     "stateful=False."
                 )
         if graph is None:
-            forward = _traced(self.model, self.library, None)
+            forward = traced(self.model, self.library, None)
             return forward, None, None, self.model.trainable_variables
-        tensors = [t for name in names for t in _outputs_of(graph, name)]
+        tensors = [t for name in names for t in outputs_of(graph, name)]
         n_tensors = len(tensors) or None
         if with_output or not tensors:
             tensors = tensors + list(graph.outputs)
@@ -350,7 +399,7 @@ class FrozenNetwork:
         model = library.Model(inputs if len(inputs) > 1 else inputs[0], tensors)
         specs = self.input_specs
         batch = next((spec.batch for spec in specs if spec.batch), None)
-        forward = _traced(model, self.library, specs)
+        forward = traced(model, self.library, specs)
         return forward, n_tensors, batch, model.trainable_variables
 
     def trainable_copy(self):
@@ -361,12 +410,13 @@ class FrozenNetwork:
         ValueError
             When the network cannot be built again from its configuration.
         """
-        return _rebuild(keras_state.dump(self.model), None)
+        return _handle(keras_state.rebuild(keras_state.dump(self.model)), None)
 
     def __reduce__(self):
         if self._digest is None:
             self._digest = keras_state.architecture_digest(self.model)
-        return _rebuild, (keras_state.dump(self.model), self._digest)
+        content = keras_state.dump(self.model), self._digest, self.fingerprint()
+        return _rebuild, content
 
     def __copy__(self):
         return self
@@ -381,69 +431,18 @@ class FrozenNetwork:
         return f"FrozenNetwork({self.model.name!r}, library={self.library!r})"
 
 
-def _rebuild(payload, digest):
-    handle = FrozenNetwork(keras_state.rebuild(payload), digest)
-    _HANDLES[id(handle.model)] = handle
+def _rebuild(payload, digest, fingerprint=None):
+    """Build a pickled network, in a worker once for all tasks that bring it."""
+    if fingerprint is None or not in_worker():
+        return _handle(keras_state.rebuild(payload), digest)
+    limit_threads()
+    with _OF:
+        kept = _RECENT.get(fingerprint)
+        if kept is None or kept.fingerprint() != fingerprint:  # trained meanwhile
+            kept = _handle(keras_state.rebuild(payload), digest)
+        return _RECENT.put(fingerprint, kept)
+
+
+def _handle(model, digest):
+    handle = _HANDLES[id(model)] = FrozenNetwork(model, digest)
     return handle
-
-
-def _outputs_of(graph, name):
-    """Return the tensors a layer puts out in a graph."""
-    nodes = [
-        node
-        for group in graph._nodes_by_depth.values()
-        for node in group
-        # Keras 3 says operation and output_tensors, Keras 2 layer and outputs
-        if (node.operation if hasattr(node, "operation") else node.layer).name == name
-    ]
-    if len(nodes) != 1:
-        raise ValueError(
-            f"Layer {name!r} is called {len(nodes)} times in the network, so its "
-            "output is ambiguous. Choose a layer that is called once, such as one "
-            "that follows it."
-        )
-    node = nodes[0]
-    outputs = node.output_tensors if hasattr(node, "operation") else node.outputs
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-
-
-def filled(arrays, batch):
-    """Repeat the last row up to the number that the network insists on, if any."""
-    if not batch:
-        return arrays
-    filler = np.minimum(np.arange(batch), len(arrays[0]) - 1)
-    return [array[filler] for array in arrays]
-
-
-def _traced(model, library, specs):
-    """Return a function from a list of arrays to a list of tensors of a model."""
-
-    def call(*arrays):
-        inputs = arrays[0] if len(arrays) == 1 else list(arrays)
-        result = model(inputs, training=False)
-        if isinstance(result, dict):
-            return list(result.values())
-        return list(result) if isinstance(result, list | tuple) else [result]
-
-    if library == "keras":
-        import keras
-
-        if keras.backend.backend() != "tensorflow":  # no tracing: run as it is
-            return lambda arrays: call(*map(keras.ops.convert_to_tensor, arrays))
-    import tensorflow as tf
-
-    function = tf.function(call, reduce_retracing=True, autograph=False)
-    if specs is not None:  # one trace for any number of rows
-        function = function.get_concrete_function(
-            *(tf.TensorSpec((spec.batch, *spec.shape), spec.dtype) for spec in specs)
-        )
-    return lambda arrays: function(*map(tf.constant, arrays))
-
-
-def _as_numpy(value):
-    """Copy a tensor of any Keras backend into an array."""
-    if hasattr(value, "numpy") and not hasattr(value, "detach"):  # TensorFlow
-        return np.asarray(value.numpy())
-    import keras
-
-    return keras.ops.convert_to_numpy(keras.ops.stop_gradient(value))

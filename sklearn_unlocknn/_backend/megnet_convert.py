@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import json
 import logging
 import os
@@ -14,8 +13,6 @@ import numpy as np
 
 from .megnet_import import thaw_object
 
-#: Structures converted before the network runs on them.
-CHUNK = 1024
 _NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
 _GRAPH_KEYS = ("atom", "bond", "index1", "index2")
 
@@ -37,25 +34,6 @@ class _Graph(NamedTuple):
     state: np.ndarray
     index1: np.ndarray
     index2: np.ndarray
-
-
-def _chunks(convert, items, n_jobs):
-    """Convert successive chunks of an iterable, in processes if asked for."""
-    from joblib import Parallel, delayed, effective_n_jobs
-
-    n_workers = effective_n_jobs(n_jobs)
-    items, start = iter(items), 0
-    while chunk := list(itertools.islice(items, CHUNK * n_workers)):
-        size = -(-len(chunk) // n_workers)
-        if n_workers == 1:
-            yield convert(chunk, start)
-        else:
-            parts = Parallel(n_workers)(
-                delayed(convert)(chunk[k : k + size], start + k)
-                for k in range(0, len(chunk), size)
-            )
-            yield [graph for part in parts for graph in part]
-        start += len(chunk)
 
 
 def as_items(X):
@@ -182,11 +160,13 @@ def content_of(item):
     if isinstance(item, dict):
         return b"dict" + json.dumps(item, sort_keys=True, default=_plain).encode()
     parts = [type(item).__name__]
+    coordinates = getattr(item, "cart_coords", None)
     if hasattr(item, "get_positions"):
         parts += [item.get_atomic_numbers(), item.get_positions()]
         parts += [np.asarray(item.get_cell()), item.get_pbc()]
-    elif hasattr(item, "cart_coords"):
-        parts += [[site.species_string for site in item], item.cart_coords]
+    elif coordinates is not None:
+        # Faster than a site's species_string, and with occupancies in full
+        parts += [[list(site.species.items()) for site in item], coordinates]
         if hasattr(item, "lattice"):
             parts += [item.lattice.matrix, item.lattice.pbc]
         parts += [getattr(item, "state", None), getattr(item, "properties", {})]

@@ -6,14 +6,12 @@ import json
 import os
 import threading
 import weakref
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from .megnet_batches import Extraction, batches, cut, join
 from .megnet_convert import (
     StructureError,
-    _chunks,
     _Graph,
     _limits,
     _thaw_cached,
@@ -21,40 +19,17 @@ from .megnet_convert import (
     convert_many,
 )
 from .megnet_import import build_network, network_state, thaw_object
+from .processes import Recent, limit_threads, run_blocks
 
 #: Live handles, by file (loaded and unchanged since) and by content.
 _FILES = weakref.WeakValueDictionary()
 _CONTENTS = weakref.WeakValueDictionary()
+_OF = threading.RLock()
+#: What a search drops with one candidate and asks for with the next.
+_RECENT = Recent(4)
 
-#: Bonds of one batch: bounds memory whatever the sizes (about 200 MB of activations).
-MAX_BONDS = 60_000
-
-
-@dataclass
-class Extraction:
-    """What the network made of n structures; rows of failed ones are NaN.
-
-    Attributes
-    ----------
-    features : ndarray of shape (n, d), or None
-        Latent vectors.
-    prediction : ndarray of shape (n, n_targets), or None
-        The network's own prediction, in target units.
-    n_atoms : ndarray of shape (n,)
-        Sites per structure, 0 for a failed one.
-    errors : dict of int to StructureError
-        The failures, by index.
-    """
-
-    features: np.ndarray | None
-    prediction: np.ndarray | None
-    n_atoms: np.ndarray
-    errors: dict = field(default_factory=dict)
-
-    @property
-    def failed(self):
-        """Boolean mask of the structures that failed."""
-        return np.isin(np.arange(len(self.n_atoms)), list(self.errors))
+#: Structures of a block: converted, then run in batches, by one process.
+BLOCK = 512
 
 
 class FrozenMEGNet:
@@ -85,17 +60,19 @@ class FrozenMEGNet:
         """
         if isinstance(network, cls):
             return network
-        if isinstance(network, str | os.PathLike):
-            path = Path(network)
-            if path.is_file():
-                info = path.stat()
-                key = (os.path.realpath(path), info.st_mtime_ns, info.st_size)
-                if (handle := _FILES.get(key)) is None:
-                    handle = _FILES[key] = cls(path)
-                return handle
-        new = cls(network)
-        # What was compiled for the same network serves again.
-        return _CONTENTS.setdefault(new.fingerprint(), new)
+        with _OF:
+            handle = key = None
+            if isinstance(network, str | os.PathLike) and os.path.isfile(network):
+                info = os.stat(network)
+                key = (os.path.realpath(network), info.st_mtime_ns, info.st_size)
+                handle = _FILES.get(key)
+            if handle is None:
+                new = cls(network)
+                # What was compiled for the same network serves again.
+                handle = _CONTENTS.setdefault(new.fingerprint(), new)
+            if key is not None:
+                _FILES[key] = handle
+            return _RECENT.put(handle.fingerprint(), handle)
 
     @property
     def n_outputs(self):
@@ -126,7 +103,8 @@ class FrozenMEGNet:
         return tuple(self._layer(k).name for k in (layer if several else [layer]))
 
     def __reduce__(self):
-        return FrozenMEGNet.of, (self._state,)
+        # A function: cloudpickle would send a class method by value, with what it uses.
+        return revive, (self._state,)
 
     def __copy__(self):
         return self
@@ -162,6 +140,7 @@ class FrozenMEGNet:
     @functools.cached_property
     def keras_model(self):
         """The rebuilt tf-keras network."""
+        limit_threads()
         return build_network(self._state)
 
     @functools.cached_property
@@ -244,15 +223,21 @@ class FrozenMEGNet:
         -------
         Extraction
         """
-        none = self._finish([], [], self._function(layer, predict)[1], {})
-        done = [none, *self.stream(structures, layer, predict=predict, **options)]
+        stream = self.stream(structures, layer, predict=predict, **options)
+        return self.joined(stream, layer, predict)
 
-        def join(name):
-            parts = [getattr(d, name) for d in done]
-            return None if parts[0] is None else np.concatenate(parts)
+    def joined(self, parts, layer, predict):
+        """Join what `stream` yields; arguments are those of `run`."""
+        none = self._finish([], [], self._output_widths(layer, predict), {})
+        done = [none, *parts]
+
+        def whole(name):
+            values = [getattr(d, name) for d in done]
+            return None if values[0] is None else np.concatenate(values)
 
         errors = {i: e for d in done for i, e in d.errors.items()}
-        return Extraction(join("features"), join("prediction"), join("n_atoms"), errors)
+        arrays = map(whole, ("features", "prediction", "n_atoms"))
+        return Extraction(*arrays, errors)
 
     def stream(
         self,
@@ -274,8 +259,9 @@ class FrozenMEGNet:
         batch_size : int, default=128
             Structures per forward pass (fewer where they are large).
         n_jobs : int, default=None
-            Processes that read and convert structures; joblib's meaning. Worth it for
-            files and for slow converters (Voronoi), as a process starts in seconds.
+            Processes that read, convert and run blocks of structures, each with a copy
+            of the network; joblib's meaning and joblib's backends, so that None is
+            what ``joblib.parallel_config`` says.
         on_error : {"raise", "nan"}, default="raise"
             What to do with a structure that cannot be converted.
         allow_isolated : bool, default=False
@@ -291,24 +277,33 @@ class FrozenMEGNet:
             raise ValueError(f"Got `on_error`={on_error!r}, expected 'raise' or 'nan'.")
         if batch_size < 1:
             raise ValueError(f"Got `batch_size`={batch_size!r}, expected 1 or more.")
-        items = as_items(structures)
-        function, widths = self._function(layer, predict)
-        convert = functools.partial(
-            convert_many, self._spec, allow_isolated=allow_isolated
+        # What is wrong with these is known here and now.
+        _ = self._output_widths(layer, predict), self._gaussians
+        options = (layer, predict, batch_size, on_error, allow_isolated)
+        # Whole batches, so that the same ones are run whoever runs them.
+        size = batch_size * max(1, BLOCK // batch_size)
+        blocks = (
+            (start, items, options) for start, items in cut(as_items(structures), size)
         )
-        start = 0
-        for graphs in _chunks(convert, items, n_jobs):
-            errors = {}
-            for i, graph in enumerate(graphs):
-                if isinstance(graph, StructureError):
-                    if on_error == "raise":
-                        raise graph
-                    errors[start + i] = graph
-            rows = []
-            for batch in batches((g for g in graphs if type(g) is _Graph), batch_size):
-                rows.append(function(*self._inputs(batch)).numpy()[0])
-            yield self._finish(graphs, rows, widths, errors)
-            start += len(graphs)
+        yield from run_blocks(type(self)._run_block, self, blocks, n_jobs)
+
+    def _run_block(self, block):
+        """Read, convert and run some structures; the first has index ``start``."""
+        start, items, (layer, predict, batch_size, on_error, allow_isolated) = block
+        graphs = convert_many(self._spec, items, start, allow_isolated=allow_isolated)
+        errors = {}
+        for index, graph in enumerate(graphs, start):
+            if isinstance(graph, StructureError):
+                if on_error == "raise":
+                    raise graph
+                errors[index] = graph
+        good = [graph for graph in graphs if type(graph) is _Graph]
+        function, widths = self._function(layer, predict)
+        rows = [
+            function(*join(batch, self.keras_model.inputs)).numpy()[0]
+            for batch in batches(good, batch_size)
+        ]
+        return self._finish(graphs, rows, widths, errors)
 
     def graphs(self, structures, *, n_jobs=None, allow_isolated=False):
         """Convert structures, with a `StructureError` in place of a failure.
@@ -322,11 +317,16 @@ class FrozenMEGNet:
         -------
         list of graph or StructureError
         """
-        convert = functools.partial(
-            convert_many, self._spec, allow_isolated=allow_isolated
+        blocks = (
+            (self._spec, start, items, allow_isolated)
+            for start, items in cut(as_items(structures), BLOCK)
         )
-        chunks = _chunks(convert, as_items(structures), n_jobs)
-        return [graph for chunk in chunks for graph in chunk]
+        done = run_blocks(FrozenMEGNet._convert_block, self, blocks, n_jobs)
+        return [graph for graphs in done for graph in graphs]
+
+    def _convert_block(self, block):
+        spec, start, items, allow_isolated = block
+        return convert_many(spec, items, start, allow_isolated=allow_isolated)
 
     def scale_std(self, std, n_atoms=1):
         """Turn the std of the network's raw output into target units.
@@ -360,15 +360,21 @@ class FrozenMEGNet:
                 y[at] = self.scaler.inverse_transform(y[at], int(n))
         return Extraction(out[:, :d] if d else None, y if k else None, n_atoms, errors)
 
+    def _output_widths(self, layer, predict):
+        """Give (n_features, n_targets) of a pass."""
+        width = 0 if layer is None else self.n_features(layer)
+        if not width and not predict:
+            raise ValueError("Nothing to compute: got `layer=None`, `predict=False`.")
+        return width, predict * self.n_outputs
+
     def _function(self, layer, predict):
         """Compile the pass; gives (function of 7 arrays, (n_features, n_targets))."""
+        widths = self._output_widths(layer, predict)
         names = () if layer is None else self.resolve_layer(layer)
-        if not names and not predict:
-            raise ValueError("Nothing to compute: got `layer=None`, `predict=False`.")
         key = (*names, predict)
         with self._lock:
             if key not in self._functions:
-                self._functions[key] = self._compile(names, predict)
+                self._functions[key] = self._compile(names, predict), widths
             return self._functions[key]
 
     def _compile(self, names, predict):
@@ -388,8 +394,7 @@ class FrozenMEGNet:
         def run(*inputs):
             return concrete(*map(tf.constant, inputs))
 
-        width = self.n_features(names) if names else 0
-        return run, (width, predict * self.n_outputs)
+        return run
 
     def forward(self, outputs):
         """Give the pass from joined graphs to tensors of ``keras_model``, untraced.
@@ -482,34 +487,7 @@ class FrozenMEGNet:
             f"{len(layers) - 1}] or one of {[layer.name for layer in layers]}."
         )
 
-    def _inputs(self, graphs):
-        """Join graphs into one disjoint graph, as the network's seven inputs."""
-        n_atoms = np.array([len(g.atom) for g in graphs])
-        n_bonds = np.array([len(g.index1) for g in graphs])
-        shift = np.repeat(np.cumsum(n_atoms) - n_atoms, n_bonds)
-        which = np.arange(len(graphs))
-        arrays = [
-            np.concatenate([g.atom for g in graphs]),
-            np.concatenate([g.bond for g in graphs]),
-            np.concatenate([g.state for g in graphs]),
-            np.concatenate([g.index1 for g in graphs]) + shift,
-            np.concatenate([g.index2 for g in graphs]) + shift,
-            np.repeat(which, n_atoms),
-            np.repeat(which, n_bonds),
-        ]
-        dtypes = [t.dtype.as_numpy_dtype for t in self.keras_model.inputs]
-        return [a[None].astype(t) for a, t in zip(arrays, dtypes, strict=True)]
 
-
-def batches(graphs, batch_size):
-    """Group graphs, at most `batch_size` and about `MAX_BONDS` bonds together."""
-    batch, n_bonds = [], 0
-    for graph in graphs:
-        n = len(graph.index1)
-        if batch and (len(batch) == batch_size or n_bonds + n > MAX_BONDS):
-            yield batch
-            batch, n_bonds = [], 0
-        batch.append(graph)
-        n_bonds += n
-    if batch:
-        yield batch
+def revive(state):
+    """Return the handle of a pickled network, the same one for equal content."""
+    return FrozenMEGNet.of(state)

@@ -6,8 +6,9 @@ import dataclasses
 import numpy as np
 
 from .megnet_architecture import output_layer, with_outputs
+from .megnet_batches import batches, join
 from .megnet_convert import StructureError, _name, as_structure
-from .megnet_graphs import FrozenMEGNet, batches
+from .megnet_graphs import FrozenMEGNet
 from .megnet_import import freeze_object, thaw_object
 
 #: Norm that the gradient of a batch is shortened to.
@@ -278,7 +279,7 @@ class _Trainee:
             start = part.stop
             arrays = (targets[part], rows.weights[part] / total)
             arrays = [a.astype(np.float32) for a in arrays]
-            inputs = [*self.network._inputs(graphs), *arrays]
+            inputs = [*join(graphs, self.network.keras_model.inputs), *arrays]
             yield [tf.constant(a) for a in inputs]
 
     def step(self, rows, rate):

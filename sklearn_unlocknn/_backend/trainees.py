@@ -4,8 +4,9 @@ import importlib
 
 import numpy as np
 
-from .keras_nets import filled
-from .megnet_graphs import FrozenMEGNet, batches
+from .keras_graph import filled
+from .megnet_batches import batches, join
+from .megnet_graphs import FrozenMEGNet
 
 
 class KerasTrainee:
@@ -155,7 +156,7 @@ class MEGNetTrainee:
         for graphs in batches([self.graphs[i] for i in index], len(index)):
             part = index[start : start + len(graphs)]
             start += len(graphs)
-            inputs = map(tf.constant, self.network._inputs(graphs))
+            inputs = map(tf.constant, join(graphs, self.network.keras_model.inputs))
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.variables)
                 values = self._run(*inputs)

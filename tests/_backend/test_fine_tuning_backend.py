@@ -314,7 +314,7 @@ def test_megnet_trainee(monkeypatch):
     by = rng.normal(size=features.shape), rng.normal(size=output.shape)
     gradients = pull_back(*by)
     # In several passes where the batch has many bonds: the gradients add up
-    monkeypatch.setattr("sklearn_unlocknn._backend.megnet_graphs.MAX_BONDS", 1)
+    monkeypatch.setattr("sklearn_unlocknn._backend.megnet_batches.MAX_BONDS", 1)
     for one, several in zip(gradients, trainee.forward(index)[2](*by), strict=True):
         assert_allclose(several, one, rtol=1e-3, atol=1e-3 * np.abs(one).max())
     # along a random direction: the network computes in float32

@@ -12,9 +12,10 @@ from megnet_nets import make_megnet, make_structures, predict
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from sklearn_unlocknn._backend import megnet_convert, megnet_graphs
+from sklearn_unlocknn._backend import megnet_batches, megnet_graphs
+from sklearn_unlocknn._backend.megnet_batches import batches
 from sklearn_unlocknn._backend.megnet_convert import StructureError
-from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet, batches
+from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
 from sklearn_unlocknn._backend.megnet_import import import_megnet
 from sklearn_unlocknn.datasets import fetch_megnet_model
 
@@ -69,13 +70,13 @@ def test_features_are_those_of_megnet(model, network, structures):
 def test_batches_do_not_matter(network, structures, batch_size, monkeypatch):
     want = network.extract(structures)
     assert_allclose(network.extract(structures, batch_size=batch_size), want, atol=2e-5)
-    monkeypatch.setattr(megnet_convert, "CHUNK", 5)
-    monkeypatch.setattr(megnet_graphs, "MAX_BONDS", 300)
+    monkeypatch.setattr(megnet_graphs, "BLOCK", 5)
+    monkeypatch.setattr(megnet_batches, "MAX_BONDS", 300)
     assert_allclose(network.extract(structures, batch_size=batch_size), want, atol=2e-5)
 
 
 def test_batches_bound_the_bonds(monkeypatch):
-    monkeypatch.setattr(megnet_graphs, "MAX_BONDS", 10)
+    monkeypatch.setattr(megnet_batches, "MAX_BONDS", 10)
     sizes = [4, 4, 4, 50, 1, 1, 1, 1]
     graphs = [SimpleNamespace(index1=[0] * n) for n in sizes]
     got = [[len(g.index1) for g in batch] for batch in batches(graphs, 3)]
@@ -272,7 +273,7 @@ def test_options_are_checked(network, structures):
 
 
 def test_stream_is_lazy_and_bounded(network, structures, monkeypatch):
-    monkeypatch.setattr(megnet_convert, "CHUNK", 4)
+    monkeypatch.setattr(megnet_graphs, "BLOCK", 4)
     taken = []
 
     def endless():
@@ -280,7 +281,7 @@ def test_stream_is_lazy_and_bounded(network, structures, monkeypatch):
             taken.append(1)
             yield structures[len(taken) % 12] if len(taken) != 6 else None
 
-    stream = network.stream(endless(), on_error="nan")
+    stream = network.stream(endless(), on_error="nan", batch_size=2)
     first, second = next(stream), next(stream)
     assert len(taken) == 8
     assert len(first.features) == len(second.features) == 4
@@ -289,16 +290,18 @@ def test_stream_is_lazy_and_bounded(network, structures, monkeypatch):
     assert_array_equal(np.isnan(second.features[:, 0]), [False, True, False, False])
 
 
-def test_n_jobs(network, structures):
+def test_n_jobs(network, structures, monkeypatch):
+    monkeypatch.setattr(megnet_graphs, "BLOCK", 8)
     X = [*structures, None, *structures]
-    want = network.run(X, on_error="nan")
-    got = network.run(X, on_error="nan", n_jobs=2)
-    assert_allclose(got.features, want.features, atol=1e-5)
+    want = network.run(X, on_error="nan", batch_size=4)
+    got = network.run(X, on_error="nan", batch_size=4, n_jobs=2)
+    assert_array_equal(got.features, want.features)
     assert {i: str(e) for i, e in got.errors.items()} == {
         12: str(want.errors[12]),
     }
     with pytest.raises(StructureError, match="Structure 12"):
-        network.run(X, n_jobs=2)
+        network.run(X, batch_size=4, n_jobs=2)
+    assert len(network.graphs(X, n_jobs=2)) == 25
 
 
 DATA = os.environ.get("SKLEARN_UNLOCKNN_DATA")
@@ -315,7 +318,7 @@ def test_pretrained(name):
     nacl = Structure.from_spacegroup(
         "Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0] * 3, [0.5] * 3]
     ).get_primitive_structure()
-    run = network.run([nacl], predict=True)
+    run = network.run([nacl], -4, predict=True)
     assert run.features.shape == (1, 96)
     # Materials Project: formation energy -2.1 eV/atom, bulk modulus 24 GPa
     want = {"Eform_MP_2019": (-2.1, 0.15), "logK_MP_2018": (np.log10(24), 0.15)}

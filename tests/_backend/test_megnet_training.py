@@ -7,7 +7,7 @@ import pytest
 from megnet_nets import make_megnet, make_structures
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_unlocknn._backend import megnet_graphs, megnet_training
+from sklearn_unlocknn._backend import megnet_batches, megnet_training
 from sklearn_unlocknn._backend.megnet_architecture import new_megnet
 from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
 from sklearn_unlocknn._backend.megnet_import import freeze_object
@@ -144,7 +144,7 @@ def test_weights_are_repetitions_and_parts_add_up(trainee, rows, monkeypatch):
     got = gradient_of(trainee, weighted, counts.sum())
     assert_allclose(got[0], want[0], rtol=1e-5)
     assert_allclose(got[1], want[1], atol=1e-5 * np.abs(want[1]).max())
-    monkeypatch.setattr(megnet_graphs, "MAX_BONDS", 200)
+    monkeypatch.setattr(megnet_batches, "MAX_BONDS", 200)
     assert len(list(trainee._parts(weighted, 1.0, 100))) > 2
     got = gradient_of(trainee, weighted, counts.sum())
     assert_allclose(got[1], want[1], atol=1e-5 * np.abs(want[1]).max())

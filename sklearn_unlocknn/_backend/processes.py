@@ -1,0 +1,184 @@
+"""Processes and threads: who a worker works for, what it may use, what it is sent."""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+from collections import OrderedDict
+
+
+def root_name():
+    """Name the run that this process belongs to, alike in its workers.
+
+    Returns
+    -------
+    str
+        The id of the process that started this one, for a worker of loky,
+        multiprocessing or a Dask nanny, else of this process; or the job of Ray, for
+        the driver and its workers.
+    """
+    ray = sys.modules.get("ray")
+    if ray is not None and getattr(ray, "is_initialized", bool)():
+        context = ray.get_runtime_context()
+        return f"ray-{context.gcs_address}-{context.get_job_id()}"
+    parent = multiprocessing.parent_process()
+    return str(os.getpid() if parent is None else parent.pid)
+
+
+def in_worker():
+    """Tell whether this process was started to work for another."""
+    if multiprocessing.parent_process() is not None:
+        return True
+    return "RAY_RAYLET_PID" in os.environ  # which Ray sets for its workers alone
+
+
+def count_workers(n_jobs):
+    """Return how many tasks run at once, by joblib's rules; 1 inside a Dask task.
+
+    A task that waits for tasks of its own may hold what others wait for.
+    """
+    from joblib import effective_n_jobs
+
+    distributed = sys.modules.get("distributed")
+    if distributed is not None:
+        with contextlib.suppress(ValueError):
+            distributed.get_worker()  # ValueError outside a task
+            return 1
+    return effective_n_jobs(n_jobs)
+
+
+def limit_threads():
+    """Give TensorFlow the threads that joblib, Dask or Ray grants this worker.
+
+    They set OMP_NUM_THREADS, which TensorFlow does not read: its pools would be as
+    wide as the machine in every worker. Does nothing outside a worker, where the
+    user chose, or once TensorFlow runs.
+    """
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    if not (in_worker() and granted.isdigit() and int(granted) > 0):
+        return
+    import tensorflow as tf
+
+    threading_ = tf.config.threading
+    for kind in ("intra", "inter"):
+        chosen = getattr(threading_, f"get_{kind}_op_parallelism_threads")()
+        if chosen or f"TF_NUM_{kind.upper()}OP_THREADS" in os.environ:
+            continue
+        with contextlib.suppress(RuntimeError):  # it is running
+            getattr(threading_, f"set_{kind}_op_parallelism_threads")(int(granted))
+
+
+class Recent:
+    """The values used last, kept alive by their keys; safe with threads.
+
+    Parameters
+    ----------
+    size : int
+        How many are kept.
+    """
+
+    def __init__(self, size):
+        self.size = size
+        self._values = OrderedDict()
+        self._lock = threading.RLock()
+
+    def get(self, key):
+        """Return the value of ``key``, now the newest, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key, value):
+        """Keep a value, let go of the oldest if there are too many; return it."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self.size:
+                self._values.popitem(last=False)
+        return value
+
+
+#: Blocks that are dispatched together, for each worker.
+_WINDOW = 4
+#: Networks of blocks that came to this process, by content.
+_ARRIVED = Recent(4)
+
+
+class Parcel:
+    """A network on its way to workers: pickled once, unpickled once a process.
+
+    It cannot be referred to weakly, on purpose: joblib's Dask backend would scatter
+    it to one worker, and lose it with that worker.
+
+    Parameters
+    ----------
+    network : object
+        A handle with a ``fingerprint()``.
+    """
+
+    __slots__ = ("_content", "network")
+
+    def __init__(self, network):
+        self.network = network
+        self._content = None
+
+    def __reduce__(self):
+        if self._content is None:
+            import cloudpickle
+
+            self._content = self.network.fingerprint(), cloudpickle.dumps(self.network)
+        return _unpack, self._content
+
+
+def _unpack(fingerprint, content):
+    parcel = _ARRIVED.get(fingerprint)
+    if parcel is None or parcel.network.fingerprint() != fingerprint:
+        parcel = _ARRIVED.put(fingerprint, Parcel(pickle.loads(content)))
+        parcel._content = fingerprint, content
+    return parcel
+
+
+def run_blocks(function, network, blocks, n_jobs):
+    """Run a function over blocks of rows, in workers if joblib grants several.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(network, block)``, importable.
+    network : object
+        Handle of the network; workers get it by `Parcel`.
+    blocks : iterator
+        Blocks, consumed some at a time.
+    n_jobs : int or None
+        joblib's meaning; None is what ``joblib.parallel_config`` says.
+
+    Yields
+    ------
+    object
+        Results in the order of the blocks.
+    """
+    from joblib import Parallel, delayed
+
+    blocks = iter(blocks)
+    n_workers = count_workers(n_jobs)
+    size = 1 if n_workers == 1 else _WINDOW * n_workers
+    window = list(itertools.islice(blocks, size))
+    if len(window) < 2:
+        for block in itertools.chain(window, blocks):
+            yield function(network, block)
+        return
+    parcel = Parcel(network)
+    while window:
+        # Blocks travel inside a tuple: what is lost with a worker is sent again.
+        calls = (delayed(_call)((function, parcel, block)) for block in window)
+        yield from Parallel(n_jobs)(calls)
+        window = list(itertools.islice(blocks, size))
+
+
+def _call(task):
+    function, parcel, block = task
+    return function(parcel.network, block)
