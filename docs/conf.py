@@ -1,4 +1,7 @@
-"""Sphinx configuration; `python -m sphinx -W -b html docs docs/_build` builds it."""
+"""Sphinx configuration; `python -m sphinx -W -b html docs docs/_build` builds it.
+
+`-D plot_gallery=0` leaves out running the examples.
+"""
 
 import os
 import re
@@ -45,7 +48,7 @@ _has_data = bool(_data.name) and (_data / "megnet").is_dir()
 sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples"),
     "gallery_dirs": "gallery",
-    "filename_pattern": "/plot_" if _has_data else "/plot_keras",
+    "filename_pattern": "/plot_" if _has_data else "/plot_(?!megnet)",
     "ignore_pattern": r"^(?!.*plot_).*\.py$",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,

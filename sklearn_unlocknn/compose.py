@@ -81,7 +81,7 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         \mathrm{Var}[y] = \int (g(m + s z) - E[y])^2 \varphi(z) \, dz.
 
     For affine g these are :math:`g(m)` and :math:`|g'| s`. For others they are taken
-    by Gauss-Legendre quadrature with 128 nodes over :math:`|z| \le 12`: for
+    by Gauss-Legendre quadrature [1]_ with 128 nodes over :math:`|z| \le 12`: for
     ``inverse_func=np.exp`` and s up to 2 both agree with the log-normal's closed form
     to nine digits. Gauss-Hermite nodes would do as well there, but not where the
     domain of g ends.
@@ -102,6 +102,11 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
     gives infinity. A prediction of NaN stays NaN. Next to a pole, as that of
     ``np.reciprocal`` at 0, the integrals do not exist and no figure for them means
     anything: use quantiles, or a transformation without one.
+
+    References
+    ----------
+    .. [1] P. J. Davis and P. Rabinowitz, "Methods of numerical integration", 2nd ed.,
+       Academic Press (1984).
 
     Examples
     --------

@@ -5,6 +5,9 @@ import inspect
 import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -164,3 +167,94 @@ def test_commands_in_the_guide_are_understood():
     commands = [_parser().parse_args(shlex.split(line)).run for line in lines]
     assert len(commands) == 6
     assert len(set(commands)) == 3  # fit, predict, evaluate
+
+
+def documented():
+    """Return every public name with its public methods and properties, by path."""
+    found = {}
+    for module, name in CALLABLE:
+        thing = getattr(importlib.import_module(module), name)
+        found[f"{module}.{name}"] = thing
+        for member in dir(thing) if inspect.isclass(thing) else ():
+            value = inspect.getattr_static(thing, member)
+            value = getattr(value, "fget", None) or getattr(thing, member)
+            ours = str(getattr(value, "__module__", "")).startswith("sklearn_unlocknn")
+            if not member.startswith("_") and ours:
+                found[f"{module}.{name}.{member}"] = value
+    return found
+
+
+DOCUMENTED = documented()
+# What numpydoc's own list asks for and this package does not:
+NOT_ASKED = {
+    "ES01": "an extended summary: one line may say it all",
+    "EX01": "an example of each method: the class has one",
+    "SA01": "see also of each method: the class has it",
+    "RT02": "returned values without a name",
+    "RT03": "what `self` is",
+    "RT04": "a capital after a name in lower case",
+}
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_docstring_is_valid_numpydoc(path):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    errors = [error for error in validate(path)["errors"] if error[0] not in NOT_ASKED]
+    assert not errors
+
+
+def sections_of(thing):
+    """Return the text of each section of a docstring, by its title."""
+    parts = re.split(r"^(\w[\w ]+)\n-+\n", inspect.getdoc(thing) or "", flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, thing in DOCUMENTED.items() if not inspect.isclass(thing)]
+)
+def test_docstring_says_what_is_raised(path):
+    thing = DOCUMENTED[path]
+    if re.search(r"^\s+raise \w", inspect.getsource(thing), flags=re.M):
+        assert "Raises" in sections_of(thing)
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_arrays_have_shapes_and_predictions_units(path):
+    sections = sections_of(DOCUMENTED[path])
+    for title in ("Parameters", "Returns", "Attributes"):
+        text = sections.get(title, "")
+        for entry in re.findall(r"^\S.*(?:\n\s+.*)*", text, flags=re.M):
+            if re.match(r"[\w, ]+ : (array-like|ndarray)", entry):
+                assert re.search(r"shape|same", entry), entry
+            if re.match(r"(y_true|y_pred|y_std)\b", entry) and "not used" not in entry:
+                assert "units" in entry, entry
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_a_formula_has_a_source(path):
+    sections = sections_of(DOCUMENTED[path])
+    if re.search(r":math:|\.\. math::", sections.get("Notes", "")):
+        assert re.search(r"\.\. \[1\] \w", sections["References"])
+
+
+def test_site_builds_without_warnings(tmp_path):
+    """Offline; examples run in tests of their own."""
+    pytest.importorskip("sphinx_gallery")
+    made = shutil.ignore_patterns("_build", "gallery", "generated")
+    for folder in ("docs", "examples"):
+        shutil.copytree(GUIDE.parent / folder, tmp_path / folder, ignore=made)
+    shutil.copy(GUIDE.parent / "CHANGELOG.md", tmp_path)
+    options = ["-W", "--keep-going", "-q", "-b", "html", "-D", "plot_gallery=0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, "docs", "site"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    pages = {str(p.relative_to(tmp_path / "site")) for p in tmp_path.rglob("*.html")}
+    assert {"index.html", "api.html", "guide/interoperation.html"} < pages
+    assert {f"generated/{module}.{name}.html" for module, name in CALLABLE} < pages
+    for example in (GUIDE.parent / "examples").glob("plot_*.py"):
+        assert f"gallery/{example.stem}.html" in pages

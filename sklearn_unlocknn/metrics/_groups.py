@@ -133,7 +133,7 @@ def uq_by_group(
     Notes
     -----
     With :math:`z_i = (y_i - \mu_i) / \sigma_i`, `z_mean` is their mean and `z_std`
-    their standard deviation (divided by n - 1):
+    their standard deviation (divided by n - 1) [1]_:
 
     .. math:: s_z^2 = \frac1{n - 1} \sum_i (z_i - \bar z)^2
 
@@ -145,6 +145,12 @@ def uq_by_group(
 
     A zero std counts as in the metric of the column; it makes `z_mean` infinite or NaN
     unless it hits exactly.
+
+    References
+    ----------
+    .. [1] P. Pernot, "The long road to calibrated prediction uncertainty in
+       computational chemistry", J. Chem. Phys. 156, 114109 (2022),
+       doi:10.1063/5.0084302.
 
     Examples
     --------
