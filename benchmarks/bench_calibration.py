@@ -4,10 +4,10 @@
 
 Features that ``MEGNetProbRegressor("Eform_MP_2019")`` takes by default, of log10 of the
 bulk modulus of 3953 binaries or of the heat of formation of 3787 perovskites, made once
-and kept in ``--features``; predictions are kept in ``--keep``, so that a run can go on
-where it stopped. Random splits, four fifths to fit, the rest to judge. Each row of the
-table is a method of ``CalibratedProbRegressor``, "none" the head alone, and holds means
-over the splits:
+and kept in ``--features``. With ``--refit`` held-out rows are predicted by clones, as
+for any other estimator; their predictions are kept in ``--keep``. Random splits, four
+fifths to fit, the rest to judge. Each row of the table is a method of
+``CalibratedProbRegressor``, "none" the head alone, and holds means over the splits:
 
 * nll: of mean and std as a Gaussian, nats a row;
 * interval, quantile: miscalibration areas as scorers and displays have them, from the
@@ -88,28 +88,26 @@ def digest(*arrays):
 
 
 def judge(model, X, y):
-    """Return the figures of one fitted model."""
+    """Return the figures of one fitted model, from one prediction."""
     from sklearn_unlocknn.metrics import (
-        get_prob_scorer,
+        gaussian_nll,
         interval_coverage,
         make_prob_scorer,
+        prob_scoring,
     )
     from sklearn_unlocknn.metrics import miscalibration_area as area
 
-    figures = {"nll": -get_prob_scorer("neg_nll")(model, X, y)}
+    scorers = {"nll": make_prob_scorer(gaussian_nll, greater_is_better=True)}
     for kind in ("interval", "quantile"):
-        own = make_prob_scorer(area, greater_is_better=True, kind=kind)
-        gaussian = make_prob_scorer(
+        scorers[kind] = make_prob_scorer(area, greater_is_better=True, kind=kind)
+        scorers[f"{kind}, mean and std"] = make_prob_scorer(
             area, greater_is_better=True, kind=kind, quantiles=None
         )
-        figures[kind] = own(model, X, y)
-        figures[f"{kind}, mean and std"] = gaussian(model, X, y)
     for coverage in COVERAGES:
-        held = make_prob_scorer(
+        scorers[coverage] = make_prob_scorer(
             interval_coverage, greater_is_better=True, coverage=coverage
         )
-        figures[coverage] = held(model, X, y)
-    return figures
+    return prob_scoring(scorers)(model, X, y)
 
 
 def factors(head, X, y):
@@ -137,6 +135,7 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--dataset", choices=DATASETS, default="elasticity")
     parser.add_argument("--features", type=Path)
+    parser.add_argument("--refit", action="store_true")
     parser.add_argument("--keep", type=Path, default=Path("kept_predictions"))
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--cv", type=int, default=5)
@@ -145,12 +144,15 @@ def main():
 
     path = args.features or Path(f"{args.dataset}_default.npz")
     X, y = load(args.data, args.dataset, path)
-    args.keep.mkdir(exist_ok=True)
+    if args.refit:
+        args.keep.mkdir(exist_ok=True)
     found, scaled = {method: [] for method in METHODS}, []
     start = time.process_time()
     splits = ShuffleSplit(args.splits, test_size=0.2, random_state=0).split(X)
     for number, (train, test) in enumerate(splits):
-        head = remembering(VGPRegressor(random_state=0), args.keep)
+        head = VGPRegressor(random_state=0)
+        if args.refit:
+            head = remembering(head, args.keep)
         for method in METHODS:
             model = clone(head)
             if method != "none":

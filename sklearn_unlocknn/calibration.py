@@ -20,8 +20,14 @@ from ._meta import as_columns, check_levels, plain
 from ._validation import check_targets, check_weights
 from .metrics._predictions import predict_mean_std
 from .metrics._validation import check_coverage, interval_levels
+from .model_selection import Split, fit_and_leave_out, obstacle
 
 __all__ = ["CalibratedProbRegressor"]
+
+
+#: With more than so many times the rows that choose hyperparameters, most rows had no
+#: part in that choice.
+_FEW = 2
 
 
 class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
@@ -29,9 +35,8 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
 
     For any estimator with ``predict(X, return_std=True)``: the twin of
     :class:`sklearn.calibration.CalibratedClassifierCV` for regression. Each row is
-    predicted by a clone that was fitted without it; how large the errors are, in units
-    of the predicted standard deviation, then corrects the predictions of a model
-    fitted on all rows.
+    predicted without it; how large the errors are, in units of the predicted standard
+    deviation, then corrects the predictions of a model fitted on all rows.
 
     Parameters
     ----------
@@ -75,6 +80,14 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
 
     Notes
     -----
+    Rows are held out from clones, one fitted for each fold. For this package's
+    regressors with at least twice `n_hyper_samples` rows there is one fit: folds are
+    taken out of its posterior, as with ``method="fast"`` of
+    :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist`. That costs a third
+    of it, and calibrates the very hyperparameters that predict, which clones choose
+    anew (``benchmarks/RESULTS.md``). With fewer rows, all of which choose the
+    hyperparameters, errors would come out too small.
+
     With held-out :math:`z_i = (y_i - \mu_i) / \sigma_i` of n rows, the factor is
     :math:`c = \sqrt{\frac1n \sum_i z_i^2}`, at which the Gaussian negative
     log-likelihood of :math:`(\mu_i, c \sigma_i)` is least. Where a Student t with
@@ -99,9 +112,9 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
     :math:`\lceil (1 - \alpha)(n + 1) \rceil`-th smallest :math:`|z_i|`. For a
     FrozenEstimator this holds a new target with a probability in
     :math:`[1 - \alpha, 1 - \alpha + 1 / (n + 1)]`, for exchangeable rows, whatever
-    the model [3]_ [4]_. With `cv` the :math:`z_i` are of models that were fitted to
-    fewer rows than the one that predicts: coverage is about :math:`1 - \alpha` where
-    that one is no worse than they are, which no theorem promises of every model. (One
+    the model [3]_ [4]_. With `cv` the :math:`z_i` are those of fewer rows than the
+    model that predicts has: coverage is about :math:`1 - \alpha` where that one is no
+    worse, which no theorem promises of every model. (One
     exists for CV+ [5]_, which promises :math:`1 - 2 \alpha`; on bulk moduli its 90 %
     intervals held 93 %, these 90 %, see ``benchmarks/RESULTS.md``.) Coverage is over
     all rows, not given x. The interval is infinite, with a warning, unless
@@ -221,18 +234,27 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         weights = check_weights(sample_weight, y)
         routed = self._route(None if sample_weight is None else weights, fit_params)
 
-        held_out = []
-        for train, test, model in self._models(X, y, routed):
-            if train is not None:
-                _fit(model, X, y, train, routed.estimator.fit)
-            # Here and not later: one fitted model in memory is enough.
-            mean, std = as_columns(predict_mean_std(model, _safe_indexing(X, test)))
-            held_out.append((test, mean, std))
+        fit_params = routed.estimator.fit
+        model = clone(self.estimator)
+        if isinstance(model, FrozenEstimator):
+            check_is_fitted(model)
+            held_out = [self._predicted(model, X, np.arange(len(y)))]
+        else:
+            splits = self._splits(X, y, routed.splitter.split)
+            if _one_fit_will_do(model, splits, len(y)):
+                tests = [split.test for split in splits]
+                mean, *stds = fit_and_leave_out(model, X, y, tests, fit_params)
+                mean, std = as_columns((mean, np.hypot(*stds)))
+                held_out = [(test, mean[test], std[test]) for test in tests]
+            else:
+                held_out = []
+                for split in splits:
+                    one = _fit(clone(model), X, y, split.train_rows(len(y)), fit_params)
+                    held_out.append(self._predicted(one, X, split.test))
+                _fit(model, X, y, None, fit_params)
         calibrators = self._calibrate(y, weights, held_out)
 
-        self.estimator_ = clone(self.estimator)
-        if not isinstance(self.estimator_, FrozenEstimator):
-            _fit(self.estimator_, X, y, None, routed.estimator.fit)
+        self.estimator_ = model
         self.calibrators_ = calibrators
         self._one_output = y.ndim == 1
         return self
@@ -257,24 +279,25 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
                 )
         return Bunch(estimator=Bunch(fit=fit_params), splitter=Bunch(split={}))
 
-    def _models(self, X, y, routed):
-        """Give indices to fit on (None: fitted), to calibrate on, and a model."""
-        if isinstance(self.estimator, FrozenEstimator):
-            check_is_fitted(self.estimator)
-            yield None, np.arange(len(y)), self.estimator
-            return
-        seen = np.zeros(len(y), dtype=int)
-        for train, test in check_cv(self.cv).split(X, y, **routed.splitter.split):
-            train, test = (np.arange(len(y))[indices] for indices in (train, test))
-            np.add.at(seen, test, 1)
-            if self.method == "conformal" and seen.max() > 1:
-                raise ValueError(
-                    f"Got cv={self.cv!r}, which holds rows out more than once, "
-                    'expected at most once for method="conformal": the rank of an '
-                    "error among them would not be that among rows. Pass KFold, "
-                    "GroupKFold, or a single split."
-                )
-            yield train, test, clone(self.estimator)
+    def _splits(self, X, y, split_params):
+        """Return the splits of `cv`."""
+        splits = [
+            Split.of(train, test, len(y))
+            for train, test in check_cv(self.cv).split(X, y, **split_params)
+        ]
+        if self.method == "conformal" and _held_out_twice(splits):
+            raise ValueError(
+                f"Got cv={self.cv!r}, which holds rows out more than once, "
+                'expected at most once for method="conformal": the rank of an '
+                "error among them would not be that among rows. Pass KFold, "
+                "GroupKFold, or a single split."
+            )
+        return splits
+
+    def _predicted(self, model, X, rows):
+        """Return rows that a model did not see, with their mean and std."""
+        mean, std = as_columns(predict_mean_std(model, _safe_indexing(X, rows)))
+        return rows, mean, std
 
     def _calibrate(self, y, weights, held_out):
         """Return one calibrator an output, from held-out (rows, mean, std)."""
@@ -415,7 +438,25 @@ def _fit(model, X, y, rows, fit_params):
             for name, value in fit_params.items()
         }
         X, y = _safe_indexing(X, rows), y[rows]
-    model.fit(X, y, **fit_params)
+    return model.fit(X, y, **fit_params)
+
+
+def _held_out_twice(splits):
+    """Whether a row is in the test rows of two splits."""
+    rows = np.concatenate([split.test for split in splits])
+    return len(np.unique(rows)) < len(rows)
+
+
+def _one_fit_will_do(model, splits, n_rows):
+    """Whether folds may be taken out of the posterior of the final fit.
+
+    Of a few rows that have all chosen the hyperparameters, errors come out too small.
+    """
+    return (
+        obstacle(model, splits) is None
+        and not _held_out_twice(splits)
+        and n_rows >= _FEW * model.n_hyper_samples
+    )
 
 
 def _per_row(value, n_rows):

@@ -155,17 +155,17 @@ def cross_val_predict_dist(
     split_params, fit_params = _route(estimator, cv, groups, params)
     cv = check_cv(cv, y, classifier=is_classifier(estimator))
     splits = [
-        _Split.of(train, test, n) for train, test in cv.split(X, y, **split_params)
+        Split.of(train, test, n) for train, test in cv.split(X, y, **split_params)
     ]
     fold = _fold_of_rows(splits, n)
 
-    obstacle = _obstacle(estimator, splits)
-    if method == "fast" and obstacle:
+    reason = obstacle(estimator, splits)
+    if method == "fast" and reason:
         raise ValueError(
-            f'Got method="fast", which is not possible: {obstacle}. Use '
+            f'Got method="fast", which is not possible: {reason}. Use '
             'method="refit", or "auto".'
         )
-    if method == "refit" or obstacle:
+    if method == "refit" or reason:
         parts = _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose)
         return Bunch(**parts, fold=fold, method="refit")
     parts = _fast(estimator, X, y, splits, fit_params, components)
@@ -196,7 +196,7 @@ def _length(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
-class _Split(NamedTuple):
+class Split(NamedTuple):
     """A fold: the rows held out, and those to fit where they are not all others."""
 
     test: np.ndarray
@@ -211,6 +211,10 @@ class _Split(NamedTuple):
         if np.array_equal(train, others):
             return cls(test, None, True)
         return cls(test, train, np.array_equal(np.sort(train), others))
+
+    def train_rows(self, n):
+        """Return the rows to fit."""
+        return _others(self.test, n) if self.train is None else self.train
 
 
 def _others(test, n):
@@ -258,7 +262,7 @@ def _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose):
 
 def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
     """Fit to the rows of other folds and predict those of this one."""
-    train = _others(split.test, n) if split.train is None else split.train
+    train = split.train_rows(n)
     fit_params = {name: _cut(value, train, n) for name, value in fit_params.items()}
     targets = () if y is None else (_safe_indexing(y, train),)
     estimator.fit(_safe_indexing(X, train), *targets, **fit_params)
@@ -296,7 +300,7 @@ def _predict_components(estimator, X):
 # --- fast ------------------------------------------------------------------------
 
 
-def _obstacle(estimator, splits):
+def obstacle(estimator, splits):
     """Return why folds cannot be taken out of one fit, or None."""
     name = type(estimator).__name__
     if not isinstance(estimator, BaseVGPRegressor):
@@ -325,21 +329,44 @@ def _obstacle(estimator, splits):
 
 def _fast(estimator, X, y, splits, fit_params, components):
     """Fit once, then take each fold out of the posterior."""
+    tests = [split.test for split in splits]
+    left_out = fit_and_leave_out(clone(estimator), X, y, tests, fit_params)
+    return _parts(*left_out, components)
+
+
+def fit_and_leave_out(model, X, y, folds, fit_params):
+    """Fit a regressor; predict rows as its posterior less their fold does.
+
+    Parameters
+    ----------
+    model : BaseVGPRegressor
+        Fitted here. One for which there is no `obstacle`.
+    X, y : array-like
+        Rows and targets.
+    folds : list of ndarray of int
+        Rows to leave out together; disjoint.
+    fit_params : dict
+        Arguments of ``fit``.
+
+    Returns
+    -------
+    mean, epistemic_std, aleatoric_std : ndarray of shape (n,) or (n, k)
+        In target units; no meaning for a row that is in no fold.
+    """
     from ._backend.folds import predict_left_out
 
-    model = clone(estimator)
     latent, y, weights = model._fit_rows(X, y, **fit_params)
     known = latent.known
     rows = model._scaling.rows(
         latent.features[known], in_units(y, latent)[known], weights[known]
     )
     place = np.cumsum(known) - 1  # of a row among those with features
-    folds = [place[split.test[known[split.test]]] for split in splits]
+    folds = [place[fold[known[fold]]] for fold in folds]
     mean, variance = np.zeros(y.shape), np.zeros(len(y))
     mean[known], variance[known] = predict_left_out(
         model._posterior, model._translated(), rows, folds
     )
-    return _parts(*model._components(mean, variance, latent), components)
+    return model._components(mean, variance, latent)
 
 
 def _parts(mean, epistemic, aleatoric, components):

@@ -18,6 +18,7 @@ from sklearn.model_selection import (
     GroupKFold,
     KFold,
     RepeatedKFold,
+    check_cv,
     cross_validate,
 )
 from sklearn.pipeline import make_pipeline
@@ -33,6 +34,7 @@ from sklearn_unlocknn.metrics import (
     miscalibration_area,
     prob_scoring,
 )
+from sklearn_unlocknn.model_selection import cross_val_predict_dist
 
 METHODS = ["std", "isotonic", "conformal"]
 LEVELS = np.linspace(0.01, 0.99, 99)
@@ -250,6 +252,41 @@ def test_cross_conformal_covers():
         lower, upper = model.fit(X[:n], y[:n]).predict_interval(X[n:], 0.8).T
         held.append(np.mean((lower <= y[n:]) & (y[n:] <= upper)))
     assert np.mean(held) > 0.8 - 4 * np.std(held) / np.sqrt(repetitions)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_fit_of_our_own_gives_the_held_out_rows(method, linear):
+    X, y = linear
+    head = VGPRegressor("rbf", random_state=0, n_hyper_samples=60)
+    weights = np.where(np.arange(120) % 7 == 0, 0.0, 1.0 + np.arange(120) % 2)
+    cv = KFold(4, shuffle=True, random_state=0)
+    model = CalibratedProbRegressor(head, method=method, cv=cv)
+    model.fit(X, y, sample_weight=weights)
+    parts = cross_val_predict_dist(
+        head, X, y, cv=cv, method="fast", params={"sample_weight": weights}
+    )
+    table = np.column_stack([parts.mean, parts.std])
+    want = calibrated(method, table, y, sample_weight=weights)
+    for got, expected in zip(model.calibrators_, want.calibrators_, strict=True):
+        for part in got._fields:
+            assert_allclose(getattr(got, part), getattr(expected, part), rtol=1e-6)
+    plain = clone(head).fit(X, y, sample_weight=weights)
+    assert_array_equal(model.estimator_.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("n_hyper_samples", "cv"),
+    [(61, 3), (20, RepeatedKFold(n_splits=3, n_repeats=2, random_state=0))],
+)
+def test_few_rows_or_repeated_folds_are_fitted_again(n_hyper_samples, cv, linear):
+    X, y = linear
+    head = VGPRegressor("rbf", random_state=0, n_hyper_samples=n_hyper_samples)
+    model = CalibratedProbRegressor(head, cv=cv).fit(X, y)
+    sizes = []
+    for train, test in check_cv(cv).split(X, y):
+        mean, std = clone(head).fit(X[train], y[train]).predict(X[test], True)
+        sizes.extend((y[test] - mean) / std)
+    assert_allclose(model.calibrators_[0].factor, np.sqrt(np.mean(np.square(sizes))))
 
 
 def test_too_few_rows_for_a_coverage():
