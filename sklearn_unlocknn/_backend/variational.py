@@ -20,6 +20,8 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 from sklearn.utils.parallel import Parallel, delayed
 
+from .processes import count_workers
+
 LOG_2PI = np.log(2.0 * np.pi)
 JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)
 # Blocks of K(X, Z) of this size stay in the cache: twice as fast as 2**26.
@@ -167,6 +169,7 @@ def collect_statistics(kernel, theta, Z, Lz, rows, n_jobs=1):
         return _statistics_of_part((*model, rows))
     # In a tuple: joblib's Dask backend puts a lone array on one worker and loses it
     # with the worker; what is part of the task is sent again.
+    n_jobs = n_jobs if count_workers(n_jobs) > 1 else 1
     work = Parallel(n_jobs=n_jobs, return_as="generator")
     sums = work(delayed(_statistics_of_part)((*model, part)) for part in parts)
     total = next(sums)
