@@ -19,7 +19,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from ._backend.processes import root_name
+from ._backend.processes import in_worker, root_name
 
 #: Bytes of rows that this process keeps, and that the folder of a session keeps.
 MAX_BYTES = 256 * 2**20
@@ -95,7 +95,7 @@ def _is_alive(pid):
 
 def _remove_session(pid):
     """Remove the session of a process when it ends; workers leave it to their root."""
-    if os.getpid() != pid:
+    if os.getpid() != pid or in_worker():
         return
     names = {str(pid)} | {f.name for f in _SESSIONS if f.name.startswith("ray-")}
     for name in names:
