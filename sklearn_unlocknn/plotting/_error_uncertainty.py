@@ -159,8 +159,7 @@ class ErrorUncertaintyDisplay(UQDisplay):
             title="Error against predicted std",
             xlabel=with_units("Predicted std", self.units),
             ylabel=with_units("Absolute error; RMSE", self.units),
-            # "best" takes long among many points.
-            loc="lower right" if points else "best",
+            loc="lower right",
         )
         return self
 
