@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.model_selection import cross_validate
 
 from sklearn_unlocknn._cli import _parser
 
@@ -145,6 +147,7 @@ def names(tmp_path, monkeypatch):
         "guide/head",
         "guide/choosing",
         "guide/interoperation",
+        "guide/calibration",
         pytest.param("guide/megnet", marks=needs_network),
         "guide/migrating",
     ],
@@ -154,6 +157,11 @@ def test_code_of_the_guide_runs(page, names):
         pytest.importorskip(library)
     blocks = python_blocks(page)
     assert blocks
+    if page == "guide/calibration":  # fragments, which leave imports out
+        names |= {name: getattr(importlib.import_module(m), name) for m, name in PUBLIC}
+        names |= {"cross_validate": cross_validate, "head": names["VGPRegressor"]()}
+        X, y = names["X_train"], names["y_train"]
+        names |= {"X": X, "y": y, "model": clone(names["head"]).fit(X, y)}
     for block in blocks:
         exec(compile(block, page, "exec"), names)
     if "std" in names:
