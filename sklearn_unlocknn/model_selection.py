@@ -113,7 +113,8 @@ def cross_val_predict_dist(
     by subtracting the fold's sufficient statistics or, for a fold with fewer rows
     than points and for the exact process, by the block form of leaving rows out [1]_.
     All folds together cost less than a second fit, for the exact process also with
-    ``LeaveOneOut()``, and a network runs once over the rows.
+    ``LeaveOneOut()``; about one where rows are so many (60000 with 1000 points) that a
+    pass over them is most of a fit. A network runs once over the rows.
 
     So what the fold lets through are the numbers that were chosen with it: a few
     for a kernel with one length scale, some for every feature with the default
