@@ -15,6 +15,9 @@ from .noise import LEFT_OUT_ROWS, closed_form, left_out_score, refit_noise
 from .prior import log_prior
 from .rows import blocks
 
+# Of the variance of the standardised target.
+NOISE_STARTS = (0.01, 0.1, 0.5)
+
 
 @dataclasses.dataclass
 class Settings:
@@ -143,12 +146,12 @@ def _hyperparameters(kernel, rows, settings, rng, report, before):
     some = informative_rows(rows, settings.n_hyper_samples, rng)
     groups = rows.take(np.sort(some)).grouped()
     key = memo.fingerprint("marginal likelihood", kernel.template, groups)
-    start, max_iter = kernel.theta, settings.max_iter
+    starts, max_iter = _starts(kernel), settings.max_iter
     if before is not None and key in before.evaluations:
-        start, max_iter = before.start, max_iter + before.max_iter
-    elif before is not None and len(before.theta) == len(start):
-        start = np.clip(before.theta, *kernel.bounds.T)
-    progress = Progress(start, start, max_iter)
+        starts, max_iter = [before.start], max_iter + before.max_iter
+    elif before is not None and len(before.theta) == len(kernel.theta):
+        starts = [np.clip(before.theta, *kernel.bounds.T)]
+    progress = Progress(starts[0], starts[0], max_iter)
     if len(groups.X) == 1 and groups.weights[0] <= 1.0:
         # One look at one point says nothing about scales: keep the initial ones.
         max_iter = 0
@@ -159,11 +162,30 @@ def _hyperparameters(kernel, rows, settings, rng, report, before):
         return value + prior, gradient + prior_gradient
 
     with _known(objective, key, before, progress) as objective:
+        if len(starts) > 1 and max_iter:
+            progress.start = max(starts, key=lambda theta: objective(theta)[0])
         progress.theta, curve, n_iter = _ascend(
-            objective, start, kernel.bounds, max_iter, settings.tol, report,
+            objective, progress.start, kernel.bounds, max_iter, settings.tol, report,
             "hyperparameters",
         )  # fmt: skip
     return progress.theta, curve, n_iter, progress
+
+
+def _starts(kernel):
+    """Return where hyperparameters may start: at what the user gave, if anything.
+
+    A noise level that nobody gave starts where the rows ask for it. From far below,
+    the way up leads past optima that explain the noise by a short length scale
+    (diabetes, "rbf": test NLL 5.71 from 0.01, 5.46 from 0.1).
+    """
+    if kernel.has_noise:
+        return [kernel.theta]
+    starts = []
+    for level in NOISE_STARTS:
+        theta = kernel.theta
+        theta[kernel.noise_index] = np.log(level)
+        starts.append(theta)
+    return starts
 
 
 @contextlib.contextmanager

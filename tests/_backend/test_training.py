@@ -5,6 +5,7 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
+from sklearn.datasets import load_diabetes
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
 
@@ -14,6 +15,7 @@ from sklearn_unlocknn._backend import variational as vi
 from sklearn_unlocknn._backend.bounds import collapsed_bound, exact_bound
 from sklearn_unlocknn._backend.covariance import Covariance
 from sklearn_unlocknn._backend.rows import Rows
+from sklearn_unlocknn.kernels import make_kernel
 
 KERNEL = gpk.ConstantKernel(1.2) * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
 
@@ -432,3 +434,22 @@ def test_closed_form_warns_of_large_jitter(data, monkeypatch):
     with pytest.warns(RuntimeWarning, match="fewer inducing points"):
         posterior_at = noise.closed_form(kernel, kernel.theta, data[0][:5], rows)
     assert_allclose(posterior_at(kernel.theta).jitter, 1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+def test_noisy_rows_are_not_explained_by_a_short_length_scale(kernel):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:200], y[:200]
+    model = VGPRegressor(kernel, random_state=0).fit(X, y)
+    given = make_kernel(kernel, 10) + gpk.WhiteKernel(0.5)
+    by_hand = VGPRegressor(given, random_state=0).fit(X, y)
+    assert model.elbo_ > by_hand.elbo_ - 0.01
+    assert model.noise_std_ > 0.5 * y.std()
+
+
+def test_a_given_noise_level_is_where_the_fit_starts(data):
+    kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.3)
+    assert_allclose(fit(data, kernel=kernel, max_iter=0).kernel_.k2.noise_level, 0.3)
+    scaled = Covariance(kernel, 2)
+    assert_allclose(training._starts(scaled), [scaled.theta])
+    assert len(training._starts(Covariance(gpk.RBF(1.0), 2))) == 3
