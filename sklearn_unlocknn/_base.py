@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._latent import in_units, log_units
 from ._predictive import PredictiveMixin
-from ._streams import StreamMixin
+from ._streams import StreamMixin, warn_of_lost
 from ._validation import check_parameters, check_targets, check_weights
 from .kernels import make_kernel
 
@@ -80,15 +80,15 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
 
         y = in_units(y, latent)
         kept = (weights > 0) & latent.known
-        self._log_units = log_units(latent, weights, kept)
+        units = log_units(latent, weights, kept)
         index = None
         if not kept.all():
             index = np.flatnonzero(kept)
             y, weights = y[index], weights[index]
-        self._standardise(latent.features, y, weights, index)
-        self._solve(RawRows(latent.features, y, weights, self._scaling, index))
+        scaling = self._standardisation(latent.features, y, weights, index)
+        self._solve(RawRows(latent.features, y, weights, scaling, index), units)
 
-    def _standardise(self, features, y, weights, index):
+    def _standardisation(self, features, y, weights, index):
         """Learn the affine maps of features and target."""
         from ._backend.rows import Standardisation, scales
 
@@ -99,10 +99,10 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             # The residual falls back to the network's output, not to its own mean.
             y_mean = np.zeros(y.shape[1])
         x_mean, x_scale = scales(features, weights, index)
-        self._scaling = Standardisation(x_mean, x_scale, y_mean, y_scale, self.mean)
+        return Standardisation(x_mean, x_scale, y_mean, y_scale, self.mean)
 
-    def _solve(self, rows):
-        """Run the solver and set the fitted attributes."""
+    def _solve(self, rows, units):
+        """Run the solver, then set the fitted attributes: all of them or none."""
         from ._backend import training
         from ._backend.covariance import Covariance
 
@@ -110,7 +110,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         kernel = Covariance(make_kernel(self.kernel, d), d)
         settings = training.Settings(
             n_inducing_points=self._count_inducing(n),
-            inducing_init=self._initial_points(d),
+            inducing_init=self._initial_points(d, rows.scaling),
             optimize_inducing_points=self.optimize_inducing_points,
             solver=self._choose_solver(n),
             max_iter=self.max_iter,
@@ -125,6 +125,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         result = training.fit(kernel, rows, settings, rng, self._report, before)
         self._progress = result.progress if self.warm_start else None
 
+        self._scaling, self._log_units = rows.scaling, units
         self._template = kernel.template
         self.kernel_ = kernel.fitted_kernel(result.posterior.theta)
         self.elbo_curve_, self.n_iter_ = result.curve, result.n_iter
@@ -184,7 +185,9 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             )
         weights = check_weights(sample_weight, latent.features)
         y = in_units(y, latent)
-        kept = np.flatnonzero((weights > 0) & latent.known)
+        known = latent.known
+        warn_of_lost(known, "this call")
+        kept = np.flatnonzero((weights > 0) & known)
         rows = RawRows(latent.features, y[kept], weights[kept], self._scaling, kept)
         posterior = update(self._posterior, self._translated(), rows, self.n_jobs)
         self._log_units += log_units(latent, weights, kept)
@@ -334,7 +337,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         many = n > _MOVED_BY_BATCH
         return "minibatch" if self.optimize_inducing_points and many else "collapsed"
 
-    def _initial_points(self, d):
+    def _initial_points(self, d, scaling):
         """Return ``inducing_init``, an array standardised and checked."""
         if isinstance(self.inducing_init, str):
             return self.inducing_init
@@ -346,4 +349,4 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
                 f"Got inducing_init of shape {Z.shape}, expected (m, {d}): points in "
                 "the space of the features that the Gaussian process sees."
             )
-        return np.unique(self._scaling.features(Z), axis=0)
+        return np.unique(scaling.features(Z), axis=0)

@@ -244,8 +244,11 @@ class NetworkFeaturesMixin(NetworkParamMixin):
                 )
             return arrays[0]
         location = cache_location(self.memory)
+        n_jobs = getattr(self, "n_jobs", None)
         if not keep or (location is None and len(arrays[0]) > MAX_ROWS):
-            return network.extract(arrays, self.layer, batch_size, with_output)
+            return network.extract(
+                arrays, self.layer, batch_size, with_output, n_jobs=n_jobs
+            )
         n_outputs = network.n_outputs
         both = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
         layers = repr(network.resolve_layer(self.layer))
@@ -253,7 +256,7 @@ class NetworkFeaturesMixin(NetworkParamMixin):
 
         def compute(rows):
             part = [array[rows] for array in arrays]
-            result = network.extract(part, self.layer, batch_size, both)
+            result = network.extract(part, self.layer, batch_size, both, n_jobs=n_jobs)
             if not both:
                 return [result]
             # the first column says how many of the others are features

@@ -10,6 +10,9 @@ from ._shards import Shards
 
 #: Rows of a call that the session is worth it for: more are not kept, nor looked up.
 MAX_ROWS = 100_000
+#: What rows mean: another number where conversion or keys change, so that no folder
+#: gives rows of before.
+_FORMAT = "1"
 #: Rows that are kept as soon as they are computed; a kill loses fewer.
 _SAVE_ROWS = 8192
 
@@ -71,7 +74,7 @@ def hash_rows(*arrays):
         digest = hashlib.blake2b(head, digest_size=16)
         for part in row:
             part = np.asarray(part)
-            if part.dtype == object:
+            if part.dtype.kind in "OSU":  # with quotes, so that no two texts join
                 digest.update(repr(part.tolist()).encode())
             else:
                 digest.update(part.tobytes())
@@ -129,7 +132,7 @@ class FeatureCache:
     """
 
     def __init__(self, location, *namespace):
-        text = "\x1f".join(namespace)
+        text = "\x1f".join((_FORMAT, *namespace))
         name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         self.shards = Shards(None if location is None else Path(location), name)
 
@@ -182,8 +185,10 @@ class FeatureCache:
         values = np.concatenate(parts)
         keys = keys[: len(values)]
         rows.update(zip(keys, values, strict=True))
-        good = ~np.isnan(values).any(axis=1)
-        known = [key for key, ok in zip(keys, good, strict=True) if ok]
-        # A copy where rows fail; else the array is the shard's own from here on.
-        self.shards.keep(known, values if good.all() else values[good])
+        for start in range(0, len(values), _SAVE_ROWS):
+            some = slice(start, start + _SAVE_ROWS)
+            good = ~np.isnan(values[some]).any(axis=1)
+            known = [key for key, ok in zip(keys[some], good, strict=True) if ok]
+            # A copy where rows fail; else the array is the shard's own from here on.
+            self.shards.keep(known, values[some] if good.all() else values[some][good])
         return len(values)

@@ -4,10 +4,10 @@ import itertools
 import warnings
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.utils import check_consistent_length
 
 from ._backend.megnet_convert import StructureError, describe
+from ._backend.processes import count_workers
 from ._base import BaseVGPRegressor
 from ._docs import DEFAULTS, FINE_TUNING, document_head
 from ._fine_tuning import FineTuningMixin
@@ -50,7 +50,9 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
     [head parameters]
     memory : str, path-like, joblib.Memory or None, default=None
         Folder that keeps features by the content of their structure, so that a search
-        over parameters of the process runs the network once a structure.
+        over parameters of the process runs the network once a structure. None: the
+        process and its workers share them in temporary files while it runs, 256 MB at
+        most, for calls of up to 100000 structures.
     extract_batch_size : int, default=128
         Structures in a pass of the network; batches of large ones are cut further.
     on_error : {"raise", "nan"}, default="raise"
@@ -208,7 +210,7 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
     def _pieces(self, stream):
         """Make lists of structures that come one by one."""
         stream = iter(stream)
-        size = STREAM_STRUCTURES * effective_n_jobs(self.n_jobs)
+        size = STREAM_STRUCTURES * min(count_workers(self.n_jobs), 32)
         while piece := list(itertools.islice(stream, size)):
             yield piece
 

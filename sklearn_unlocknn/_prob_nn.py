@@ -37,7 +37,9 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
     [head parameters]
     memory : str, path-like, joblib.Memory or None, default=None
         Folder that keeps features by the content of their row, so that a search over
-        parameters of the process runs the network once a row.
+        parameters of the process runs the network once a row. None: the process and
+        its workers share them in temporary files while it runs, 256 MB at most, for
+        calls of up to 100000 rows.
     extract_batch_size : int, default=1024
         Rows in a pass of the network.
     [fine-tuning parameters]

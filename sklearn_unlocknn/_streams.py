@@ -60,7 +60,10 @@ class StreamMixin:
         """
         check_parameters(self, self._means)
         self._check_streamable()
-        with tempfile.TemporaryDirectory(prefix="sklearn_unlocknn-") as folder:
+        # Windows removes no file that is mapped: no reason to hide an error
+        with tempfile.TemporaryDirectory(
+            prefix="sklearn_unlocknn-", ignore_cleanup_errors=True
+        ) as folder:
             spool = _Spool(Path(folder))
             for piece in pieces:
                 spool.append(*self._training_piece(piece, spool.n_rows))
@@ -70,9 +73,9 @@ class StreamMixin:
                     "gone through only once: make a new one for each fit."
                 )
             latent, y, weights = spool.read()
-            _warn_of_lost(latent.known)
+            warn_of_lost(latent.known, "the stream")
             self._fit_head(latent, y, weights)
-            del latent  # Windows removes no file that is mapped
+            del latent
         return self
 
     def predict_stream(self, stream):
@@ -99,6 +102,9 @@ class StreamMixin:
             As `predict`; a structure is named by its number in the stream.
         """
         check_is_fitted(self)
+        return self._predict_pieces(stream)
+
+    def _predict_pieces(self, stream):
         start = 0
         for X in self._pieces(stream):
             latent = self._features_of_piece(X, start)
@@ -144,12 +150,12 @@ class StreamMixin:
         return self._features_of(X, keep=False)
 
 
-def _warn_of_lost(known):
+def warn_of_lost(known, whose):
     """Count the rows that a fit leaves out."""
     lost = int(np.sum(~known))
     if lost:
         warnings.warn(
-            f"{lost} of {len(known)} rows of the stream could not be had and are left "
+            f"{lost} of {len(known)} rows of {whose} could not be had and are left "
             f"out of the fit. The first is row {np.argmin(known)}.",
             UserWarning,
             stacklevel=3,

@@ -71,3 +71,16 @@ def test_fit_survives_the_loss_of_a_worker(data, client):
     ):
         assert_allclose(a, b, rtol=1e-8, atol=1e-8)
     assert_allclose(got.elbo_, want.elbo_, rtol=1e-10)
+
+
+def test_one_job_leaves_the_cluster_alone(data, client):
+    X, y = data
+    model = clone(MODEL).set_params(n_jobs=1, max_iter=1)
+    with joblib.parallel_config("dask"):
+        model.fit(X, y)
+    ran = client.run_on_scheduler(
+        lambda dask_scheduler: sum(
+            p.nbytes_total for p in dask_scheduler.task_prefixes.values()
+        )
+    )
+    assert ran == 0

@@ -594,3 +594,72 @@ def test_scikeras(small_data):
     assert extractor.transform(X).shape == (60, 3)
     assert not hasattr(trainer, "model_")
     assert clone(extractor).network is not trainer
+
+
+def test_code_that_changes_under_one_name_changes_the_features():
+    import keras
+
+    X = np.ones((3, 2), dtype=np.float32)
+
+    def features(middle):
+        inputs = keras.Input((2,), name="i")
+        hidden = middle(inputs)
+        outputs = keras.layers.Dense(1, name="o", kernel_initializer="ones")(hidden)
+        net = keras.Model(inputs, outputs, name="m")
+        return KerasFeatureExtractor(net, "s").fit_transform(X)[0, 0]
+
+    def scale(factor):
+        class Scale(keras.layers.Layer):
+            def call(self, x):
+                return x * factor
+
+        return Scale(name="s")
+
+    assert [features(scale(factor)) for factor in (2.0, 3.0)] == [2.0, 3.0]
+
+    def lambda_(factor):
+        return keras.layers.Lambda(eval("lambda x: x * F", {"F": factor}), name="s")
+
+    assert [features(lambda_(factor)) for factor in (2.0, 3.0)] == [2.0, 3.0]
+
+    def activation(power):
+        def act(x):
+            return x + power
+
+        return keras.layers.Activation(act, name="s")
+
+    assert [features(activation(power)) for power in (2.0, 3.0)] == [3.0, 4.0]
+
+
+def test_a_file_gives_its_own_weights_though_the_loaded_network_was_changed(tmp_path):
+    import keras
+
+    path = tmp_path / "net.keras"
+    dense = keras.layers.Dense(2, kernel_initializer="ones")
+    keras.Sequential([keras.Input((2,)), dense, keras.layers.Dense(1)]).save(path)
+    X = np.ones((3, 2))
+    first = KerasFeatureExtractor(path).fit(X)
+    want = first.transform(X)
+    model = first.network_.model
+    model.set_weights([10 * w for w in model.get_weights()])
+    assert_array_equal(KerasFeatureExtractor(path).fit_transform(X), want)
+
+
+def test_processes_are_asked_for_the_network_of_a_regressor(make_net, monkeypatch):
+    import keras
+
+    from sklearn_unlocknn import ProbNNRegressor
+    from sklearn_unlocknn._backend.keras_nets import FrozenNetwork
+
+    asked = []
+    real = FrozenNetwork.extract
+
+    def extract(self, *args, **kwargs):
+        asked.append(kwargs["n_jobs"])
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(FrozenNetwork, "extract", extract)
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    net = make_net(keras)
+    ProbNNRegressor(net, "latent", "rbf", n_jobs=1, random_state=0).fit(X, X[:, 0])
+    assert asked == [1]

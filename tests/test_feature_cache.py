@@ -384,3 +384,19 @@ def test_no_location():
 def test_wrong_memory(memory):
     with pytest.raises(ValueError, match=r"Got `memory`=.*expected None, a path"):
         cache_location(memory)
+
+
+def test_texts_side_by_side_do_not_join():
+    one = hash_rows(np.array(["ab"]), np.array(["c"]))
+    other = hash_rows(np.array(["a"]), np.array(["bc"]))
+    assert one != other
+
+
+def test_one_large_array_is_kept_in_several_files(tmp_path, monkeypatch):
+    from sklearn_unlocknn import _feature_cache
+
+    monkeypatch.setattr(_feature_cache, "_SAVE_ROWS", 40)
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    FeatureCache(tmp_path, "x").fetch(hash_rows(X), lambda rows: [X[rows]])
+    sizes = [len(np.load(path)["keys"]) for path in tmp_path.glob("*/*.npz")]
+    assert sorted(sizes) == [20, 40, 40]

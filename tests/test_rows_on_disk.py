@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, VGPRegressor
 from sklearn_unlocknn._backend import rows as backend_rows
@@ -255,6 +256,20 @@ def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
     assert np.flatnonzero(np.isnan(means)).tolist() == [40]
     with pytest.warns(UserWarning, match=r"1 of 61 rows .* left out"):
         clone(model).fit_stream(pieces(broken, np.append(y, 0.0), size=20))
+
+
+def test_an_unfitted_model_says_so_before_the_stream_starts(data):
+    with pytest.raises(NotFittedError):
+        clone(MODEL).predict_stream(iter([data[0]]))
+
+
+def test_structures_that_are_added_and_fail_are_counted(crystals):
+    network, structures, y = crystals
+    model = MEGNetProbRegressor(
+        network, -2, kernel="rbf", on_error="nan", random_state=0
+    ).fit(structures, y)
+    with pytest.warns(UserWarning, match="1 of 3 rows of this call"):
+        model.partial_fit([*structures[:2], "no crystal"], y[:3])
 
 
 def test_wrong_pieces_are_explained(data):

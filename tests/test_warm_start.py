@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_unlocknn import VGPRegressor
@@ -193,3 +194,32 @@ def test_memory_of_shared_results_is_bounded(data, monkeypatch):
     for seed in range(30):
         VGPRegressor("rbf_ard", 20, random_state=seed, max_iter=3).fit(X, y)
     assert 0 < sum(map(memo._size, memo._RESULTS.values())) <= 20_000
+
+
+def test_another_kernel_takes_none_of_the_numbers(data):
+    X, y = data
+    model = VGPRegressor(ConstantKernel() * RBF(), warm_start=True, random_state=0).fit(
+        X, y
+    )
+    model.set_params(kernel=RBF() * ConstantKernel(2.0), max_iter=0).fit(X, y)
+    assert_allclose(model.kernel_.k1.length_scale, 1.0)
+    assert_allclose(model.kernel_.k2.constant_value, 2.0)
+
+
+def test_a_result_too_large_to_keep_leaves_the_others(monkeypatch):
+    monkeypatch.setattr(memo, "MAX_BYTES", 1000)
+    memo.remember("small", np.zeros(10))
+    memo.remember("large", np.zeros(1000))
+    assert memo.recall("small") is not None
+    assert memo.recall("large") is None
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was(data):
+    X, y = data
+    model = VGPRegressor("rbf", 20, random_state=0).fit(X, y)
+    before = model.predict(X, return_std=True)
+    model.set_params(inducing_init=np.zeros((3, 99)))
+    with pytest.raises(ValueError, match="inducing_init"):
+        model.fit(100.0 * X, y)
+    for got, want in zip(model.predict(X, return_std=True), before, strict=True):
+        assert_array_equal(got, want)

@@ -114,9 +114,12 @@ class FrozenNetwork:
                 return cls(keras_state.load(network))  # raises with the right words
             key = (os.path.realpath(network), info.st_mtime_ns, info.st_size)
             with _OF:
-                if (handle := _FILES.get(key)) is None:
+                handle = _FILES.get(key)
+                # One that was trained on meanwhile is no longer the file's.
+                if handle is None or handle.fingerprint() != handle._loaded:
                     limit_threads()
                     handle = _FILES[key] = cls.of(keras_state.load(network))
+                    handle._loaded = handle.fingerprint()
             return _RECENT.put(key, handle)
         if keras_state.library_of(network) is None:
             raise TypeError(

@@ -106,6 +106,9 @@ def architecture_digest(model):
         for _, layer in _walk(model)
         if type(layer).__name__ == "Lambda"
     ]
+    # The configuration has but the names of what the user wrote.
+    custom = _custom_objects(model)
+    functions += [[name, _code(custom[name])] for name in sorted(custom)]
     text = json.dumps(
         [library_of(model), config, functions], sort_keys=True, default=repr
     )
@@ -122,13 +125,55 @@ def _lambda_configs(node):
             yield from _lambda_configs(value)
 
 
-def _code(function):
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return repr(function)
-    inner = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
-    closure = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [code.co_code.hex(), repr(inner), repr(code.co_names), repr(closure)]
+def _code(value, depth=0):
+    """Describe what a function or class computes, the same for each copy of it.
+
+    Functions by bytecode, constants, defaults, closure and the globals that they
+    name; classes by their members, up to those that a library brings along.
+    """
+    if depth > 6 or isinstance(value, types.ModuleType):
+        return getattr(value, "__name__", type(value).__name__)
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    if isinstance(value, property):
+        value = value.fget
+    if isinstance(value, np.ndarray):
+        return hashlib.blake2b(np.ascontiguousarray(value).data).hexdigest()
+    if isinstance(value, types.CodeType):
+        consts = [_code(const, depth + 1) for const in value.co_consts]
+        return [value.co_code.hex(), consts, list(value.co_names)]
+    if isinstance(value, types.FunctionType):
+        # without a module name in its globals it was made by eval: the user's, too
+        if _of_a_library(value) and "__name__" in value.__globals__:
+            return value.__qualname__
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        named = [n for n in value.__code__.co_names if n in value.__globals__]
+        parts = [value.__defaults__, value.__kwdefaults__, *cells]
+        parts += [value.__globals__[name] for name in named]
+        return [_code(part, depth + 1) for part in (value.__code__, *parts)]
+    if isinstance(value, type):
+        if _of_a_library(value):
+            return value.__qualname__
+        kinds = types.FunctionType, staticmethod, classmethod, property, int, float, str
+        members = [
+            [name, _code(member, depth + 1)]
+            for base in value.__mro__
+            if not _of_a_library(base)
+            for name, member in sorted(vars(base).items())
+            if isinstance(member, kinds) and name not in _UNRELATED
+        ]
+        return members
+    return repr(value)
+
+
+#: Members of a class that differ between copies or have no bearing on what it does.
+_UNRELATED = ("__module__", "__qualname__", "__doc__", "__firstlineno__")
+
+
+def _of_a_library(obj):
+    """Tell whether a class or function comes with Keras or what Keras stands on."""
+    root = (getattr(obj, "__module__", None) or "builtins").partition(".")[0]
+    return root in (*LIBRARIES, "tensorflow", "numpy", "builtins")
 
 
 def _array(value):
@@ -167,8 +212,7 @@ def _custom_objects(model):
     found = {}
 
     def add(obj):
-        root = (getattr(obj, "__module__", None) or "builtins").partition(".")[0]
-        if root in (*LIBRARIES, "tensorflow", "numpy", "builtins"):
+        if _of_a_library(obj):
             return
         if obj.__name__ != "<lambda>":
             found[obj.__name__] = obj

@@ -164,6 +164,7 @@ def content_of(item):
     if hasattr(item, "get_positions"):
         parts += [item.get_atomic_numbers(), item.get_positions()]
         parts += [np.asarray(item.get_cell()), item.get_pbc()]
+        parts += [getattr(item, "info", {})]  # a state, perhaps
     elif coordinates is not None:
         # Faster than a site's species_string, and with occupancies in full
         parts += [[list(site.species.items()) for site in item], coordinates]

@@ -33,6 +33,8 @@ def recall(key):
 
 def remember(key, result):
     """Keep a result, an array or a dict of (value, gradient), and return it."""
+    if _size(result) > MAX_BYTES:
+        return result  # rather than forget all others
     with _LOCK:
         _RESULTS[key] = result
         _RESULTS.move_to_end(key)

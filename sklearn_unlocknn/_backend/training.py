@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 from scipy.optimize import minimize
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.neighbors import NearestNeighbors
 
 from . import inducing, memo, minibatch
@@ -50,6 +51,8 @@ class Progress:
         Where this one started.
     max_iter : int
         Iterations that a stage was granted so far.
+    form : str
+        Of the kernel, to tell whether another means the same by its theta.
     evaluations : dict of str to dict
         What each objective, by the digest of all that it depends on, gave where it
         was asked. L-BFGS walks through known values at no cost, and so comes to where
@@ -61,6 +64,7 @@ class Progress:
     theta: np.ndarray
     start: np.ndarray
     max_iter: int
+    form: str
     evaluations: dict = dataclasses.field(default_factory=dict)
     batches: dict = dataclasses.field(default_factory=dict)
 
@@ -149,9 +153,9 @@ def _hyperparameters(kernel, rows, settings, rng, report, before):
     starts, max_iter = _starts(kernel), settings.max_iter
     if before is not None and key in before.evaluations:
         starts, max_iter = [before.start], max_iter + before.max_iter
-    elif before is not None and len(before.theta) == len(kernel.theta):
+    elif before is not None and before.form == _form(kernel.template):
         starts = [np.clip(before.theta, *kernel.bounds.T)]
-    progress = Progress(starts[0], starts[0], max_iter)
+    progress = Progress(starts[0], starts[0], max_iter, _form(kernel.template))
     if len(groups.X) == 1 and groups.weights[0] <= 1.0:
         # One look at one point says nothing about scales: keep the initial ones.
         max_iter = 0
@@ -169,6 +173,17 @@ def _hyperparameters(kernel, rows, settings, rng, report, before):
             "hyperparameters",
         )  # fmt: skip
     return progress.theta, curve, n_iter, progress
+
+
+def _form(kernel):
+    """Return what theta means: the parts of a kernel and their free numbers."""
+    parts = [
+        (name, type(value).__name__)
+        for name, value in sorted(kernel.get_params().items())
+        if isinstance(value, Kernel)
+    ]
+    free = [(h.name, h.n_elements) for h in kernel.hyperparameters if not h.fixed]
+    return repr((type(kernel).__name__, parts, free))
 
 
 def _starts(kernel):

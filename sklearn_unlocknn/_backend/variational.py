@@ -169,9 +169,12 @@ def collect_statistics(kernel, theta, Z, Lz, rows, n_jobs=1):
         return _statistics_of_part((*model, rows))
     # In a tuple: joblib's Dask backend puts a lone array on one worker and loses it
     # with the worker; what is part of the task is sent again.
-    n_jobs = n_jobs if count_workers(n_jobs) > 1 else 1
-    work = Parallel(n_jobs=n_jobs, return_as="generator")
-    sums = work(delayed(_statistics_of_part)((*model, part)) for part in parts)
+    tasks = ((*model, part) for part in parts)
+    if n_jobs == 1 or count_workers(n_jobs) == 1:  # Dask's backend does not ask
+        sums = map(_statistics_of_part, tasks)
+    else:
+        work = Parallel(n_jobs=n_jobs, return_as="generator")
+        sums = work(delayed(_statistics_of_part)(task) for task in tasks)
     total = next(sums)
     for one in sums:
         total += one
