@@ -19,6 +19,16 @@ def _no_features_from_other_tests():
     _shards.forget()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_idle_workers():
+    """Stop joblib's workers after a file: after minutes idle they may hang."""
+    yield
+    from joblib.externals.loky import reusable_executor
+
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+
+
 @pytest.fixture(params=["keras", "tf_keras"])
 def K(request):
     """Give each Keras library: keras is version 3, tf_keras is version 2."""

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import tempfile
 import types
 import warnings
@@ -102,7 +103,7 @@ def architecture_digest(model):
         config["config"].pop("name", None)
     # Serialised bytecode differs from copy to copy of the same function
     functions = [
-        _code(layer.function)
+        _lambda_code(layer.function)
         for _, layer in _walk(model)
         if type(layer).__name__ == "Lambda"
     ]
@@ -123,6 +124,18 @@ def _lambda_configs(node):
     if isinstance(node, list | tuple):
         for value in node:
             yield from _lambda_configs(value)
+
+
+def _lambda_code(function):
+    """Describe a Lambda's function; Keras restores its bytecode and closure alone."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return repr(function)
+    inner = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
+    closure = [cell.cell_contents for cell in function.__closure__ or ()]
+    named = map(function.__globals__.get, code.co_names)
+    numbers = [one for one in named if isinstance(one, int | float | str)]
+    return [code.co_code.hex(), *map(repr, (inner, code.co_names, closure, numbers))]
 
 
 def _code(value, depth=0):
@@ -147,9 +160,12 @@ def _code(value, depth=0):
         if _of_a_library(value) and "__name__" in value.__globals__:
             return value.__qualname__
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        named = [n for n in value.__code__.co_names if n in value.__globals__]
+        # Modules and what libraries bring are known by the names in the bytecode.
+        named = map(value.__globals__.get, value.__code__.co_names)
+        known = types.NoneType, types.ModuleType, types.BuiltinFunctionType
+        named = [one for one in named if not isinstance(one, known)]
         parts = [value.__defaults__, value.__kwdefaults__, *cells]
-        parts += [value.__globals__[name] for name in named]
+        parts += [one for one in named if not _is_library_code(one)]
         return [_code(part, depth + 1) for part in (value.__code__, *parts)]
     if isinstance(value, type):
         if _of_a_library(value):
@@ -163,11 +179,15 @@ def _code(value, depth=0):
             if isinstance(member, kinds) and name not in _UNRELATED
         ]
         return members
-    return repr(value)
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))  # addresses tell nothing
 
 
 #: Members of a class that differ between copies or have no bearing on what it does.
 _UNRELATED = ("__module__", "__qualname__", "__doc__", "__firstlineno__")
+
+
+def _is_library_code(obj):
+    return isinstance(obj, types.FunctionType | type) and _of_a_library(obj)
 
 
 def _of_a_library(obj):
