@@ -89,12 +89,12 @@ class StreamMixin:
             Of pieces that `predict` takes: blocks of rows. `MEGNetProbRegressor`
             takes structures one by one instead, and makes pieces of them.
 
-        Yields
-        ------
-        y_mean : ndarray of shape (n_piece,) or (n_piece, n_outputs)
-            In target units, of each piece in turn.
-        y_std : ndarray of the same shape
-            In target units, observation noise included.
+        Returns
+        -------
+        predictions : generator of tuple
+            Of each piece in turn: mean and standard deviation, ndarrays of shape
+            (n_piece,) or (n_piece, n_outputs), in target units, observation noise
+            included.
 
         Raises
         ------
