@@ -1,11 +1,12 @@
 """What is read off the predictive distribution: quantiles, intervals, samples."""
 
-import numbers
-
 import numpy as np
 from scipy.special import ndtri
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+
+from ._meta import check_levels
+from .metrics._validation import check_coverage, interval_levels
 
 
 class PredictiveMixin:
@@ -32,9 +33,7 @@ class PredictiveMixin:
         ValueError
             If a level is not inside (0, 1).
         """
-        q = np.atleast_1d(np.asarray(q, dtype=float))
-        if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
-            raise ValueError(f"Got q={q.tolist()}, expected levels inside (0, 1).")
+        q = check_levels(q)
         mean, std = self.predict(X, return_std=True)
         z = ndtri(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
         return mean[:, None] + z * std[:, None]
@@ -63,9 +62,7 @@ class PredictiveMixin:
         ValueError
             If ``coverage`` is not inside (0, 1).
         """
-        if not (isinstance(coverage, numbers.Real) and 0 < coverage < 1):
-            raise ValueError(f"Got coverage={coverage!r}, expected a number in (0, 1).")
-        return self.predict_quantiles(X, [0.5 - coverage / 2, 0.5 + coverage / 2])
+        return self.predict_quantiles(X, interval_levels(check_coverage(coverage)))
 
     def predict_dist(self, X):
         """Return the joint predictive distribution as a TFP object.
