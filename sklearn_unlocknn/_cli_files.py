@@ -77,13 +77,13 @@ def open_output(path, mode="w"):
     target = Path(os.path.realpath(path))  # a link stays one
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    try:
-        file = open(part, mode.replace("w", "x"), **text)  # noqa: SIM115
-    except OSError as error:
-        raise CommandError(
-            f"Cannot write in the folder of {str(path)!r}: {error.strerror}."
-        ) from error
-    try:
+    try:  # from before the file exists: Ctrl-C may come while it is made
+        try:
+            file = open(part, mode.replace("w", "x"), **text)  # noqa: SIM115
+        except OSError as error:
+            raise CommandError(
+                f"Cannot write in the folder of {str(path)!r}: {error.strerror}."
+            ) from error
         with file:
             yield file
         os.replace(part, target)
