@@ -10,6 +10,7 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsymm, dsyrk, dtrsm
 
 from . import variational as vi
+from .blas import product
 
 
 def exact_bound(kernel, theta, rows):
@@ -36,7 +37,7 @@ def exact_bound(kernel, theta, rows):
     K = kernel.lower(theta, rows.X, adjoints := [])
     L, _ = vi.cholesky(K, (0.0, *vi.JITTERS), diagonal=noise / rows.weights)
     c = dtrsm(1.0, L, rows.T, lower=1)
-    Q = c.T @ c + rows.within / noise
+    Q = product(c.T, c) + rows.within / noise
     _, residual = vi.mean_coefficients(Q, k)
     value = vi.log_marginal(L, Q, residual, noise, rows)
 
@@ -106,7 +107,7 @@ def collapsed_bound(kernel, theta, Z, rows, wrt_inducing=True):
     #            - k Kuu^-1 Phi_raw Kuu^-1 / s2) / 2
     # dF/dPhi_raw = (-k Sigma^-1 - alpha alpha' + k Kuu^-1) / (2 s2) =: M
     # dF/dKuf = 2 M Kuf W + alpha R' W / s2
-    outer = alpha @ alpha.T
+    outer = product(alpha, alpha.T)
     gap = unwhiten(k * (identity - Binv)) - outer
     Kuu_adjoint = 0.5 * gap - unwhiten(0.5 * k / noise * Phi)
     M2 = np.asfortranarray(gap / noise)

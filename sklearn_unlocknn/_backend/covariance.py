@@ -8,9 +8,9 @@ same kernels in TFP (:mod:`~sklearn_unlocknn._backend.psd_kernels`) are the witn
 """
 
 import numpy as np
-from scipy.linalg.blas import dgemm
 from sklearn.gaussian_process import kernels as gpk
 
+from .blas import outer_product, product
 from .kernel_checks import check, contains
 
 # Rows of a block of K(X, X): temporaries then stay in the cache (2 to 3 times faster
@@ -183,15 +183,6 @@ class Covariance:
         return translate(self.template.clone_with_theta(np.asarray(theta)))
 
 
-def outer_product(X, Z, scale=1.0):
-    """Return ``scale X Z'`` for C-ordered arrays, C-ordered.
-
-    By SciPy's BLAS, which does the factorisations: NumPy brings another, and two pools
-    of threads that wait for work in turn take several times as long.
-    """
-    return dgemm(scale, Z.T, X.T, trans_a=1).T
-
-
 class _Node:
     """A kernel read once: scikit-learn's introspection costs more than a block does.
 
@@ -306,8 +297,8 @@ def _dot_product(node, theta, X, Z):
             out.theta[where] += 2.0 * sigma**2 * np.sum(G)
         if out.X is not None:
             G = np.broadcast_to(G, (len(X), len(Z)))
-            out.X += G @ Z
-            out.Z += G.T @ X
+            out.X += product(G, Z)
+            out.Z += product(G.T, X)
 
     K = outer_product(X, Z)
     K += sigma**2
@@ -367,19 +358,19 @@ def _stationary(node, theta, X, Z):
             by_alpha = base / (1.0 + base) - np.log1p(base)
             out.theta[alpha_where] += alpha * np.sum(G * K * by_alpha)
         if where is not None and np.ndim(length) == 0:
-            out.theta[where] -= 2.0 * np.vdot(M, R2)
+            out.theta[where] -= 2.0 * np.einsum("ij,ij->", M, R2)
             if out.X is None:
                 return
         # sum_ij M_ij (x_ik - z_jk)^2 for every feature k by one matrix product
-        MZ = dgemm(1.0, Zs.T, M.T).T
+        MZ = product(M, Zs)
         rows, columns = M.sum(axis=1), M.sum(axis=0)
         if where is not None and np.ndim(length):
-            by_feature = rows @ Xs**2 + columns @ Zs**2
+            by_feature = product((Xs**2).T, rows) + product((Zs**2).T, columns)
             by_feature -= 2.0 * np.einsum("ik,ik->k", Xs, MZ)
             out.theta[where] -= 2.0 * by_feature
         if out.X is not None:
             out.X += 2.0 / length * (rows[:, None] * Xs - MZ)
-            out.Z += 2.0 / length * (columns[:, None] * Zs - M.T @ Xs)
+            out.Z += 2.0 / length * (columns[:, None] * Zs - product(M.T, Xs))
 
     return K, pull
 

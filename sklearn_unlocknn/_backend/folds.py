@@ -20,6 +20,7 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
 from . import variational as vi
+from .blas import product
 from .rows import GroupedRows
 
 # Small folds share passes over the inducing points, of about so many rows.
@@ -115,7 +116,11 @@ def _without(Q, mu, variance, M, error, cross):
         )
     u = dtrsm(1.0, L, error, lower=1)
     V = dtrsm(1.0, L, cross, lower=1)
-    return mu - V.T @ u, variance + np.einsum("ij,ij->j", V, V), Q - u.T @ u
+    return (
+        mu - product(V.T, u),
+        variance + np.einsum("ij,ij->j", V, V),
+        Q - product(u.T, u),
+    )
 
 
 def _predict(T, variance, Q, before, H, n_outputs):
@@ -155,7 +160,7 @@ def _exact(posterior, kernel, rows, folds):
     member = np.full(len(rows.X), -1)
     member[kept] = np.unique(rows.X[kept], axis=0, return_inverse=True)[1].ravel()
     GT = _solve(posterior.Lz, groups.T)
-    Q = groups.T.T @ GT + groups.within / posterior.noise
+    Q = product(groups.T.T, GT) + groups.within / posterior.noise
     G, _ = lapack.dpotri(posterior.Lz, lower=1)
     shrink = posterior.noise / groups.weights  # diagonal of N
     for fold in folds:
@@ -185,7 +190,7 @@ def _exact(posterior, kernel, rows, folds):
             GK = _solve(posterior.Lz, K.T)
             left = kernel.diagonal(posterior.theta, rows.X[rest])
             left -= np.einsum("ij,ji->i", K, GK)
-            mu = np.vstack([mu, K @ GT])
+            mu = np.vstack([mu, product(K, GT)])
             variance = np.concatenate([variance, left])
             cross = np.hstack([cross, N[:, None] * GK[index]])
         without = _without(
@@ -242,7 +247,7 @@ def _by_statistics(posterior, kernel, rows, folds):
             A, T = A * root, root[:, None] * rows.T[block]
             Phi = dsyrk(-1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
             b -= dgemm(1.0, A, T)
-            TT -= T.T @ T
+            TT -= product(T.T, T)
             trace -= weights @ kernel.diagonal(theta, rows.X[block])
             weight -= weights.sum()
         gone = _gone(TT, total.TT, k)
@@ -261,7 +266,7 @@ def _by_statistics(posterior, kernel, rows, folds):
             A = kept[number] if number < len(kept) else whiten(block)
             C = dtrsm(1.0, without.Lb, A, lower=1)
             part = slice(done, done := done + len(block))
-            mean[part] += A.T @ whitened_alpha
+            mean[part] += product(A.T, whitened_alpha)
             variance[part] -= np.einsum("ij,ij->j", A, A)
             variance[part] += np.einsum("ij,ij->j", C, C)
         yield fold, (mean, np.maximum(variance, 0.0))
@@ -275,7 +280,7 @@ def _by_blocks(posterior, kernel, rows, folds):
     """
     k, noise = rows.n_outputs, posterior.noise
     c = dtrsm(1.0 / noise, posterior.Lb, posterior.b, lower=1)
-    Q = posterior.TT / noise - c.T @ c
+    Q = posterior.TT / noise - product(c.T, c)
     for batch in _batches(folds):
         X = rows.X[np.concatenate(batch)]
         A = vi.whiten(kernel, posterior.theta, X, posterior.Z, posterior.Lz)
@@ -287,7 +292,7 @@ def _by_blocks(posterior, kernel, rows, folds):
             part = slice(start, start + len(fold))
             start = part.stop
             C = all_C[:, part]
-            S, mu = C.T @ C, C.T @ c
+            S, mu = product(C.T, C), product(C.T, c)
             root = np.sqrt(rows.weights[fold] / noise)
             M = -root[:, None] * S * root
             M[np.diag_indices_from(M)] += 1.0

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.linalg.blas import dtrsm
 
 from . import variational as vi
+from .blas import product
 
 # Rows whose leave-one-out density decides on the noise of a sparse model.
 LEFT_OUT_ROWS = 2000
@@ -65,7 +66,8 @@ def left_out_score(kernel, posterior, rows):
         C = dtrsm(1.0, posterior.Lb, A, lower=1)
         variance = np.einsum("ij,ij->j", C, C)
         kept = np.maximum(1.0 - rows.weights * variance / posterior.noise, 1e-9)
-        residual = rows.T[:, :k] - rows.T[:, k:] @ posterior.beta - K @ posterior.alpha
+        residual = rows.T[:, :k] - rows.T[:, k:] @ posterior.beta
+        residual -= product(K, posterior.alpha)
         total = variance / kept + posterior.noise + missing
         square = np.einsum("nk,nk->n", residual, residual) / kept**2
         density = -0.5 * (k * (vi.LOG_2PI + np.log(total)) + square / total)

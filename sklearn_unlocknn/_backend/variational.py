@@ -20,6 +20,7 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 from sklearn.utils.parallel import Parallel, delayed
 
+from .blas import product
 from .processes import count_workers
 
 LOG_2PI = np.log(2.0 * np.pi)
@@ -211,7 +212,7 @@ def _statistics_of_part(task):
         T = root[:, None] * some.T
         Phi = dsyrk(1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
         b = b + dgemm(1.0, A, T)
-        TT = TT + T.T @ T
+        TT = TT + product(T.T, T)
         trace += some.weights @ kernel.diagonal(theta, some.X)
     return SufficientStatistics(Phi, b, TT, float(trace), float(rows.weights.sum()))
 
@@ -294,7 +295,9 @@ class Posterior:
         """Return the latent mean at X, of shape (n, k); H is its (n, q) basis."""
         mean = H @ self.beta
         for rows in chunks(len(X), len(self.Z)):
-            mean[rows] += kernel.matrix(self.theta, X[rows], self.Z) @ self.alpha
+            mean[rows] += product(
+                kernel.matrix(self.theta, X[rows], self.Z), self.alpha
+            )
         return mean
 
     def mean_and_variance(self, kernel, X, H):
@@ -303,7 +306,7 @@ class Posterior:
         variance = np.empty(len(X))
         for rows in chunks(len(X), len(self.Z)):
             K = kernel.matrix(self.theta, X[rows], self.Z)
-            mean[rows] += K @ self.alpha
+            mean[rows] += product(K, self.alpha)
             A, C = self._reduce(K)
             variance[rows] = kernel.diagonal(self.theta, X[rows])
             variance[rows] -= np.einsum("ij,ij->j", A, A)
@@ -315,9 +318,9 @@ class Posterior:
     def covariance(self, kernel, X):
         """Return the latent covariance at X, of shape (n, n), without noise."""
         A, C = self._reduce(kernel.matrix(self.theta, X, self.Z))
-        covariance = kernel.matrix(self.theta, X, X) - A.T @ A
+        covariance = kernel.matrix(self.theta, X, X) - product(A.T, A)
         if C is not None:
-            covariance += C.T @ C
+            covariance += product(C.T, C)
         return 0.5 * (covariance + covariance.T)
 
     def _reduce(self, K):
@@ -354,7 +357,7 @@ def sparse_posterior(theta, noise, Z, Lz, statistics, n_outputs, jitter=0.0):
         )
     c = dtrsm(1.0 / noise, Lb, statistics.b, lower=1)
     # Q = T' (A' A + s2 W^-1)^-1 T by the matrix inversion lemma
-    Q = statistics.TT / noise - c.T @ c
+    Q = statistics.TT / noise - product(c.T, c)
     beta, residual = mean_coefficients(Q, k)
     alpha = dtrsm(1.0, Lz, dtrsm(1.0, Lb, c @ residual, lower=1, trans_a=1), lower=1,
                   trans_a=1)  # fmt: skip
@@ -394,7 +397,7 @@ def exact_posterior(kernel, theta, rows, K=None):
     L, jitter = cholesky(K, jitters=(0.0, *JITTERS), diagonal=noise / rows.weights)
     warn_about_jitter(jitter, K)
     c = dtrsm(1.0, L, rows.T, lower=1)
-    Q = c.T @ c + rows.within / noise
+    Q = product(c.T, c) + rows.within / noise
     beta, residual = mean_coefficients(Q, rows.n_outputs)
     alpha = dtrsm(1.0, L, c @ residual, lower=1, trans_a=1)
     elbo = log_marginal(L, Q, residual, noise, rows)
@@ -438,8 +441,8 @@ def statistics_of(posterior, kernel):
     # A = Lz^-1 Kuu = Lz' on the rows themselves
     A = Lz.T * np.sqrt(weights)
     statistics = SufficientStatistics(
-        np.asfortranarray(A @ A.T),
-        Lz.T @ (weights[:, None] * posterior.b),
+        np.asfortranarray(product(A, A.T)),
+        product(Lz.T, weights[:, None] * posterior.b),
         posterior.TT,
         float(weights @ np.diag(K)),
         posterior.weight,
