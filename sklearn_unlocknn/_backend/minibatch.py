@@ -7,18 +7,20 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dtrsm
 
 from . import variational as vi
+from .blas import product
 from .prior import log_prior
 
 LEARNING_RATE = 0.02  # Adam, on log hyperparameters
-INDUCING_LEARNING_RATE = 0.01  # Adam, on standardised features
+INDUCING_LEARNING_RATE = 0.03  # Adam, on standardised features
+WINDOW = 5  # epochs whose mean tells whether the bound grows
 
 
 def solve(kernel, rows, settings, state, report):
     """Stochastic variational inference (Hensman et al. 2013).
 
     Natural gradient steps for q(u), Adam for hyperparameters (and inducing points)
-    on the bound of a batch scaled by N / |batch|. Stops where the mean bound of an
-    epoch no longer grows by ``tol`` relative to it.
+    on the bound of a batch scaled by N / |batch|. Stops where the mean bound of some
+    epochs no longer grows by ``tol`` relative to it.
 
     Parameters
     ----------
@@ -40,7 +42,9 @@ def solve(kernel, rows, settings, state, report):
     n_batches = -(-n // batch_size)
     least_rate = min(0.1, 1 / n_batches)
     adam, curve = state.adam, state.curve
-    while len(curve) < settings.max_iter and state.stalled < 3:
+    # q(u) follows each of the first batches, which flatters the bound.
+    burn_in = int(np.ceil(1.0 / (n_batches * least_rate)))
+    while len(curve) < settings.max_iter and _rises(curve[burn_in:], settings.tol):
         epoch, values = len(curve), []
         order = state.rng.permutation(n)
         for step, index in enumerate(np.array_split(order, n_batches)):
@@ -60,12 +64,17 @@ def solve(kernel, rows, settings, state, report):
                 state.Z = state.Z + adam["Z"].step(grads[2])
         curve.append(float(np.mean(values)))
         report("minibatch epoch", epoch + 1, curve[-1])
-        if epoch * n_batches * least_rate < 1.0:
-            continue  # q(u) still follows each batch, which flatters the bound
-        gain = curve[-1] - state.best
-        enough = gain > settings.tol * max(abs(curve[-1]), 1.0)
-        state.stalled = 0 if enough else state.stalled + 1
-        state.best = max(state.best, curve[-1])
+
+
+def _rises(curve, tol):
+    """Tell whether the bound grows: the mean of some epochs beyond those before.
+
+    A single epoch is no measure: batches make it noise.
+    """
+    if len(curve) < 2 * WINDOW:
+        return True
+    before, after = np.mean(np.reshape(curve[-2 * WINDOW :], (2, WINDOW)), axis=1)
+    return after - before > tol * max(abs(after), 1.0)
 
 
 @dataclasses.dataclass
@@ -84,10 +93,6 @@ class State:
         Shuffles the rows.
     curve : list of float
         Mean bound of each epoch.
-    best : float
-        The best of them, once q(u) no longer follows each batch.
-    stalled : int
-        Epochs in a row without gain.
     """
 
     theta: np.ndarray
@@ -97,8 +102,6 @@ class State:
     adam: dict
     rng: np.random.RandomState
     curve: list
-    best: float = -np.inf
-    stalled: int = 0
 
     @classmethod
     def start(cls, theta, Z, rows, rng):
@@ -158,16 +161,16 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
     weight = scale * batch.weights
 
     state.precision *= 1.0 - rate
-    state.precision += rate * (np.eye(m) + (A * (weight / noise)) @ A.T)
+    state.precision += rate * (np.eye(m) + product(A * (weight / noise), A.T))
     state.shift *= 1.0 - rate
-    state.shift += rate * (A @ (weight[:, None] * residual)) / noise
-    L = np.linalg.cholesky(state.precision)
-    S = lapack.dpotri(np.asfortranarray(L), lower=1)[0]
+    state.shift += rate * product(A, weight[:, None] * residual) / noise
+    L, _ = vi.cholesky(state.precision, (0.0,))
+    S = lapack.dpotri(L, lower=1)[0]
     S = np.tril(S) + np.tril(S, -1).T
-    mean = S @ state.shift
+    mean = product(S, state.shift)
 
-    error = residual - A.T @ mean
-    SA = S @ A
+    error = residual - product(A.T, mean)
+    SA = product(S, A)
     variance = kernel.diagonal(theta, batch.X)
     variance += np.einsum("mn,mn->n", A, SA - A)
     square = np.einsum("nk,nk->n", error, error) + k * variance
@@ -180,10 +183,10 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
 
     by_error = weight[:, None] * error / noise
     by_variance = -0.5 * k * weight / noise
-    by_A = mean @ by_error.T + 2.0 * (SA - A) * by_variance
+    by_A = product(mean, by_error.T) + 2.0 * (SA - A) * by_variance
     by_Kuf = dtrsm(1.0, Lz, by_A, lower=1, trans_a=1)
     # Adjoint of the Cholesky factor (Murray 2016, arXiv:1602.07527)
-    inner = np.tril(Lz.T @ np.tril(-by_Kuf @ A.T))
+    inner = np.tril(product(Lz.T, np.tril(product(-by_Kuf, A.T))))
     inner[np.diag_indices(m)] *= 0.5
     by_Kuu = dtrsm(1.0, Lz, np.asfortranarray(inner), lower=1, trans_a=1)
     by_Kuu = dtrsm(1.0, Lz, by_Kuu, lower=1, side=1)
