@@ -5,9 +5,11 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
+from sklearn.cluster import MiniBatchKMeans
 from sklearn.datasets import load_diabetes
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
+from sklearn.metrics import pairwise_distances_argmin_min
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._backend import inducing, minibatch, noise, training
@@ -398,6 +400,37 @@ def test_named_inits_cover_the_rows(data, init):
     if init != "kmeans":
         distance = np.abs(points[:, None] - X[None]).max(axis=2).min(axis=1)
         assert_allclose(distance, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_features", [1, 3, 60, 500])
+def test_cluster_centres_are_means_of_all_features(n_features):
+    """Clusters are found in fewer dimensions, and yet no feature is lost."""
+    rng = np.random.default_rng(0)
+    corners = 50.0 * np.arange(4)[:, None] + rng.normal(size=(4, n_features))
+    label = np.arange(120) % 4
+    X = corners[label] + 0.5 * rng.normal(size=(120, n_features))
+    centres = inducing.cluster_centres(X, 4, seed=0)
+    means = np.array([X[label == k].mean(axis=0) for k in range(4)])
+    assert_allclose(centres[np.argsort(centres[:, 0])], means, rtol=1e-10)
+
+
+def test_cluster_centres_lie_as_near_as_without_projection():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 8)) @ rng.normal(size=(8, 200))
+    X += 0.3 * rng.normal(size=X.shape)
+
+    def spread(centres):
+        return np.mean(pairwise_distances_argmin_min(X, centres)[1] ** 2)
+
+    plain = MiniBatchKMeans(100, batch_size=1024, n_init=1, max_iter=20, random_state=0)
+    projected = inducing.cluster_centres(X, 100, seed=0)
+    assert projected.shape == (100, 200)
+    assert spread(projected) < 1.02 * spread(plain.fit(X).cluster_centers_)
+
+
+def test_cluster_centres_of_rows_that_are_all_the_same():
+    X = np.full((30, 4), 2.5)
+    assert_allclose(inducing.cluster_centres(X, 3, seed=0), X[:1])
 
 
 def test_given_points_are_in_feature_units_and_count(data):
