@@ -246,23 +246,34 @@ def informative_rows(rows, n_rows, rng):
     if len(rows) <= n_rows:
         return shuffled
     anchors = shuffled[: n_rows // 2]
+    pairs = np.column_stack([anchors, _neighbours(rows, anchors)]).ravel()
+    candidates = np.concatenate([pairs, shuffled])
+    _, first = np.unique(candidates, return_index=True)
+    return candidates[np.sort(first)][:n_rows]
+
+
+def _neighbours(rows, anchors):
+    """Return for each of some rows the nearest of all others."""
     X = rows.take(anchors).X
+    parts = list(blocks(len(rows), X.shape[1]))
+    key = None
     distances, found = [], []
-    for block in blocks(len(rows), X.shape[1]):
-        near = rows.take(block).X
+    for part in parts:
+        near = rows.take(part).X
+        if len(parts) == 1:  # no pass over a file: the fits of a search share it
+            key = memo.fingerprint("neighbours", near, anchors)
+            if (known := memo.recall(key)) is not None:
+                return known
         search = NearestNeighbors(n_neighbors=min(2, len(near)), algorithm="brute")
         distance, index = search.fit(near).kneighbors(X)
         distances.append(distance)
-        found.append(index + block.start)
+        found.append(index + part.start)
     distances, found = np.hstack(distances), np.hstack(found)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :2]
     found = np.take_along_axis(found, nearest, axis=1)
     # A row's nearest is itself, unless another row repeats it.
     neighbours = np.where(found[:, 0] == anchors, found[:, 1], found[:, 0])
-    pairs = np.column_stack([anchors, neighbours]).ravel()
-    candidates = np.concatenate([pairs, shuffled])
-    _, first = np.unique(candidates, return_index=True)
-    return candidates[np.sort(first)][:n_rows]
+    return neighbours if key is None else memo.remember(key, neighbours)
 
 
 def _moved(kernel, theta, Z, rows, settings, rng, report, before, progress):
