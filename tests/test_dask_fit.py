@@ -1,19 +1,13 @@
 """The pass over the rows on a real Dask cluster that loses a worker on the way."""
 
-import os
-import signal
-import threading
-import time
-
 import joblib
 import numpy as np
 import pytest
+from clusters import Killer, dask_client
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 
 from sklearn_unlocknn import VGPRegressor
-
-distributed = pytest.importorskip("distributed")
 
 MODEL = VGPRegressor("matern52", 300, random_state=0, max_iter=5)
 
@@ -27,43 +21,17 @@ def data():
 
 @pytest.fixture
 def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with dask_client() as client:
         yield client
-
-
-def kill_a_busy_worker(client, killed):
-    """Wait until both workers compute, then kill one as no program can catch it."""
-    while not killed:
-        busy = [address for address, keys in client.processing().items() if keys]
-        if len(busy) == 2:
-            pid = client.run(os.getpid, workers=busy[:1])[busy[0]]
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-        time.sleep(0.005)
 
 
 @pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning")
 def test_fit_survives_the_loss_of_a_worker(data, client):
     X, y = data
     want = clone(MODEL).fit(X, y)
-    workers = set(client.run(os.getpid).values())
-    killed = []
-    thread = threading.Thread(target=kill_a_busy_worker, args=(client, killed))
-    thread.start()
-    try:
-        with joblib.parallel_config("dask"):
-            got = clone(MODEL).fit(X, y)
-    finally:
-        early = not killed
-        killed.append(None)
-        thread.join()
-    assert not early
-    assert killed[0] in workers
+    with Killer(client) as killer, joblib.parallel_config("dask"):
+        got = clone(MODEL).fit(X, y)
+    assert killer.killed
     for a, b in zip(
         got.predict(X[:1000], return_std=True),
         want.predict(X[:1000], return_std=True),

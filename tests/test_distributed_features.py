@@ -1,14 +1,12 @@
 """Searches and extraction on real clusters, one of which loses a worker on the way."""
 
 import os
-import signal
-import threading
-import time
 
 import joblib
 import numpy as np
 import pytest
 from _backend.megnet_nets import make_megnet, make_structures
+from clusters import Killer, dask_client
 from counted import counted_net, noted
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV, KFold
@@ -17,51 +15,18 @@ from sklearn_unlocknn import (
     KerasFeatureExtractor,
     MEGNetFeatureExtractor,
     ProbNNRegressor,
+    VGPRegressor,
     _shards,
 )
-from sklearn_unlocknn._backend import keras_nets, megnet_graphs
+from sklearn_unlocknn._backend import keras_nets, megnet_graphs, variational
 
 GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [5, 10]}
 
 
 @pytest.fixture
 def client():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with dask_client() as client:
         yield client
-
-
-class Killer:
-    """Kills a worker, as no program can catch it, once both of them compute."""
-
-    def __init__(self, client):
-        self.client = client
-        self.pids = client.run(os.getpid)
-        self.killed = []
-        self.done = False
-        self.thread = threading.Thread(target=self.watch)
-
-    def watch(self):
-        while not self.done:
-            busy = [worker for worker, keys in self.client.processing().items() if keys]
-            if len(busy) == 2:
-                os.kill(self.pids[busy[0]], signal.SIGKILL)
-                self.killed.append(self.pids[busy[0]])
-                return
-            time.sleep(0.005)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.done = True
-        self.thread.join()
 
 
 def wanted_and_got(run, **options):
@@ -183,3 +148,16 @@ def test_extraction_on_ray(ray, monkeypatch):
         lambda: extractor.transform(structures), backend="ray", n_jobs=2
     )
     assert_allclose(got, want, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("default")
+def test_fit_on_ray(ray, monkeypatch):
+    monkeypatch.setattr(variational, "PART_ROWS", 500)
+    X = np.random.default_rng(0).normal(size=(3000, 3))
+    y = np.sin(X[:, 0]) + 0.1 * X[:, 1]
+    model = VGPRegressor("matern52", 50, random_state=0, max_iter=5, n_jobs=None)
+    want = model.fit(X, y).predict(X, return_std=True)
+    with joblib.parallel_config("ray", n_jobs=2):
+        got = model.fit(X, y).predict(X, return_std=True)
+    for a, b in zip(got, want, strict=True):
+        assert_allclose(a, b, rtol=1e-8, atol=1e-8)
