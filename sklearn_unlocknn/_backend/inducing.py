@@ -84,7 +84,7 @@ def cluster_centres(X, n_points, seed):
     Z : ndarray of shape (m, d)
         Distinct centres.
     """
-    if not np.any(X != X[0]):
+    if not np.ptp(X, axis=0).any():
         return X[:1]  # nothing varies, not along any component
     solver = "covariance_eigh" if X.shape[1] <= len(X) else "full"
     projection = PCA(PCA_VARIANCE, svd_solver=solver)
