@@ -17,8 +17,9 @@ HEAD_PARAMETERS = """\
         process.
     inducing_init : {{"greedy", "kmeans", "random"}} or array-like of shape \
 (n_inducing_points, n_features), default={inducing_init!r}
-        How they are chosen: "kmeans" takes cluster centres, which follow the density
-        and cover outliers too; "greedy" takes the row of largest conditional variance
+        How they are chosen: "kmeans" takes centres of clusters, found among the
+        principal components with 95 % of the variance, which follow the density and
+        cover outliers too; "greedy" takes the row of largest conditional variance
         again and again [3]_; "random" takes rows; an array gives them, in units of
         the features.
     optimize_inducing_points : bool, default=False
