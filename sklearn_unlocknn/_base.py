@@ -235,14 +235,18 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         """Call ``of_posterior(kernel, X, H)`` on blocks of rows; join the results."""
         from ._backend.rows import blocks
 
-        kernel = self._translated()
+        kernel, known = self._translated(), latent.known
+        # Rows that could not be had change no other, not even by rounding.
+        kept = known if known.any() else slice(1)
+        features = latent.features if known.all() else latent.features[kept]
         parts = [
-            of_posterior(kernel, *self._standardised(latent.features[rows]))
-            for rows in blocks(*latent.features.shape)
+            of_posterior(kernel, *self._standardised(features[rows]))
+            for rows in blocks(*features.shape)
         ]
-        if isinstance(parts[0], tuple):
-            return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
-        return np.concatenate(parts)
+        if not isinstance(parts[0], tuple):
+            return _spread(np.concatenate(parts), known, kept)
+        joined = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return tuple(_spread(values, known, kept) for values in joined)
 
     def _standardised(self, features):
         """Return standardised features and the prior mean's basis."""
@@ -350,3 +354,12 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
                 "the space of the features that the Gaussian process sees."
             )
         return np.unique(scaling.features(Z), axis=0)
+
+
+def _spread(values, known, kept):
+    """Put the values of known rows where these are; the others get zero."""
+    if known.all():
+        return values
+    spread = np.zeros((len(known), *values.shape[1:]))
+    spread[kept] = values
+    return spread

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_unlocknn._backend.blas import outer_product, product
 
@@ -29,6 +29,14 @@ def test_product_is_numpy_s(left, right, n, k, m):
     assert_allclose(C, A @ B, rtol=1e-13, atol=1e-14)
     assert_allclose(A, before[0], rtol=0)
     assert_allclose(B, before[1], rtol=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 23, 24, 100])
+def test_a_row_times_a_vector_does_not_depend_on_its_neighbours(n):
+    rng = np.random.default_rng(0)
+    A, b = rng.normal(size=(101, 333)), rng.normal(size=333)
+    assert_array_equal(product(A[:n], b), product(A, b)[:n])
+    assert_array_equal(product(A[-n:], b), product(A, b)[-n:])
 
 
 def test_outer_product_is_numpy_s():
