@@ -428,6 +428,15 @@ def test_cluster_centres_lie_as_near_as_without_projection():
     assert spread(projected) < 1.02 * spread(plain.fit(X).cluster_centers_)
 
 
+def test_cluster_centres_spread_across_a_narrow_direction():
+    """All but 1 % of the variance is along the diagonal, and yet the rest counts."""
+    rng = np.random.default_rng(0)
+    along, across = rng.normal(size=(2, 3000)) * [[1.0], [0.1]]
+    X = np.column_stack([along + across, along - across])
+    centres = inducing.cluster_centres(X, 300, seed=0)
+    assert np.std(centres[:, 0] - centres[:, 1]) > 0.9 * np.std(X[:, 0] - X[:, 1])
+
+
 def test_cluster_centres_of_rows_that_are_all_the_same():
     X = np.full((30, 4), 2.5)
     assert_allclose(inducing.cluster_centres(X, 3, seed=0), X[:1])
