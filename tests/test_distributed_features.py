@@ -157,9 +157,8 @@ def test_fit_on_ray(ray, monkeypatch):
     monkeypatch.setattr(variational, "PART_ROWS", 500)
     X = np.random.default_rng(0).normal(size=(3000, 3))
     y = np.sin(X[:, 0]) + 0.1 * X[:, 1]
-    model = VGPRegressor("matern52", 50, random_state=0, max_iter=5, n_jobs=None)
-    want = model.fit(X, y).predict(X, return_std=True)
-    with joblib.parallel_config("ray", n_jobs=2):
-        got = model.fit(X, y).predict(X, return_std=True)
-    for a, b in zip(got, want, strict=True):
-        assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+    model = VGPRegressor("matern52", 50, random_state=0, max_iter=5)
+    want, got = wanted_and_got(
+        lambda: model.fit(X, y).predict(X, return_std=True), backend="ray", n_jobs=2
+    )
+    assert_allclose(got, want, rtol=1e-8, atol=1e-8)

@@ -42,6 +42,8 @@ def count_workers(n_jobs):
     """
     from joblib import effective_n_jobs
 
+    if n_jobs == 1:
+        return 1  # for which joblib's Dask backend does not ask
     distributed = sys.modules.get("distributed")
     if distributed is not None:
         with contextlib.suppress(ValueError):
@@ -102,7 +104,7 @@ class Recent:
         return value
 
 
-#: Blocks that are dispatched together, for each worker.
+#: Tasks that are dispatched together, for each worker.
 _WINDOW = 4
 #: Networks of blocks that came to this process, by content.
 _ARRIVED = Recent(4)
@@ -142,8 +144,43 @@ def _unpack(fingerprint, content):
     return parcel
 
 
+def run_tasks(function, tasks, n_jobs):
+    """Run a function on tasks, in workers if joblib grants several.
+
+    Some tasks at a time: they and their results need not fit in memory together, and
+    not every backend (Ray's) gives results one by one.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(task)``, importable.
+    tasks : iterable
+        Consumed some at a time. Best tuples: joblib's Dask backend puts a lone array on
+        one worker and loses it with the worker; what is part of a task is sent again.
+    n_jobs : int or None
+        joblib's meaning; None is what ``joblib.parallel_config`` says.
+
+    Yields
+    ------
+    object
+        Results in the order of the tasks.
+    """
+    from joblib import Parallel, delayed
+
+    tasks = iter(tasks)
+    n_workers = count_workers(n_jobs)
+    size = 1 if n_workers == 1 else _WINDOW * n_workers
+    window = list(itertools.islice(tasks, size))
+    if len(window) < 2:
+        yield from map(function, itertools.chain(window, tasks))
+        return
+    while window:
+        yield from Parallel(n_jobs)(delayed(function)(task) for task in window)
+        window = list(itertools.islice(tasks, size))
+
+
 def run_blocks(function, network, blocks, n_jobs):
-    """Run a function over blocks of rows, in workers if joblib grants several.
+    """Run a network over blocks of rows, in workers if joblib grants several.
 
     Parameters
     ----------
@@ -151,32 +188,18 @@ def run_blocks(function, network, blocks, n_jobs):
         ``function(network, block)``, importable.
     network : object
         Handle of the network; workers get it by `Parcel`.
-    blocks : iterator
+    blocks : iterable
         Blocks, consumed some at a time.
     n_jobs : int or None
-        joblib's meaning; None is what ``joblib.parallel_config`` says.
+        As in `run_tasks`.
 
-    Yields
-    ------
-    object
+    Returns
+    -------
+    iterator
         Results in the order of the blocks.
     """
-    from joblib import Parallel, delayed
-
-    blocks = iter(blocks)
-    n_workers = count_workers(n_jobs)
-    size = 1 if n_workers == 1 else _WINDOW * n_workers
-    window = list(itertools.islice(blocks, size))
-    if len(window) < 2:
-        for block in itertools.chain(window, blocks):
-            yield function(network, block)
-        return
     parcel = Parcel(network)
-    while window:
-        # Blocks travel inside a tuple: what is lost with a worker is sent again.
-        calls = (delayed(_call)((function, parcel, block)) for block in window)
-        yield from Parallel(n_jobs)(calls)
-        window = list(itertools.islice(blocks, size))
+    return run_tasks(_call, ((function, parcel, block) for block in blocks), n_jobs)
 
 
 def _call(task):

@@ -18,10 +18,9 @@ import warnings
 import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrsm
-from sklearn.utils.parallel import Parallel, delayed
 
 from .blas import product
-from .processes import count_workers
+from .processes import run_tasks
 
 LOG_2PI = np.log(2.0 * np.pi)
 JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)
@@ -57,6 +56,8 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     numpy.linalg.LinAlgError
         If no jitter makes the matrix positive definite.
     """
+    if not len(K):
+        return np.array(K, order="F"), 0.0
     scale = np.trace(K) / len(K) or 1.0
     for relative in jitters:
         L = np.array(K if K.flags.f_contiguous else K.T, order="F")
@@ -165,17 +166,10 @@ def collect_statistics(kernel, theta, Z, Lz, rows, n_jobs=1):
         Their sums.
     """
     model = kernel, theta, Z, Lz
-    parts = (rows.part(part) for part in _parts(len(rows), len(Z)))
     if len(rows) <= _part_rows(len(rows), len(Z)):
         return _statistics_of_part((*model, rows))
-    # In a tuple: joblib's Dask backend puts a lone array on one worker and loses it
-    # with the worker; what is part of the task is sent again.
-    tasks = ((*model, part) for part in parts)
-    if n_jobs == 1 or count_workers(n_jobs) == 1:  # Dask's backend does not ask
-        sums = map(_statistics_of_part, tasks)
-    else:
-        work = Parallel(n_jobs=n_jobs, return_as="generator")
-        sums = work(delayed(_statistics_of_part)(task) for task in tasks)
+    tasks = ((*model, rows.part(part)) for part in _parts(len(rows), len(Z)))
+    sums = run_tasks(_statistics_of_part, tasks, n_jobs)
     total = next(sums)
     for one in sums:
         total += one
