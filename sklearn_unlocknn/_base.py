@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._latent import in_units, log_units
+from ._latent import in_units, log_units, spread
 from ._predictive import PredictiveMixin
 from ._streams import StreamMixin, warn_of_lost
 from ._validation import check_parameters, check_targets, check_weights
@@ -227,31 +227,30 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         latent = self._features_of(X)
         if return_std:
             return self._mean_and_std(latent)
+        known = latent.known
+        latent = latent.take(known)
         if return_cov:
-            return self._mean_and_covariance(latent)
-        return self._to_target(self._over_blocks(self._posterior.mean, latent), latent)
+            mean, covariance = self._mean_and_covariance(latent)
+            return spread(mean, known), spread(covariance, known, 2)
+        mean = self._over_blocks(self._posterior.mean, latent)
+        return spread(self._to_target(mean, latent), known)
 
     def _over_blocks(self, of_posterior, latent):
         """Call ``of_posterior(kernel, X, H)`` on blocks of rows; join the results."""
         from ._backend.rows import blocks
 
-        kernel, known = self._translated(), latent.known
-        # Rows that could not be had change no other, not even by rounding.
-        kept = known if known.any() else slice(1)
-        features = latent.features if known.all() else latent.features[kept]
+        kernel = self._translated()
         parts = [
-            of_posterior(kernel, *self._standardised(features[rows]))
-            for rows in blocks(*features.shape)
+            of_posterior(kernel, *self._standardised(latent.features[rows]))
+            for rows in blocks(*latent.features.shape)
         ]
-        if not isinstance(parts[0], tuple):
-            return _spread(np.concatenate(parts), known, kept)
-        joined = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return tuple(_spread(values, known, kept) for values in joined)
+        if isinstance(parts[0], tuple):
+            return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        return np.concatenate(parts)
 
     def _standardised(self, features):
         """Return standardised features and the prior mean's basis."""
         X = self._scaling.features(features)
-        X[np.isnan(X).any(axis=1)] = 0.0  # NaN would spread; the results get it back
         return X, self._scaling.basis(X)
 
     def _mean_and_covariance(self, latent):
@@ -262,7 +261,6 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         covariance[np.diag_indices_from(covariance)] += self._posterior.noise
         if latent.unit is not None:
             covariance *= latent.unit * latent.unit.T
-        covariance[~latent.known] = covariance[:, ~latent.known] = np.nan
         covariance = covariance[:, :, None] * self._scaling.y_scale**2
         mean = self._to_target(mean, latent)
         return mean, covariance[:, :, 0] if self._one_output else covariance
@@ -289,24 +287,27 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         return self._components_of(self._features_of(X))
 
     def _components_of(self, latent):
+        """Predict rows, some of which may be unknown: they change no other row."""
+        known = latent.known
+        latent = latent.take(known)
         mean, variance = self._over_blocks(self._posterior.mean_and_variance, latent)
-        return self._components(mean, variance, latent)
+        return self._components(mean, variance, latent, known)
 
     def _mean_and_std(self, latent):
         mean, epistemic, aleatoric = self._components_of(latent)
         return mean, np.sqrt(epistemic**2 + aleatoric**2)
 
-    def _components(self, mean, variance, latent):
-        """Map a standardised latent mean and variance to target units and shape."""
+    def _components(self, mean, variance, latent, known):
+        """Map mean and variance of known rows to target units, shape and place."""
         scale = self._scaling.y_scale
         if latent.unit is not None:
             scale = scale * latent.unit
         epistemic = np.sqrt(variance)[:, None] * scale
         aleatoric = np.sqrt(self._posterior.noise) * np.ones((len(mean), 1)) * scale
-        epistemic[~latent.known] = aleatoric[~latent.known] = np.nan
         if self._one_output:
             epistemic, aleatoric = epistemic[:, 0], aleatoric[:, 0]
-        return self._to_target(mean, latent), epistemic, aleatoric
+        parts = self._to_target(mean, latent), epistemic, aleatoric
+        return tuple(spread(part, known) for part in parts)
 
     def _to_target(self, mean, latent):
         """Map a standardised mean to target units and shape."""
@@ -315,7 +316,6 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             mean = mean * latent.unit
         if latent.output is not None:
             mean = mean + latent.output
-        mean[~latent.known] = np.nan
         return mean[:, 0] if self._one_output else mean
 
     def _translated(self):
@@ -354,12 +354,3 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
                 "the space of the features that the Gaussian process sees."
             )
         return np.unique(scaling.features(Z), axis=0)
-
-
-def _spread(values, known, kept):
-    """Put the values of known rows where these are; the others get zero."""
-    if known.all():
-        return values
-    spread = np.zeros((len(known), *values.shape[1:]))
-    spread[kept] = values
-    return spread

@@ -37,6 +37,36 @@ class Latent(NamedTuple):
 
         return known_rows(self.features)
 
+    def take(self, known):
+        """Return the rows of a mask, without inputs; itself if these are all."""
+        if known.all():
+            return self
+        arrays = (self.features, self.output, self.unit)
+        return Latent(*(None if a is None else a[known] for a in arrays))
+
+
+def spread(values, known, n_axes=1):
+    """Put the values of known rows in their places, and NaN in the others.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_known, ...)
+        Of the rows that could be had.
+    known : ndarray of bool of shape (n,)
+        Which these are.
+    n_axes : int, default=1
+        How many of the first axes are rows: two for a covariance.
+
+    Returns
+    -------
+    ndarray of shape (n, ...)
+    """
+    if known.all():
+        return values
+    result = np.full((len(known),) * n_axes + values.shape[n_axes:], np.nan)
+    result[np.ix_(*[known] * n_axes)] = values
+    return result
+
 
 def in_units(y, latent):
     """Return what the process models: what the network leaves of y, per unit."""

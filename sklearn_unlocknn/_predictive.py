@@ -5,6 +5,7 @@ from scipy.special import ndtri
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._latent import spread
 from ._meta import check_levels
 from .metrics._validation import check_coverage, interval_levels
 
@@ -126,6 +127,8 @@ class PredictiveMixin:
         rng = check_random_state(random_state)
         check_is_fitted(self)
         latent = self._features_of(X)
+        known = latent.known
+        latent = latent.take(known)
         X, H = self._standardised(latent.features)
         kernel = self._translated()
         mean = self._to_target(self._posterior.mean(kernel, X, H), latent)
@@ -139,4 +142,4 @@ class PredictiveMixin:
         if latent.unit is not None:
             draws *= latent.unit[:, :, None]
         draws += mean.reshape(len(X), k, 1)
-        return draws[:, 0] if self._one_output else draws
+        return spread(draws[:, 0] if self._one_output else draws, known)

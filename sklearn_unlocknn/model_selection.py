@@ -363,11 +363,10 @@ def fit_and_leave_out(model, X, y, folds, fit_params):
     )
     place = np.cumsum(known) - 1  # of a row among those with features
     folds = [place[fold[known[fold]]] for fold in folds]
-    mean, variance = np.zeros(y.shape), np.zeros(len(y))
-    mean[known], variance[known] = predict_left_out(
+    mean, variance = predict_left_out(
         model._posterior, model._translated(), rows, folds
     )
-    return model._components(mean, variance, latent)
+    return model._components(mean, variance, latent.take(known), known)
 
 
 def _parts(mean, epistemic, aleatoric, components):

@@ -447,13 +447,29 @@ def test_bad_structure_is_named_or_becomes_nan(network, structures, kind):
         assert_array_equal(np.isnan(values).reshape(25, -1).all(axis=1), failed)
         assert_array_equal(np.isnan(values).reshape(25, -1).any(axis=1), failed)
     assert_array_equal(np.isnan(cov), failed[:, None] | failed)
+    # to the last bit: a row that fails is not computed
     want = fitted.predict(structures, return_std=True)
     assert_array_equal([mean[~failed], std[~failed]], want)
+    _, want = fitted.predict(structures, return_cov=True)
+    assert_array_equal(cov[np.ix_(~failed, ~failed)], want)
+    assert_array_equal(draws[~failed], fitted.sample_y(structures, 3))
     fitted.partial_fit(structures, y)
     assert_allclose(updated.predict(structures), fitted.predict(structures))
     weights = np.delete(np.arange(25.0), 5)
     same = quick(network).fit(structures, y, sample_weight=weights)
     assert_array_equal(weighted.predict(structures), same.predict(structures))
+
+
+def test_all_structures_of_a_prediction_fail(network, structures):
+    model = quick(network, on_error="nan").fit(structures, y)
+    X = ["a\n", "b\n"]
+    mean, std = model.predict(X, return_std=True)
+    _, cov = model.predict(X, return_cov=True)
+    for values, shape in (
+        (model.predict(X), (2,)), (mean, (2,)), (std, (2,)), (cov, (2, 2)),
+        (model.sample_y(X, 3), (2, 3)), (model.predict_interval(X), (2, 2)),
+    ):  # fmt: skip
+        assert_array_equal(values, np.full(shape, np.nan))
 
 
 def test_all_structures_fail(network):

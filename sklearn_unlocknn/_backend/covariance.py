@@ -93,8 +93,8 @@ class Covariance:
 
     def matrix(self, theta, X, Z):
         """Return K(X, Z) without noise, a C-ordered array of shape (n, m)."""
-        latent = _latent(self._root, theta, X, Z)
         shape = (len(X), len(Z))
+        latent = _latent(self._root, theta, X, Z) if len(X) else None
         if latent is None:
             return np.zeros(shape)
         value = latent[0]

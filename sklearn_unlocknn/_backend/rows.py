@@ -170,9 +170,12 @@ class RawRows:
 
 
 def blocks(n_rows, row_floats):
-    """Yield slices over rows that keep a float64 block near `BLOCK_BYTES`."""
+    """Yield slices over rows that keep a float64 block near `BLOCK_BYTES`.
+
+    At least one, which is empty for no rows.
+    """
     size = max(1024, BLOCK_BYTES // (8 * max(row_floats, 1)))
-    for start in range(0, n_rows, size):
+    for start in range(0, max(n_rows, 1), size):
         yield slice(start, min(start + size, n_rows))
 
 
