@@ -34,7 +34,7 @@ from sklearn_unlocknn import (
 )
 from sklearn_unlocknn._cli import main
 from sklearn_unlocknn._cli_data import read_table, rows_of
-from sklearn_unlocknn._cli_files import CommandError, open_output
+from sklearn_unlocknn._cli_files import CommandError
 from sklearn_unlocknn.datasets import make_ionic_crystals
 from sklearn_unlocknn.metrics import uq_report
 
@@ -480,42 +480,6 @@ def test_interrupted_fit_leaves_nothing(folder, tmp_path, capsys):
     assert status == 130
     assert "interrupted" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-# interrupted between open() and `with`: the file object is left to be collected
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO")
-def test_output_interrupted_at_any_line(tmp_path):
-    """Ctrl-C may come between any two lines, right after the file is made too."""
-    code = open_output.__wrapped__.__code__
-    files_seen = set()
-
-    def interrupt_at(n):
-        def of_lines(frame, event, arg):
-            nonlocal n
-            if event == "line":
-                n -= 1
-                if n == 0:
-                    files_seen.add(len(list(tmp_path.iterdir())))
-                    raise KeyboardInterrupt
-            return of_lines
-
-        return lambda frame, event, arg: of_lines if frame.f_code is code else None
-
-    for n in range(1, 100):
-        before = sys.gettrace()
-        sys.settrace(interrupt_at(n))
-        try:
-            with open_output(tmp_path / "out.csv") as file:
-                sys.settrace(before)  # the rest is the caller's
-                file.write("content")
-            break
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(before)
-        assert list(tmp_path.iterdir()) == []
-    assert files_seen == {0, 1}
-    assert (tmp_path / "out.csv").read_text() == "content"
 
 
 # --- the process ------------------------------------------------------------------
