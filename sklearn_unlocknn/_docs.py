@@ -17,11 +17,11 @@ HEAD_PARAMETERS = """\
         process.
     inducing_init : {{"greedy", "kmeans", "random"}} or array-like of shape \
 (n_inducing_points, n_features), default={inducing_init!r}
-        How they are chosen: "kmeans" takes centres of clusters, found among the
-        principal components with 95 % of the variance, which follow the density and
-        cover outliers too; "greedy" takes the row of largest conditional variance
-        again and again [3]_; "random" takes rows; an array gives them, in units of
-        the features.
+        How they are chosen: "kmeans" takes cluster centres, which follow the density
+        and cover outliers too (of many features, clusters are found among the
+        principal components with 95 % of the variance); "greedy" takes the row of
+        largest conditional variance again and again [3]_; "random" takes rows; an
+        array gives them, in units of the features.
     optimize_inducing_points : bool, default=False
         Move them by the gradient of the bound, with the hyperparameters. Pays with
         few points; many fixed ones are faster and more accurate.
@@ -41,7 +41,8 @@ HEAD_PARAMETERS = """\
         hyperparameters as they are.
     tol : float, default={tol}
         A stage stops where an iteration improves the objective by less than ``tol``
-        relative to its value.
+        relative to its value; the minibatch solver, where five epochs improve the
+        mean of the five before by less than that.
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
     n_hyper_samples : int, default={n_hyper_samples}

@@ -1,4 +1,4 @@
-"""Matrix products by SciPy's BLAS alone.
+"""Matrix products by SciPy's BLAS, never NumPy's.
 
 The wheels of NumPy and SciPy bring a BLAS each, with a pool of threads each. A thread
 that has no work waits for it in a busy loop: where large products (NumPy) and
@@ -39,5 +39,15 @@ def product(A, B):
 
 
 def outer_product(X, Z, scale=1.0):
-    """Return ``scale X Z'`` for C-ordered arrays, C-ordered."""
+    """Return ``scale X Z'``, C-ordered of shape (n, m).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Of float64, in C order, or else it is copied.
+    Z : ndarray of shape (m, d)
+        Likewise.
+    scale : float, default=1.0
+        A factor.
+    """
     return dgemm(scale, Z.T, X.T, trans_a=1).T
