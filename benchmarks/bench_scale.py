@@ -45,6 +45,7 @@ CASES = {
     "1M, stream": (1_000_000, "stream"),
     "1M, 2 processes": (1_000_000, "n_jobs"),
     "100k, minibatch": (100_000, "minibatch"),
+    "1M, minibatch": (1_000_000, "minibatch"),
 }
 
 

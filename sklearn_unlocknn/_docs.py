@@ -41,8 +41,8 @@ HEAD_PARAMETERS = """\
         hyperparameters as they are.
     tol : float, default={tol}
         A stage stops where an iteration improves the objective by less than ``tol``
-        relative to its value; the minibatch solver, where five epochs improve the
-        mean of the five before by less than that.
+        relative to its value; the minibatch solver, where five epochs (fewer, if
+        these are 500 batches) improve the mean of as many before by less than that.
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
     n_hyper_samples : int, default={n_hyper_samples}

@@ -15,7 +15,7 @@ from .kernel_checks import check, contains
 
 # Rows of a block of K(X, X): temporaries then stay in the cache (2 to 3 times faster
 # than all rows at once).
-BLOCK_ROWS = 128
+BLOCK_ROWS = 96
 
 
 class Covariance:
@@ -91,10 +91,16 @@ class Covariance:
         kernel = self.template.clone_with_theta(np.asarray(theta))
         return kernel if self.has_noise else kernel.k1
 
-    def matrix(self, theta, X, Z):
-        """Return K(X, Z) without noise, a C-ordered array of shape (n, m)."""
+    def matrix(self, theta, X, Z, adjoints=None):
+        """Return K(X, Z) without noise, a C-ordered array of shape (n, m).
+
+        A list passed as ``adjoints`` receives what :meth:`vjp` then need not compute
+        again, as long as the matrix is left as it is.
+        """
         shape = (len(X), len(Z))
-        latent = _latent(self._root, theta, X, Z) if len(X) else None
+        latent = _latent(self._root, theta, *_points(X, Z)) if len(X) else None
+        if adjoints is not None:
+            adjoints.append(latent)
         if latent is None:
             return np.zeros(shape)
         value = latent[0]
@@ -120,9 +126,11 @@ class Covariance:
         receives what :meth:`lower_vjp` then need not compute again.
         """
         K = np.zeros((len(X), len(X)), order="F")
+        points, _ = _points(X, X)
         for start in range(0, len(X), BLOCK_ROWS):
             stop = start + BLOCK_ROWS
-            latent = _latent(self._root, theta, X[start:stop], X[start:])
+            block = points[start:stop], points[start:]
+            latent = _latent(self._root, theta, *block)
             if latent is not None:
                 K[start:, start:stop] = np.transpose(latent[0])
             if adjoints is not None:
@@ -141,7 +149,16 @@ class Covariance:
                 latent[1](cotangent[start:, start : start + BLOCK_ROWS].T, out)
         return out.theta
 
-    def vjp(self, theta, X, Z, cotangent, diagonal_cotangent=None, wrt_inputs=False):
+    def vjp(
+        self,
+        theta,
+        X,
+        Z,
+        cotangent,
+        diagonal_cotangent=None,
+        wrt_inputs=False,
+        adjoints=None,
+    ):
         """Pull a cotangent of K(X, Z) (and of diag K(X, X)) back.
 
         Parameters
@@ -158,6 +175,8 @@ class Covariance:
             Derivative with respect to diag K(X, X).
         wrt_inputs : bool, default=False
             Whether to return the derivatives by X and Z too.
+        adjoints : list, default=None
+            What :meth:`matrix` put there.
 
         Returns
         -------
@@ -166,10 +185,11 @@ class Covariance:
         X_grad, Z_grad : ndarray of shapes (n, d) and (m, d)
             Only if ``wrt_inputs``.
         """
+        if adjoints is None:
+            self.matrix(theta, X, Z, adjoints := [])
         out = _Gradients(np.zeros(len(theta)), X, Z, wrt_inputs)
-        latent = _latent(self._root, theta, X, Z)
-        if latent is not None:
-            latent[1](cotangent, out)
+        if adjoints[0] is not None:
+            adjoints[0][1](cotangent, out)
         if diagonal_cotangent is not None:
             diagonal = _diagonal(self._root, theta, X)
             if diagonal is not None:
@@ -222,6 +242,34 @@ class _Gradients:
         self.theta, self.X, self.Z = theta, None, None
         if wrt_inputs:
             self.X, self.Z = np.zeros_like(X), np.zeros_like(Z)
+
+
+class _Points:
+    """Rows, and what is computed of them alone, once for all blocks of rows."""
+
+    def __init__(self, X, origin, part=slice(None), scaled=None):
+        self.X, self._all, self._part = X[part], X, part
+        self._origin, self._scaled = origin, {} if scaled is None else scaled
+
+    def __getitem__(self, part):
+        return _Points(self._all, self._origin, part, self._scaled)
+
+    def __len__(self):
+        return len(self.X)
+
+    def scaled(self, node, length):
+        """Return the rows in units of length, their squares and the sums of these."""
+        if node not in self._scaled:
+            Xs = (self._all - self._origin) / length
+            squares = Xs**2
+            self._scaled[node] = Xs, squares, squares.sum(axis=1)
+        return [array[self._part] for array in self._scaled[node]]
+
+
+def _points(X, Z):
+    """Return both as points, about a common origin: |x - z|^2 then cancels less."""
+    origin = Z.mean(axis=0)
+    return _Points(X, origin), _Points(Z, origin)
 
 
 def _latent(node, theta, X, Z):
@@ -297,10 +345,10 @@ def _dot_product(node, theta, X, Z):
             out.theta[where] += 2.0 * sigma**2 * np.sum(G)
         if out.X is not None:
             G = np.broadcast_to(G, (len(X), len(Z)))
-            out.X += product(G, Z)
-            out.Z += product(G.T, X)
+            out.X += product(G, Z.X)
+            out.Z += product(G.T, X.X)
 
-    K = outer_product(X, Z)
+    K = outer_product(X.X, Z.X)
     K += sigma**2
     return K, pull
 
@@ -309,7 +357,7 @@ def _periodic(node, theta, X, Z):
     """Return exp(-2 sin^2(pi |x - z| / p) / l^2) of one feature."""
     length, length_where = node.get("length_scale", theta)
     period, period_where = node.get("periodicity", theta)
-    angle = np.pi / period * (X - Z.T)
+    angle = np.pi / period * (X.X - Z.X.T)
     sine = np.sin(angle)
     K = np.exp(-2.0 * (sine / length) ** 2)
 
@@ -335,13 +383,10 @@ def _stationary(node, theta, X, Z):
     alpha, alpha_where = None, None
     if isinstance(kernel, gpk.RationalQuadratic):
         alpha, alpha_where = node.get("alpha", theta)
-    Xs, Zs = X / length, Z / length
-    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less
-    origin = Zs.mean(axis=0)
-    Xs -= origin
-    Zs -= origin
+    Xs, squares_x, norms_x = X.scaled(node, length)
+    Zs, squares_z, norms_z = Z.scaled(node, length)
+    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z
     R2 = outer_product(Xs, Zs, -2.0)
-    norms_x, norms_z = np.einsum("ij,ij->i", Xs, Xs), np.einsum("ij,ij->i", Zs, Zs)
     R2 += norms_x[:, None]
     R2 += norms_z
     np.maximum(R2, 0.0, out=R2)
@@ -365,7 +410,7 @@ def _stationary(node, theta, X, Z):
         MZ = product(M, Zs)
         rows, columns = M.sum(axis=1), M.sum(axis=0)
         if where is not None and np.ndim(length):
-            by_feature = product((Xs**2).T, rows) + product((Zs**2).T, columns)
+            by_feature = product(squares_x.T, rows) + product(squares_z.T, columns)
             by_feature -= 2.0 * np.einsum("ik,ik->k", Xs, MZ)
             out.theta[where] -= 2.0 * by_feature
         if out.X is not None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.linalg.blas import dtrsm
+from scipy.linalg.blas import dgemm, dsymm, dsyrk, dtrsm
 
 from . import variational as vi
 from .blas import product
@@ -12,7 +12,9 @@ from .prior import log_prior
 
 LEARNING_RATE = 0.02  # Adam, on log hyperparameters
 INDUCING_LEARNING_RATE = 0.03  # Adam, on standardised features
-WINDOW = 5  # epochs whose mean tells whether the bound grows
+# Epochs, or fewer of as many batches, whose mean tells whether the bound grows.
+WINDOW = 5
+WINDOW_BATCHES = 500
 
 
 def solve(kernel, rows, settings, state, report):
@@ -44,7 +46,10 @@ def solve(kernel, rows, settings, state, report):
     adam, curve = state.adam, state.curve
     # q(u) follows each of the first batches, which flatters the bound.
     burn_in = int(np.ceil(1.0 / (n_batches * least_rate)))
-    while len(curve) < settings.max_iter and _rises(curve[burn_in:], settings.tol):
+    window = min(WINDOW, -(-WINDOW_BATCHES // n_batches))
+    while len(curve) < settings.max_iter and _rises(
+        curve[burn_in:], window, settings.tol
+    ):
         epoch, values = len(curve), []
         order = state.rng.permutation(n)
         for step, index in enumerate(np.array_split(order, n_batches)):
@@ -66,14 +71,14 @@ def solve(kernel, rows, settings, state, report):
         report("minibatch epoch", epoch + 1, curve[-1])
 
 
-def _rises(curve, tol):
+def _rises(curve, window, tol):
     """Tell whether the bound grows: the mean of some epochs beyond those before.
 
-    A single epoch is no measure: batches make it noise.
+    A single epoch of few batches is no measure: they make it noise.
     """
-    if len(curve) < 2 * WINDOW:
+    if len(curve) < 2 * window:
         return True
-    before, after = np.mean(np.reshape(curve[-2 * WINDOW :], (2, WINDOW)), axis=1)
+    before, after = np.mean(np.reshape(curve[-2 * window :], (2, window)), axis=1)
     return after - before > tol * max(abs(after), 1.0)
 
 
@@ -119,10 +124,17 @@ class State:
 
 @dataclasses.dataclass
 class Variational:
-    """q(u) in whitened natural parameters: precision and precision times mean."""
+    """q(u) in whitened natural parameters: precision and precision times mean.
+
+    Only the lower triangle of the precision is meaningful.
+    """
 
     precision: np.ndarray
     shift: np.ndarray
+
+    def __post_init__(self):
+        """Bring the precision into the order of LAPACK."""
+        self.precision = np.asfortranarray(self.precision)
 
 
 def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=False):
@@ -156,23 +168,26 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
     k, m, noise = batch.n_outputs, len(Z), kernel.noise(theta)
     H = batch.T[:, k:]
     residual = batch.T[:, :k] - H @ beta
-    Lz, _ = vi.cholesky(kernel.matrix(theta, Z, Z))
-    A = vi.whiten(kernel, theta, batch.X, Z, Lz)
+    Lz, _ = vi.cholesky(kernel.matrix(theta, Z, Z, of_Z := []))
+    Kfu = kernel.matrix(theta, batch.X, Z, of_rows := [])
+    A = dtrsm(1.0, Lz, Kfu.T, lower=1)
     weight = scale * batch.weights
 
+    # A W A' / s2, its lower triangle
+    gain = dsyrk(1.0, A * np.sqrt(weight / noise), lower=1)
     state.precision *= 1.0 - rate
-    state.precision += rate * (np.eye(m) + product(A * (weight / noise), A.T))
+    state.precision += rate * gain
+    state.precision[np.diag_indices(m)] += rate
     state.shift *= 1.0 - rate
     state.shift += rate * product(A, weight[:, None] * residual) / noise
     L, _ = vi.cholesky(state.precision, (0.0,))
     S = lapack.dpotri(L, lower=1)[0]
-    S = np.tril(S) + np.tril(S, -1).T
-    mean = product(S, state.shift)
+    mean = dsymm(1.0, S, state.shift, lower=1)
 
     error = residual - product(A.T, mean)
-    SA = product(S, A)
-    variance = kernel.diagonal(theta, batch.X)
-    variance += np.einsum("mn,mn->n", A, SA - A)
+    SA = dsymm(1.0, S, A, lower=1)
+    missing = SA - A
+    variance = kernel.diagonal(theta, batch.X) + np.einsum("mn,mn->n", A, missing)
     square = np.einsum("nk,nk->n", error, error) + k * variance
     value = -0.5 * k * weight.sum() * (vi.LOG_2PI + np.log(noise))
     value -= 0.5 * weight @ square / noise
@@ -183,19 +198,22 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
 
     by_error = weight[:, None] * error / noise
     by_variance = -0.5 * k * weight / noise
-    by_A = product(mean, by_error.T) + 2.0 * (SA - A) * by_variance
-    by_Kuf = dtrsm(1.0, Lz, by_A, lower=1, trans_a=1)
+    missing *= 2.0 * by_variance
+    by_A = dgemm(1.0, mean, by_error, beta=1.0, c=missing, trans_b=1, overwrite_c=1)
+    by_Kuf = dtrsm(1.0, Lz, by_A, lower=1, trans_a=1, overwrite_b=1)
     # Adjoint of the Cholesky factor (Murray 2016, arXiv:1602.07527)
-    inner = np.tril(product(Lz.T, np.tril(product(-by_Kuf, A.T))))
+    inner = -np.tril(product(Lz.T, np.tril(product(by_Kuf, A.T))))
     inner[np.diag_indices(m)] *= 0.5
     by_Kuu = dtrsm(1.0, Lz, np.asfortranarray(inner), lower=1, trans_a=1)
     by_Kuu = dtrsm(1.0, Lz, by_Kuu, lower=1, side=1)
     by_Kuu = 0.5 * (by_Kuu + by_Kuu.T)
     by_noise = -0.5 * k * weight.sum() / noise + 0.5 * weight @ square / noise**2
 
-    theta_uu, left, right = kernel.vjp(theta, Z, Z, by_Kuu, wrt_inputs=True)
+    theta_uu, left, right = kernel.vjp(
+        theta, Z, Z, by_Kuu, wrt_inputs=True, adjoints=of_Z
+    )
     theta_uf, X_uf, Z_uf = kernel.vjp(
-        theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True
+        theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True, adjoints=of_rows
     )
     theta_gradient = theta_uu + theta_uf + by_noise * kernel.noise_gradient(theta)
     gradients = theta_gradient, H.T @ by_error, left + right + Z_uf
