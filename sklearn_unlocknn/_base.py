@@ -7,9 +7,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._latent import in_units, log_units, spread
+from ._latent import check_any_known, in_units, log_units, spread, warn_of_lost
 from ._predictive import PredictiveMixin
-from ._streams import StreamMixin, warn_of_lost
+from ._streams import StreamMixin
 from ._validation import check_parameters, check_targets, check_weights
 from .kernels import make_kernel
 
@@ -67,9 +67,19 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         weights = check_weights(sample_weight, latent.features)
         self._one_output = y.ndim == 1
         y = y.reshape(len(y), -1)
+        self._fit_latent(latent, y, weights)
+        return latent, y, weights
+
+    def _checked(self, X, y, start=0):
+        """Return rows, and their targets checked; row 0 is the ``start``-th."""
+        return X, check_targets(y)
+
+    def _fit_latent(self, latent, y, weights):
+        """Fit head and, where asked for, network; leave out what could not be had."""
+        check_any_known(latent)
+        warn_of_lost(latent)
         self._fit_head(latent, y, weights)
         self._fine_tune(latent, y, weights)
-        return latent, y, weights
 
     def _fine_tune(self, latent, y, weights):
         """Train the network, if there is one and it is asked for, with the head."""
@@ -173,8 +183,8 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         from ._backend.rows import RawRows
         from ._backend.variational import update
 
+        X, y = self._checked(X, y)
         latent = self._features_of(X)
-        y = check_targets(y)
         check_consistent_length(latent.features, y)
         y = y.reshape(len(y), -1)
         n_outputs = len(self._scaling.y_scale)
@@ -185,9 +195,8 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             )
         weights = check_weights(sample_weight, latent.features)
         y = in_units(y, latent)
-        known = latent.known
-        warn_of_lost(known, "this call")
-        kept = np.flatnonzero((weights > 0) & known)
+        warn_of_lost(latent)
+        kept = np.flatnonzero((weights > 0) & latent.known)
         rows = RawRows(latent.features, y[kept], weights[kept], self._scaling, kept)
         posterior = update(self._posterior, self._translated(), rows, self.n_jobs)
         self._log_units += log_units(latent, weights, kept)

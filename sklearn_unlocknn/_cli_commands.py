@@ -77,9 +77,10 @@ def _find_network(network):
 
 def _import_quietly(args):
     """Import TensorFlow, which logs before it minds its log level."""
-    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib import Parallel, delayed
 
     from ._backend.megnet_import import import_megnet
+    from ._backend.processes import count_workers
 
     if args.debug:
         return
@@ -88,7 +89,7 @@ def _import_quietly(args):
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        if effective_n_jobs(args.n_jobs) > 1:  # processes started now inherit it
+        if count_workers(args.n_jobs) > 1:  # processes started now inherit it
             Parallel(args.n_jobs)(delayed(int)() for _ in range(2))
         import_megnet()
     finally:

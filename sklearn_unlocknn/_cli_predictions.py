@@ -29,10 +29,11 @@ def predictions(estimator, items, n_jobs=None, *, progress=True):
     errors : dict of int to str
         Reasons, by index within the step.
     """
-    from joblib import effective_n_jobs
     from tqdm import tqdm
 
-    step = STEP * effective_n_jobs(n_jobs)
+    from ._backend.processes import count_workers
+
+    step = STEP * count_workers(n_jobs)
     hide = None if progress else True  # None: unless standard error is a terminal
     with tqdm(total=len(items), desc="Predicting", unit="row", disable=hide) as bar:
         for start in range(0, len(items), step):

@@ -1,5 +1,8 @@
 """What a head sees of rows."""
 
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +24,8 @@ class Latent(NamedTuple):
         What a row's target is counted in, where that differs from row to row: the
         number of atoms for an extensive property. Mean and standard deviation of
         the process scale by it.
+    errors : mapping of int to StructureError
+        Of rows that could not be had, by their number: why, where that is known.
     inputs : object
         What the network saw of the training rows, where fine-tuning needs it again.
     """
@@ -28,6 +33,7 @@ class Latent(NamedTuple):
     features: np.ndarray
     output: np.ndarray | None = None
     unit: np.ndarray | None = None
+    errors: Mapping = MappingProxyType({})
     inputs: object = None
 
     @property
@@ -38,11 +44,38 @@ class Latent(NamedTuple):
         return known_rows(self.features)
 
     def take(self, known):
-        """Return the rows of a mask, without inputs; itself if these are all."""
+        """Return the rows of a mask, and no more; itself if these are all."""
         if known.all():
             return self
         arrays = (self.features, self.output, self.unit)
         return Latent(*(None if a is None else a[known] for a in arrays))
+
+
+def warn_of_lost(latent):
+    """Count the rows that a fit leaves out, and say why the first is."""
+    known = latent.known
+    if not known.all():
+        warnings.warn(
+            f"{np.sum(~known)} of {len(known)} rows could not be had and are left out "
+            f"of the fit. The first: {_first_lost(latent)}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def check_any_known(latent):
+    """Raise where no row is left to fit."""
+    known = latent.known
+    if not known.any():
+        raise ValueError(
+            f"None of the {len(known)} rows could be had, so nothing is left to fit. "
+            f"The first: {_first_lost(latent)}"
+        )
+
+
+def _first_lost(latent):
+    first = int(np.argmin(latent.known))
+    return latent.errors.get(first, f"row {first}")
 
 
 def spread(values, known, n_axes=1):

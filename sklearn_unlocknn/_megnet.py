@@ -1,7 +1,6 @@
 """Crystals and molecules: a frozen MEGNet with a Gaussian process on its readout."""
 
 import itertools
-import warnings
 
 import numpy as np
 from sklearn.utils import check_consistent_length
@@ -196,13 +195,13 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
 
     def _training_features(self, X, y, sample_weight):
         self._check_fine_tuning()
-        items = _listed(X)
-        y = check_structure_targets(y, items)
+        items, y = self._checked(X, y)
         self._freeze(items, y, sample_weight)
-        done = self._extract(items)
-        if done.errors:
-            _warn_left_out(done.errors, len(items))
-        return self._latent(done)._replace(inputs=items), y
+        return self._latent(self._extract(items))._replace(inputs=items), y
+
+    def _checked(self, X, y, start=0):
+        items = _listed(X)
+        return items, check_structure_targets(y, items, start)
 
     def _features_of(self, X, keep=True):
         return self._latent(self._extract(_listed(X), keep=keep))
@@ -218,8 +217,7 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         try:
             return self._features_of(X, keep=False)
         except StructureError as error:
-            number = start + error.index
-            raise StructureError(number, error.name, error.reason) from error
+            raise error.at(start + error.index) from error
 
     def _trainee(self, inputs, kept):
         from ._backend.trainees import MEGNetTrainee
@@ -234,15 +232,15 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
 
     def _latent(self, done):
         if self.mean != "network":
-            return Latent(done.features)
-        if not self.network_.extensive:
-            return Latent(done.features, done.prediction)
-        # a failed structure has no atoms, and its row no use
-        unit = np.maximum(done.n_atoms, 1)[:, None].astype(float)
-        return Latent(done.features, done.prediction, unit)
+            return Latent(done.features, errors=done.errors)
+        unit = None
+        if self.network_.extensive:
+            # a failed structure has no atoms, and its row no use
+            unit = np.maximum(done.n_atoms, 1)[:, None].astype(float)
+        return Latent(done.features, done.prediction, unit, done.errors)
 
 
-def check_structure_targets(y, items):
+def check_structure_targets(y, items, start=0):
     """Return y as finite float64; a target that is not is named with its structure.
 
     Parameters
@@ -251,6 +249,8 @@ def check_structure_targets(y, items):
         Targets.
     items : list of structures
         What they belong to.
+    start : int, default=0
+        The number of the first.
 
     Returns
     -------
@@ -262,25 +262,10 @@ def check_structure_targets(y, items):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
             i = int(np.argmax(bad))
+            name = f"{start + i} ({describe(items[i])})"
             raise ValueError(
-                f"The target of structure {i} ({describe(items[i])}) is {values[i]} "
+                f"The target of structure {name} is {values[i]} "
                 f"({bad.sum()} of {len(bad)} targets are not finite). Leave these "
                 "structures out, or fill in their targets."
             )
     return check_targets(y)
-
-
-def _warn_left_out(errors, n):
-    """Warn of structures that `fit` leaves out, or raise if that is all of them."""
-    first = min(errors)
-    if len(errors) == n:
-        raise ValueError(
-            f"None of the {n} structures can be converted, so nothing is left to fit. "
-            f"The first reason: {errors[first]}"
-        )
-    warnings.warn(
-        f"{len(errors)} of {n} structures cannot be converted and are left out of the "
-        f"fit. The first: {errors[first]}",
-        UserWarning,
-        stacklevel=4,
-    )

@@ -162,9 +162,7 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
         if errors:  # what was computed for one of several equal structures
             by_key = {keys[i]: error for i, error in errors.items()}
             errors = {
-                i: StructureError(i, by_key[key].name, by_key[key].reason)
-                for i, key in enumerate(keys)
-                if key in by_key
+                i: by_key[key].at(i) for i, key in enumerate(keys) if key in by_key
             }
         width = self.n_features_out_
         features, prediction, n_atoms = np.split(values, [width, -1], axis=1)
@@ -191,8 +189,7 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
             ):  # fmt: skip
                 part = rows[start : start + len(done.n_atoms)]
                 done.errors = {
-                    int(rows[i]): StructureError(int(rows[i]), e.name, e.reason)
-                    for i, e in done.errors.items()
+                    int(rows[i]): error.at(rows[i]) for i, error in done.errors.items()
                 }
                 failed = np.isin(part, list(done.errors))
                 values = np.hstack([done.features, done.prediction])
@@ -207,8 +204,7 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
                 start += len(part)
                 yield done
         except StructureError as error:
-            index = int(rows[error.index])
-            raise StructureError(index, error.name, error.reason) from error
+            raise error.at(rows[error.index]) from error
 
 
 def _listed(X):

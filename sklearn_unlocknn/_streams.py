@@ -1,7 +1,6 @@
 """Fit and predict from generators: more rows than memory holds."""
 
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from ._latent import Latent
-from ._validation import check_parameters, check_targets, check_weights
+from ._validation import check_parameters, check_weights
 
 
 class StreamMixin:
@@ -73,8 +72,7 @@ class StreamMixin:
                     "gone through only once: make a new one for each fit."
                 )
             latent, y, weights = spool.read()
-            warn_of_lost(latent.known, "the stream")
-            self._fit_head(latent, y, weights)
+            self._fit_latent(latent, y, weights)
             del latent
         return self
 
@@ -135,7 +133,8 @@ class StreamMixin:
             )
         X, y, *rest = piece
         if start:
-            latent, y = self._features_of_piece(X, start), check_targets(y)
+            X, y = self._checked(X, y, start)
+            latent = self._features_of_piece(X, start)
         else:
             latent, y = self._training_features(X, y, None)
             self._one_output = y.ndim == 1
@@ -150,18 +149,6 @@ class StreamMixin:
         return self._features_of(X, keep=False)
 
 
-def warn_of_lost(known, whose):
-    """Count the rows that a fit leaves out."""
-    lost = int(np.sum(~known))
-    if lost:
-        warnings.warn(
-            f"{lost} of {len(known)} rows of {whose} could not be had and are left "
-            f"out of the fit. The first is row {np.argmin(known)}.",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
 class _Spool:
     """Arrays that grow by pieces, in files.
 
@@ -173,6 +160,7 @@ class _Spool:
 
     def __init__(self, folder):
         self.folder, self.n_rows, self.widths = folder, 0, None
+        self.errors = {}
 
     def append(self, latent, y, weights):
         """Write the rows of a piece behind those before it."""
@@ -190,6 +178,10 @@ class _Spool:
         for name, array in arrays.items():
             with open(self.folder / name, "ab") as file:
                 file.write(np.ascontiguousarray(array, dtype=np.float64).data)
+        if latent.errors and not self.errors:  # the first is reported
+            first = min(latent.errors)
+            place = self.n_rows + first
+            self.errors[place] = latent.errors[first].at(place)
         self.n_rows += len(y)
 
     def read(self):
@@ -203,4 +195,5 @@ class _Spool:
 
         rest = [mapped(name) for name in ("output", "unit", "y", "weights")]
         output, unit, y, weights = (None if a is None else np.array(a) for a in rest)
-        return Latent(mapped("features"), output, unit), y, weights[:, 0]
+        latent = Latent(mapped("features"), output, unit, self.errors)
+        return latent, y, weights[:, 0]

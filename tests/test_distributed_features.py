@@ -115,14 +115,15 @@ def test_extraction_of_a_keras_network_on_dask(client, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def ray():
-    ray = pytest.importorskip("ray")
-    joblib_ray = pytest.importorskip("ray.util.joblib")
+    import ray
+    from ray.util.joblib import register_ray
+
     # workers import the modules of these tests
     paths = [os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
         ray.init(num_cpus=2, include_dashboard=False)
-    joblib_ray.register_ray()
+    register_ray()
     yield ray
     ray.shutdown()
 

@@ -427,7 +427,7 @@ def test_bad_structure_is_named_or_becomes_nan(network, structures, kind):
         with pytest.raises(ValueError, match=rf"Structure 5 {message}"):
             fitted.predict(X)
         lenient = quick(network, on_error="nan")
-    with pytest.warns(UserWarning, match=rf"1 of 25 structures .*5 {message}"):
+    with pytest.warns(UserWarning, match=rf"1 of 25 rows .*5 {message}"):
         lenient.fit(X, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -473,7 +473,7 @@ def test_all_structures_of_a_prediction_fail(network, structures):
 
 
 def test_all_structures_fail(network):
-    with pytest.raises(ValueError, match="None of the 2 structures can be converted"):
+    with pytest.raises(ValueError, match=r"None of the 2 rows .*Structure 0 \(text"):
         quick(network, on_error="nan").fit(["a\n", "b\n"], [1.0, 2.0])
 
 

@@ -254,8 +254,38 @@ def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
     model.set_params(on_error="nan")
     means = np.concatenate([mean for mean, _ in model.predict_stream(broken)])
     assert np.flatnonzero(np.isnan(means)).tolist() == [40]
-    with pytest.warns(UserWarning, match=r"1 of 61 rows .* left out"):
+    with pytest.warns(UserWarning, match=r"1 of 61 rows .* left out.*Structure 40 "):
         clone(model).fit_stream(pieces(broken, np.append(y, 0.0), size=20))
+
+
+def test_failures_in_the_first_piece_are_told_once(crystals, recwarn):
+    network, structures, y = crystals
+    model = MEGNetProbRegressor(
+        network, -2, kernel="rbf", on_error="nan", random_state=0
+    )
+    want = clone(model).fit(structures, y).predict(structures)
+    broken = [*["no crystal"] * 20, *structures]
+    targets = np.concatenate([np.zeros(20), y])
+    got = model.fit_stream(pieces(broken, targets, size=20)).predict(structures)
+    assert_allclose(got, want, rtol=1e-5)
+    told = [str(w.message) for w in recwarn if "left out" in str(w.message)]
+    assert len(told) == 1
+    assert "20 of 80 rows" in told[0]
+    assert "Structure 0 " in told[0]
+    with pytest.raises(ValueError, match=r"None of the 20 rows .*Structure 0 "):
+        clone(model).fit_stream(pieces(broken[:20], targets[:20], size=10))
+
+
+def test_bad_targets_are_named_by_their_place(crystals):
+    network, structures, y = crystals
+    model = MEGNetProbRegressor(network, -2, kernel="rbf", random_state=0)
+    holes = y.copy()
+    holes[30] = np.nan
+    with pytest.raises(ValueError, match=r"target of structure 30 \("):
+        clone(model).fit_stream(pieces(structures, holes, size=20))
+    model.fit(structures, y)
+    with pytest.raises(ValueError, match=r"target of structure 1 \("):
+        model.partial_fit(structures[:3], holes[29:32])
 
 
 def test_an_unfitted_model_says_so_before_the_stream_starts(data):
@@ -268,7 +298,7 @@ def test_structures_that_are_added_and_fail_are_counted(crystals):
     model = MEGNetProbRegressor(
         network, -2, kernel="rbf", on_error="nan", random_state=0
     ).fit(structures, y)
-    with pytest.warns(UserWarning, match="1 of 3 rows of this call"):
+    with pytest.warns(UserWarning, match="1 of 3 rows .*Structure 2 "):
         model.partial_fit([*structures[:2], "no crystal"], y[:3])
 
 

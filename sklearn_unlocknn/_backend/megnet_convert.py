@@ -27,6 +27,10 @@ class StructureError(ValueError):
     def __str__(self):
         return f"Structure {self.index} ({self.name}): {self.reason}"
 
+    def at(self, index):
+        """Return the same of a structure's place among others."""
+        return StructureError(int(index), self.name, self.reason)
+
 
 class _Graph(NamedTuple):
     atom: np.ndarray

@@ -32,7 +32,12 @@ def recall(key):
 
 
 def remember(key, result):
-    """Keep a result, an array or a dict of (value, gradient), and return it."""
+    """Keep a result, an array or a dict of (value, gradient), and return it.
+
+    Others will be given the same array: nobody may write to it.
+    """
+    if isinstance(result, np.ndarray):
+        result.flags.writeable = False
     if _size(result) > MAX_BYTES:
         return result  # rather than forget all others
     with _LOCK:

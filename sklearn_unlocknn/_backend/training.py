@@ -135,7 +135,6 @@ def fit(kernel, rows, settings, rng, report, before=None):
             kernel, theta, Z, rows, settings, rng, report, before, progress
         )
         progress.theta = theta
-        refit = False  # the noise is at its optimum, too
     posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
     posterior = posterior_at(theta)
     if refit:

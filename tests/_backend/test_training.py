@@ -18,6 +18,7 @@ from sklearn_unlocknn._backend.bounds import collapsed_bound, exact_bound
 from sklearn_unlocknn._backend.covariance import Covariance
 from sklearn_unlocknn._backend.rows import Rows
 from sklearn_unlocknn.kernels import make_kernel
+from sklearn_unlocknn.metrics import gaussian_nll
 
 KERNEL = gpk.ConstantKernel(1.2) * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
 
@@ -104,9 +105,26 @@ def test_moving_inducing_points_raises_the_bound(data):
     exact = fit(data)
     assert fixed.elbo_ + 1.0 < moved.elbo_ < exact.elbo_
     assert np.abs(moved.inducing_points_ - fixed.inducing_points_).max() > 0.01
-    # The curve is the bound of the standardised target, and ends at the fitted one.
+    # The curve is the bound of the standardised target, and ends at the fitted one,
+    # unless all rows then ask for another noise.
     shift = len(data[1]) * np.log(data[1].std())
+    assert moved.elbo_ <= moved.elbo_curve_[-1] - shift
+    quiet = gpk.RBF(1.0) + gpk.WhiteKernel(0.1, "fixed")
+    moved = fit(data, kernel=quiet, n_inducing_points=6, optimize_inducing_points=True)
     assert_allclose(moved.elbo_curve_[-1] - shift, moved.elbo_, rtol=1e-9)
+
+
+def test_batches_end_at_the_noise_that_other_rows_ask_for(data):
+    """A few points explain little, which the bound takes for noise."""
+    X = np.random.default_rng(0).normal(size=(3000, 4))
+    y = np.sin(2.0 * X).sum(axis=1) + 0.1 * np.random.default_rng(1).normal(size=3000)
+    model = VGPRegressor(
+        "matern52", 100, solver="minibatch", max_iter=5, random_state=0
+    ).fit(X[:2000], y[:2000])
+    mean, std = model.predict(X[2000:], return_std=True)
+    nll = gaussian_nll(y[2000:], mean, std)
+    assert nll < gaussian_nll(y[2000:], mean, 1.3 * std)
+    assert nll < gaussian_nll(y[2000:], mean, std / 1.3)
 
 
 def test_more_points_raise_the_bound_up_to_the_marginal_likelihood(data):
