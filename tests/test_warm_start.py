@@ -99,7 +99,7 @@ def test_batches_go_on_where_they_stopped(data, monkeypatch):
 
     monkeypatch.setattr(minibatch, "batch_bound", counted)
     model = VGPRegressor(
-        "rbf", 10, solver="minibatch", batch_size=50, tol=1e-2, max_iter=30,
+        "rbf", 10, solver="minibatch", batch_size=50, tol=1e-2, max_iter=10,
         warm_start=True, random_state=0,
     ).fit(*data)  # fmt: skip
     epochs = model.n_iter_

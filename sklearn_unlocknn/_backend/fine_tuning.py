@@ -439,11 +439,8 @@ class _Head:
         """Bring q(u) and the prior mean to their optimum; return the bound."""
         self.posterior_at = self._closed(self.theta, rows)
         posterior = self.posterior_at(self.theta)
-        self.beta, k = posterior.beta, rows.n_outputs
-        shift = posterior.b[:, :k] - posterior.b[:, k:] @ posterior.beta
-        self.state = minibatch.Variational(
-            posterior.Lb @ posterior.Lb.T, shift / posterior.noise
-        )
+        self.beta = posterior.beta
+        self.state = minibatch.Variational.of(posterior)
         prior, _ = log_prior(self.kernel, self.theta)
         return posterior.elbo + prior
 

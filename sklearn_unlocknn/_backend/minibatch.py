@@ -42,21 +42,15 @@ def solve(kernel, rows, settings, state, report):
     lower, upper = kernel.bounds.T
     total = rows.weights.sum()
     n_batches = -(-n // batch_size)
-    least_rate = min(0.1, 1 / n_batches)
+    rate = min(0.1, 1 / n_batches)
     adam, curve = state.adam, state.curve
-    # q(u) follows each of the first batches, which flatters the bound.
-    burn_in = int(np.ceil(1.0 / (n_batches * least_rate)))
     window = min(WINDOW, -(-WINDOW_BATCHES // n_batches))
-    while len(curve) < settings.max_iter and _rises(
-        curve[burn_in:], window, settings.tol
-    ):
-        epoch, values = len(curve), []
+    while len(curve) < settings.max_iter and _rises(curve, window, settings.tol):
+        values = []
         order = state.rng.permutation(n)
-        for step, index in enumerate(np.array_split(order, n_batches)):
+        for index in np.array_split(order, n_batches):
             batch = rows.take(index)
             scale = total / batch.weights.sum()
-            # Average the first batches, then forget at a constant rate.
-            rate = max(1.0 / (epoch * n_batches + step + 1), least_rate)
             value, grads = batch_bound(
                 kernel, state.theta, state.Z, state.beta, batch, state.q, scale, rate
             )
@@ -68,7 +62,7 @@ def solve(kernel, rows, settings, state, report):
             if settings.optimize_inducing_points:
                 state.Z = state.Z + adam["Z"].step(grads[2])
         curve.append(float(np.mean(values)))
-        report("minibatch epoch", epoch + 1, curve[-1])
+        report("minibatch epoch", len(curve), curve[-1])
 
 
 def _rises(curve, window, tol):
@@ -109,17 +103,15 @@ class State:
     curve: list
 
     @classmethod
-    def start(cls, theta, Z, rows, rng):
-        """Give the state before the first epoch."""
-        m, k = len(Z), rows.n_outputs
-        beta = np.zeros((rows.take(slice(1)).T.shape[1] - k, k))
+    def start(cls, posterior, rng):
+        """Give the state before the first epoch, at the posterior of all rows."""
+        theta, beta, Z = posterior.theta, posterior.beta, posterior.Z
         adam = {
             "theta": Adam(theta.shape, LEARNING_RATE),
             "beta": Adam(beta.shape, LEARNING_RATE),
             "Z": Adam(Z.shape, INDUCING_LEARNING_RATE),
         }
-        q = Variational(np.eye(m), np.zeros((m, k)))
-        return cls(theta, Z, beta, q, adam, rng, [])
+        return cls(theta, Z, beta, Variational.of(posterior), adam, rng, [])
 
 
 @dataclasses.dataclass
@@ -135,6 +127,13 @@ class Variational:
     def __post_init__(self):
         """Bring the precision into the order of LAPACK."""
         self.precision = np.asfortranarray(self.precision)
+
+    @classmethod
+    def of(cls, posterior):
+        """Give q(u) of a sparse posterior."""
+        k = posterior.beta.shape[1]
+        shift = posterior.b[:, :k] - posterior.b[:, k:] @ posterior.beta
+        return cls(posterior.Lb @ posterior.Lb.T, shift / posterior.noise)
 
 
 def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=False):

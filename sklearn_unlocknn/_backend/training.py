@@ -307,7 +307,14 @@ def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress)
         if before is not None:
             state = copy.deepcopy(before.batches.get(key))
     if state is None:
-        state = minibatch.State.start(theta, Z, rows, rng)
+        posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
+        posterior = posterior_at(theta)
+        if progress.max_iter:
+            # From the noise of some rows Adam would take a thousand steps to theirs.
+            posterior = refit_noise(
+                posterior_at, kernel, posterior, report, lambda found: found.elbo
+            )
+        state = minibatch.State.start(posterior, rng)
     settings = dataclasses.replace(settings, max_iter=progress.max_iter)
     minibatch.solve(kernel, rows, settings, state, report)
     if settings.warm_start:
