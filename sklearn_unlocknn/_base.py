@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._latent import check_any_known, in_units, log_units, spread, warn_of_lost
+from ._latent import check_known, in_units, log_units, spread
 from ._predictive import PredictiveMixin
 from ._streams import StreamMixin
 from ._validation import check_parameters, check_targets, check_weights
@@ -22,7 +22,8 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
 
     A subclass defines ``_training_features(X, y, sample_weight)``, which returns a
     `Latent` and the targets, and ``_features_of(X, keep=True)``, which returns a
-    `Latent`; with ``keep=False`` nothing is kept for later calls.
+    `Latent`; with ``keep=False`` nothing is kept for later calls. It may define
+    ``_checked(X, y, start)``, which checks rows and targets that are added.
     """
 
     _means = ("zero", "constant", "linear")
@@ -67,29 +68,28 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         weights = check_weights(sample_weight, latent.features)
         self._one_output = y.ndim == 1
         y = y.reshape(len(y), -1)
-        self._fit_latent(latent, y, weights)
+        self._fit_latent(latent, y, weights, stacklevel=2)
         return latent, y, weights
 
     def _checked(self, X, y, start=0):
         """Return rows, and their targets checked; row 0 is the ``start``-th."""
         return X, check_targets(y)
 
-    def _fit_latent(self, latent, y, weights):
+    def _fit_latent(self, latent, y, weights, stacklevel):
         """Fit head and, where asked for, network; leave out what could not be had."""
-        check_any_known(latent)
-        warn_of_lost(latent)
-        self._fit_head(latent, y, weights)
+        known = check_known(latent, 1, stacklevel + 1)
+        self._fit_head(latent, y, weights, known)
         self._fine_tune(latent, y, weights)
 
     def _fine_tune(self, latent, y, weights):
         """Train the network, if there is one and it is asked for, with the head."""
 
-    def _fit_head(self, latent, y, weights):
+    def _fit_head(self, latent, y, weights, known=None):
         """Fit the head to what the network makes of the rows."""
         from ._backend.rows import RawRows
 
         y = in_units(y, latent)
-        kept = (weights > 0) & latent.known
+        kept = (weights > 0) & (latent.known if known is None else known)
         units = log_units(latent, weights, kept)
         index = None
         if not kept.all():
@@ -195,8 +195,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             )
         weights = check_weights(sample_weight, latent.features)
         y = in_units(y, latent)
-        warn_of_lost(latent)
-        kept = np.flatnonzero((weights > 0) & latent.known)
+        kept = np.flatnonzero((weights > 0) & check_known(latent, 0, 1))
         rows = RawRows(latent.features, y[kept], weights[kept], self._scaling, kept)
         posterior = update(self._posterior, self._translated(), rows, self.n_jobs)
         self._log_units += log_units(latent, weights, kept)

@@ -30,10 +30,11 @@ HEAD_PARAMETERS = """\
         Coefficients are generalised least squares estimates.
     solver : {{"auto", "collapsed", "minibatch"}}, default="auto"
         "collapsed": hyperparameters by L-BFGS on the marginal likelihood of
-        ``n_hyper_samples`` rows, then the optimal posterior of all rows in one pass,
-        with the noise level fitted again on all of them; with
-        ``optimize_inducing_points`` L-BFGS on the bound of all rows in between.
+        ``n_hyper_samples`` rows, then the optimal posterior of all rows in one pass;
+        with ``optimize_inducing_points`` L-BFGS on the bound of all rows in between.
         "minibatch": natural gradients and Adam on the bound of batches in between.
+        Either ends with the noise level that all rows ask for (sparse models: by
+        the leave-one-out density of some), at which the bound may be a little lower.
         "auto" is "collapsed", except to move inducing points with more than 20000
         rows.
     max_iter : int, default={max_iter}
@@ -41,8 +42,8 @@ HEAD_PARAMETERS = """\
         hyperparameters as they are.
     tol : float, default={tol}
         A stage stops where an iteration improves the objective by less than ``tol``
-        relative to its value; the minibatch solver, where five epochs (fewer, if
-        these are 500 batches) improve the mean of as many before by less than that.
+        relative to its value; the minibatch solver, where five epochs (two, from
+        250000 rows on) improve the mean of as many before by less than that.
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
     n_hyper_samples : int, default={n_hyper_samples}

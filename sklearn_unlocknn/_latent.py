@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ class Latent(NamedTuple):
         What a row's target is counted in, where that differs from row to row: the
         number of atoms for an extensive property. Mean and standard deviation of
         the process scale by it.
-    errors : mapping of int to StructureError
+    errors : mapping of int to StructureError, or None
         Of rows that could not be had, by their number: why, where that is known.
     inputs : object
         What the network saw of the training rows, where fine-tuning needs it again.
@@ -33,7 +32,7 @@ class Latent(NamedTuple):
     features: np.ndarray
     output: np.ndarray | None = None
     unit: np.ndarray | None = None
-    errors: Mapping = MappingProxyType({})
+    errors: Mapping | None = None
     inputs: object = None
 
     @property
@@ -51,31 +50,40 @@ class Latent(NamedTuple):
         return Latent(*(None if a is None else a[known] for a in arrays))
 
 
-def warn_of_lost(latent):
-    """Count the rows that a fit leaves out, and say why the first is."""
-    known = latent.known
-    if not known.all():
-        warnings.warn(
-            f"{np.sum(~known)} of {len(known)} rows could not be had and are left out "
-            f"of the fit. The first: {_first_lost(latent)}",
-            UserWarning,
-            stacklevel=4,
-        )
+def check_known(latent, least, stacklevel):
+    """Warn of rows that could not be had, and say why the first could not.
 
+    Parameters
+    ----------
+    latent : Latent
+        All rows.
+    least : int
+        Rows that must be left.
+    stacklevel : int
+        How far the user's call is from the caller's.
 
-def check_any_known(latent):
-    """Raise where no row is left to fit."""
+    Returns
+    -------
+    ndarray of bool of shape (n,)
+        Which rows could be had.
+    """
     known = latent.known
-    if not known.any():
+    if known.all():
+        return known
+    first = int(np.argmin(known))
+    reason = (latent.errors or {}).get(first, f"row {first}")
+    if known.sum() < least:
         raise ValueError(
             f"None of the {len(known)} rows could be had, so nothing is left to fit. "
-            f"The first: {_first_lost(latent)}"
+            f"The first: {reason}"
         )
-
-
-def _first_lost(latent):
-    first = int(np.argmin(latent.known))
-    return latent.errors.get(first, f"row {first}")
+    warnings.warn(
+        f"{np.sum(~known)} of {len(known)} rows could not be had and are left out of "
+        f"the fit. The first: {reason}",
+        UserWarning,
+        stacklevel=stacklevel + 2,
+    )
+    return known
 
 
 def spread(values, known, n_axes=1):

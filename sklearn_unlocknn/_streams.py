@@ -72,7 +72,7 @@ class StreamMixin:
                     "gone through only once: make a new one for each fit."
                 )
             latent, y, weights = spool.read()
-            self._fit_latent(latent, y, weights)
+            self._fit_latent(latent, y, weights, stacklevel=1)
             del latent
         return self
 

@@ -298,8 +298,15 @@ def test_structures_that_are_added_and_fail_are_counted(crystals):
     model = MEGNetProbRegressor(
         network, -2, kernel="rbf", on_error="nan", random_state=0
     ).fit(structures, y)
-    with pytest.warns(UserWarning, match="1 of 3 rows .*Structure 2 "):
-        model.partial_fit([*structures[:2], "no crystal"], y[:3])
+    broken = [*structures[:2], "no crystal"]
+    for call in (
+        lambda: model.partial_fit(broken, y[:3]),
+        lambda: clone(model).fit(broken, y[:3]),
+        lambda: clone(model).fit_stream([(broken, y[:3])]),
+    ):
+        with pytest.warns(UserWarning, match="1 of 3 rows .*Structure 2 ") as told:
+            call()
+        assert [warning.filename for warning in told] == [__file__]
 
 
 def test_wrong_pieces_are_explained(data):

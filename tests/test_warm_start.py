@@ -86,9 +86,10 @@ def test_resuming_asks_for_no_known_value_again(data, asked):
     assert len(asked) == 2 * n_whole
 
 
-def test_batches_go_on_where_they_stopped(data, monkeypatch):
+@pytest.mark.parametrize("moved", [False, True])
+def test_batches_go_on_where_they_stopped(moved, monkeypatch):
     """Hyperparameters of the first stage are at their optimum: no epoch is repeated."""
-    from sklearn_unlocknn._backend import minibatch
+    from sklearn_unlocknn._backend import minibatch, noise
 
     calls = []
     real = minibatch.batch_bound
@@ -98,15 +99,26 @@ def test_batches_go_on_where_they_stopped(data, monkeypatch):
         return real(*args, **kwargs)
 
     monkeypatch.setattr(minibatch, "batch_bound", counted)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(noise.LEFT_OUT_ROWS + 500, 2))
+    y = np.sin(2.0 * X[:, 0]) + 0.3 * rng.normal(size=len(X))
     model = VGPRegressor(
-        "rbf", 10, solver="minibatch", batch_size=50, tol=1e-2, max_iter=10,
-        warm_start=True, random_state=0,
-    ).fit(*data)  # fmt: skip
-    epochs = model.n_iter_
-    assert len(calls) == 3 * epochs
-    model.fit(*data)
-    assert model.n_iter_ > epochs
-    assert len(calls) == 3 * model.n_iter_
+        "rbf", 10, solver="minibatch", batch_size=500, optimize_inducing_points=moved,
+        n_hyper_samples=100, tol=0.0, max_iter=45, random_state=0,
+    )  # fmt: skip
+    want = clone(model).set_params(max_iter=60).fit(X, y)
+    assert len(calls) == 5 * want.n_iter_
+    calls.clear()
+    model.set_params(warm_start=True).fit(X, y)
+    early = model.n_iter_
+    model = pickle.loads(pickle.dumps(model)).set_params(max_iter=15).fit(X, y)
+    assert len(calls) == 5 * model.n_iter_
+    assert_array_equal(model.elbo_curve_, want.elbo_curve_)
+    for got, whole in zip(
+        model.predict(X, return_std=True), want.predict(X, return_std=True), strict=True
+    ):
+        assert_array_equal(got, whole)
+    assert early < model.n_iter_
 
 
 def test_other_rows_start_at_the_fitted_hyperparameters(data):

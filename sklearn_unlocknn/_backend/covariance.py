@@ -129,8 +129,8 @@ class Covariance:
         points, _ = _points(X, X)
         for start in range(0, len(X), BLOCK_ROWS):
             stop = start + BLOCK_ROWS
-            block = points[start:stop], points[start:]
-            latent = _latent(self._root, theta, *block)
+            rows, columns = points.block(start, stop), points.block(start, len(X))
+            latent = _latent(self._root, theta, rows, columns)
             if latent is not None:
                 K[start:, start:stop] = np.transpose(latent[0])
             if adjoints is not None:
@@ -251,8 +251,9 @@ class _Points:
         self.X, self._all, self._part = X[part], X, part
         self._origin, self._scaled = origin, {} if scaled is None else scaled
 
-    def __getitem__(self, part):
-        return _Points(self._all, self._origin, part, self._scaled)
+    def block(self, start, stop):
+        """Return some of all rows, which share what is known of them."""
+        return _Points(self._all, self._origin, slice(start, stop), self._scaled)
 
     def __len__(self):
         return len(self.X)
@@ -268,7 +269,7 @@ class _Points:
 
 def _points(X, Z):
     """Return both as points, about a common origin: |x - z|^2 then cancels less."""
-    origin = Z.mean(axis=0)
+    origin = Z.mean(axis=0) if len(Z) else 0.0
     return _Points(X, origin), _Points(Z, origin)
 
 

@@ -36,10 +36,10 @@ def remember(key, result):
 
     Others will be given the same array: nobody may write to it.
     """
-    if isinstance(result, np.ndarray):
-        result.flags.writeable = False
     if _size(result) > MAX_BYTES:
         return result  # rather than forget all others
+    if isinstance(result, np.ndarray):
+        result.flags.writeable = False
     with _LOCK:
         _RESULTS[key] = result
         _RESULTS.move_to_end(key)

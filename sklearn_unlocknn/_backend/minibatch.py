@@ -12,9 +12,10 @@ from .prior import log_prior
 
 LEARNING_RATE = 0.02  # Adam, on log hyperparameters
 INDUCING_LEARNING_RATE = 0.03  # Adam, on standardised features
-# Epochs, or fewer of as many batches, whose mean tells whether the bound grows.
-WINDOW = 5
-WINDOW_BATCHES = 500
+# Epochs whose mean tells whether the bound grows: two to five, as many as it takes to
+# see so many rows.
+LEAST_WINDOW, MOST_WINDOW = 2, 5
+WINDOW_ROWS = 500_000
 
 
 def solve(kernel, rows, settings, state, report):
@@ -44,7 +45,7 @@ def solve(kernel, rows, settings, state, report):
     n_batches = -(-n // batch_size)
     rate = min(0.1, 1 / n_batches)
     adam, curve = state.adam, state.curve
-    window = min(WINDOW, -(-WINDOW_BATCHES // n_batches))
+    window = int(np.clip(-(-WINDOW_ROWS // n), LEAST_WINDOW, MOST_WINDOW))
     while len(curve) < settings.max_iter and _rises(curve, window, settings.tol):
         values = []
         order = state.rng.permutation(n)
@@ -68,7 +69,7 @@ def solve(kernel, rows, settings, state, report):
 def _rises(curve, window, tol):
     """Tell whether the bound grows: the mean of some epochs beyond those before.
 
-    A single epoch of few batches is no measure: they make it noise.
+    A single epoch is no measure: batches, and steps, make it noise.
     """
     if len(curve) < 2 * window:
         return True
@@ -126,14 +127,15 @@ class Variational:
 
     def __post_init__(self):
         """Bring the precision into the order of LAPACK."""
-        self.precision = np.asfortranarray(self.precision)
+        self.precision = np.array(self.precision, order="F")
 
     @classmethod
     def of(cls, posterior):
         """Give q(u) of a sparse posterior."""
         k = posterior.beta.shape[1]
         shift = posterior.b[:, :k] - posterior.b[:, k:] @ posterior.beta
-        return cls(posterior.Lb @ posterior.Lb.T, shift / posterior.noise)
+        precision = dsyrk(1.0, posterior.Lb, lower=1)
+        return cls(precision, shift / posterior.noise)
 
 
 def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=False):

@@ -300,6 +300,8 @@ def _moved(kernel, theta, Z, rows, settings, rng, report, before, progress):
 
 def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress):
     """Stochastic solver, from where it stopped if it did on these rows."""
+    if not progress.max_iter:
+        return theta, Z, np.array([]), 0
     state = None
     if settings.warm_start:
         moved, size = settings.optimize_inducing_points, settings.batch_size
@@ -308,13 +310,12 @@ def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress)
             state = copy.deepcopy(before.batches.get(key))
     if state is None:
         posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
-        posterior = posterior_at(theta)
-        if progress.max_iter:
-            # From the noise of some rows Adam would take a thousand steps to theirs.
-            posterior = refit_noise(
-                posterior_at, kernel, posterior, report, lambda found: found.elbo
-            )
-        state = minibatch.State.start(posterior, rng)
+        # From the noise of some rows Adam would take a thousand steps to theirs.
+        posterior = refit_noise(
+            posterior_at, kernel, posterior_at(theta), report, lambda found: found.elbo
+        )
+        # A copy: what is drawn after the epochs must not depend on their number.
+        state = minibatch.State.start(posterior, copy.deepcopy(rng))
     settings = dataclasses.replace(settings, max_iter=progress.max_iter)
     minibatch.solve(kernel, rows, settings, state, report)
     if settings.warm_start:

@@ -114,7 +114,7 @@ def test_moving_inducing_points_raises_the_bound(data):
     assert_allclose(moved.elbo_curve_[-1] - shift, moved.elbo_, rtol=1e-9)
 
 
-def test_batches_end_at_the_noise_that_other_rows_ask_for(data):
+def test_batches_end_at_the_noise_that_other_rows_ask_for():
     """A few points explain little, which the bound takes for noise."""
     X = np.random.default_rng(0).normal(size=(3000, 4))
     y = np.sin(2.0 * X).sum(axis=1) + 0.1 * np.random.default_rng(1).normal(size=3000)
