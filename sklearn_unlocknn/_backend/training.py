@@ -278,6 +278,8 @@ def _neighbours(rows, anchors):
 def _moved(kernel, theta, Z, rows, settings, rng, report, before, progress):
     """L-BFGS on the bound of all rows, moving inducing points too."""
     n_theta = len(theta)
+    if progress.max_iter:
+        theta = _at_noise_of_all_rows(kernel, theta, Z, rows, settings, report).theta
     start = np.concatenate([theta, Z.ravel()])
 
     def objective(vector):
@@ -298,6 +300,19 @@ def _moved(kernel, theta, Z, rows, settings, rng, report, before, progress):
     return vector[:n_theta], vector[n_theta:].reshape(Z.shape), curve, n_iter
 
 
+def _at_noise_of_all_rows(kernel, theta, Z, rows, settings, report):
+    """Return the posterior at the noise that maximises the bound of all rows.
+
+    Some rows as an exact process may ask for a hundredth of it. From there Adam would
+    take a thousand steps, and L-BFGS all that it is granted (perovskites, 200 points
+    moved: MAE .57 eV, from here .19).
+    """
+    posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
+    return refit_noise(
+        posterior_at, kernel, posterior_at(theta), report, lambda found: found.elbo
+    )
+
+
 def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress):
     """Stochastic solver, from where it stopped if it did on these rows."""
     if not progress.max_iter:
@@ -309,11 +324,7 @@ def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress)
         if before is not None:
             state = copy.deepcopy(before.batches.get(key))
     if state is None:
-        posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
-        # From the noise of some rows Adam would take a thousand steps to theirs.
-        posterior = refit_noise(
-            posterior_at, kernel, posterior_at(theta), report, lambda found: found.elbo
-        )
+        posterior = _at_noise_of_all_rows(kernel, theta, Z, rows, settings, report)
         # A copy: what is drawn after the epochs must not depend on their number.
         state = minibatch.State.start(posterior, copy.deepcopy(rng))
     settings = dataclasses.replace(settings, max_iter=progress.max_iter)

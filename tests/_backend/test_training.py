@@ -114,6 +114,25 @@ def test_moving_inducing_points_raises_the_bound(data):
     assert_allclose(moved.elbo_curve_[-1] - shift, moved.elbo_, rtol=1e-9)
 
 
+@pytest.mark.parametrize("solver", ["collapsed", "minibatch"])
+def test_moved_points_start_at_the_noise_of_all_rows(solver):
+    """Some rows as an exact process show no noise, of which 30 points need much.
+
+    L-BFGS from there ended at a constant.
+    """
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 4))
+    y = np.sin(2.0 * X).sum(axis=1) + 0.01 * rng.normal(size=1500)
+    model = VGPRegressor(
+        "rbf", 30, solver=solver, optimize_inducing_points=True, n_hyper_samples=300,
+        batch_size=250, random_state=0,
+    ).fit(X[:1000], y[:1000])  # fmt: skip
+    # Who calls all of it noise has a bound of -1000 log(2 pi e) / 2.
+    assert model.elbo_curve_[0] > -500.0 * np.log(2.0 * np.pi * np.e)
+    error = model.predict(X[1000:]) - y[1000:]
+    assert np.std(error) < 0.5 * np.std(y[1000:])
+
+
 def test_batches_end_at_the_noise_that_other_rows_ask_for():
     """A few points explain little, which the bound takes for noise."""
     X = np.random.default_rng(0).normal(size=(3000, 4))
