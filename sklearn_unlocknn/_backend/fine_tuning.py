@@ -16,7 +16,7 @@ import numpy as np
 
 from . import inducing, minibatch
 from . import variational as vi
-from .noise import closed_form, refit_noise
+from .noise import closed_form, highest_bound, refit_noise
 from .prior import log_prior
 from .rows import Rows
 
@@ -407,37 +407,17 @@ class _Head:
             )
             # A head that found nothing has no slope to climb: then start afresh.
             starts = [
-                self._at_best_noise(t, rows) for t in (self.theta, self.kernel.theta)
+                highest_bound(self.kernel, theta, self.Z, rows, _silent)
+                for theta in (self.theta, self.kernel.theta)
             ]
             self.theta = max(starts, key=lambda found: found.elbo).theta
         self.Z = self.Z.copy()
         shapes = self.theta.shape, self.beta.shape, self.Z.shape
         self.adam = [minibatch.Adam(shape, self.rate) for shape in shapes]
 
-    def _at_best_noise(self, theta, rows):
-        """Return the posterior at the noise that the bound asks for."""
-        posterior_at = self._closed(theta, rows)
-        return refit_noise(
-            posterior_at, self.kernel, posterior_at(theta), _silent,
-            lambda found: found.elbo,
-        )  # fmt: skip
-
-    def _closed(self, theta, rows):
-        """Pass over rows: as `closed_form`, without its warning of the jitter."""
-        kernel, Z = self.kernel, self.Z
-        Lz, jitter = vi.cholesky(kernel.matrix(theta, Z, Z))
-        statistics = vi.collect_statistics(kernel, theta, Z, Lz, rows)
-
-        def posterior_at(theta):
-            return vi.sparse_posterior(
-                theta, kernel.noise(theta), Z, Lz, statistics, rows.n_outputs, jitter
-            )
-
-        return posterior_at
-
     def solve(self, rows):
         """Bring q(u) and the prior mean to their optimum; return the bound."""
-        self.posterior_at = self._closed(self.theta, rows)
+        self.posterior_at = closed_form(self.kernel, self.theta, self.Z, rows)
         posterior = self.posterior_at(self.theta)
         self.beta = posterior.beta
         self.state = minibatch.Variational.of(posterior)

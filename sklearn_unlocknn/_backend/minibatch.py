@@ -174,10 +174,10 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
     A = dtrsm(1.0, Lz, Kfu.T, lower=1)
     weight = scale * batch.weights
 
-    # A W A' / s2, its lower triangle
-    gain = dsyrk(1.0, A * np.sqrt(weight / noise), lower=1)
-    state.precision *= 1.0 - rate
-    state.precision += rate * gain
+    state.precision = dsyrk(
+        rate, A * np.sqrt(weight / noise), beta=1.0 - rate, c=state.precision,
+        lower=1, overwrite_c=1,
+    )  # fmt: skip
     state.precision[np.diag_indices(m)] += rate
     state.shift *= 1.0 - rate
     state.shift += rate * product(A, weight[:, None] * residual) / noise

@@ -12,7 +12,13 @@ from sklearn.neighbors import NearestNeighbors
 from . import inducing, memo, minibatch
 from . import variational as vi
 from .bounds import collapsed_bound, exact_bound
-from .noise import LEFT_OUT_ROWS, closed_form, left_out_score, refit_noise
+from .noise import (
+    LEFT_OUT_ROWS,
+    closed_form,
+    highest_bound,
+    left_out_score,
+    refit_noise,
+)
 from .prior import log_prior
 from .rows import blocks
 
@@ -137,6 +143,7 @@ def fit(kernel, rows, settings, rng, report, before=None):
         progress.theta = theta
     posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
     posterior = posterior_at(theta)
+    vi.warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
     if refit:
         some = rows.take(np.sort(rng.permutation(len(rows))[:LEFT_OUT_ROWS]))
         score = left_out_score(kernel, posterior, some)
@@ -279,7 +286,7 @@ def _moved(kernel, theta, Z, rows, settings, rng, report, before, progress):
     """L-BFGS on the bound of all rows, moving inducing points too."""
     n_theta = len(theta)
     if progress.max_iter:
-        theta = _at_noise_of_all_rows(kernel, theta, Z, rows, settings, report).theta
+        theta = highest_bound(kernel, theta, Z, rows, report, settings.n_jobs).theta
     start = np.concatenate([theta, Z.ravel()])
 
     def objective(vector):
@@ -300,19 +307,6 @@ def _moved(kernel, theta, Z, rows, settings, rng, report, before, progress):
     return vector[:n_theta], vector[n_theta:].reshape(Z.shape), curve, n_iter
 
 
-def _at_noise_of_all_rows(kernel, theta, Z, rows, settings, report):
-    """Return the posterior at the noise that maximises the bound of all rows.
-
-    Some rows as an exact process may ask for a hundredth of it. From there Adam would
-    take a thousand steps, and L-BFGS all that it is granted (perovskites, 200 points
-    moved: MAE .57 eV, from here .19).
-    """
-    posterior_at = closed_form(kernel, theta, Z, rows, settings.n_jobs)
-    return refit_noise(
-        posterior_at, kernel, posterior_at(theta), report, lambda found: found.elbo
-    )
-
-
 def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress):
     """Stochastic solver, from where it stopped if it did on these rows."""
     if not progress.max_iter:
@@ -324,7 +318,7 @@ def _by_batches(kernel, theta, Z, rows, settings, rng, report, before, progress)
         if before is not None:
             state = copy.deepcopy(before.batches.get(key))
     if state is None:
-        posterior = _at_noise_of_all_rows(kernel, theta, Z, rows, settings, report)
+        posterior = highest_bound(kernel, theta, Z, rows, report, settings.n_jobs)
         # A copy: what is drawn after the epochs must not depend on their number.
         state = minibatch.State.start(posterior, copy.deepcopy(rng))
     settings = dataclasses.replace(settings, max_iter=progress.max_iter)

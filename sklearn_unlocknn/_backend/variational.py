@@ -73,15 +73,15 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     )
 
 
-def warn_about_jitter(jitter, K):
+def warn_about_jitter(jitter, diagonal):
     """Warn where the jitter needed is large enough to be seen in predictions."""
-    relative = jitter / (np.trace(K) / len(K) or 1.0)
+    relative = jitter / (np.mean(diagonal) or 1.0)
     if relative > 5e-7:
         warnings.warn(
-            f"The covariance of the {len(K)} inducing points is nearly singular: "
-            f"{relative:.0e} of its mean diagonal was added to factor it. Points that "
-            "(nearly) coincide or a very long length scale do this; fewer inducing "
-            "points or inducing_init='greedy' avoid it.",
+            f"The covariance of the {len(diagonal)} inducing points is nearly "
+            f"singular: {relative:.0e} of its mean diagonal was added to factor it. "
+            "Points that (nearly) coincide or a very long length scale do this; fewer "
+            "inducing points or inducing_init='greedy' avoid it.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -389,7 +389,7 @@ def exact_posterior(kernel, theta, rows, K=None):
     if K is None:
         K = kernel.lower(theta, rows.X)
     L, jitter = cholesky(K, jitters=(0.0, *JITTERS), diagonal=noise / rows.weights)
-    warn_about_jitter(jitter, K)
+    warn_about_jitter(jitter, np.diag(K))
     c = dtrsm(1.0, L, rows.T, lower=1)
     Q = product(c.T, c) + rows.within / noise
     beta, residual = mean_coefficients(Q, rows.n_outputs)
@@ -431,7 +431,7 @@ def statistics_of(posterior, kernel):
     weights = posterior.trace
     K = kernel.matrix(posterior.theta, posterior.Z, posterior.Z)
     Lz, jitter = cholesky(K)
-    warn_about_jitter(jitter, K)
+    warn_about_jitter(jitter, np.diag(K))
     # A = Lz^-1 Kuu = Lz' on the rows themselves
     A = Lz.T * np.sqrt(weights)
     statistics = SufficientStatistics(

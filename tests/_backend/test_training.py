@@ -505,14 +505,21 @@ def test_points_cover_an_outlier():
     assert np.abs(model.inducing_points_ - X[17]).max(axis=1).min() < 1e-9
 
 
-def test_closed_form_warns_of_large_jitter(data, monkeypatch):
-    rows = Rows(data[0], data[1][:, None], np.ones(80), 1)
-    kernel = Covariance(gpk.RBF(1.0) + gpk.WhiteKernel(0.1), 2)
+@pytest.mark.parametrize("moved", [False, True])
+def test_large_jitter_is_told_once(data, monkeypatch, moved):
     cholesky = vi.cholesky
-    monkeypatch.setattr(vi, "cholesky", lambda K: cholesky(K, jitters=(1e-6,)))
-    with pytest.warns(RuntimeWarning, match="fewer inducing points"):
-        posterior_at = noise.closed_form(kernel, kernel.theta, data[0][:5], rows)
-    assert_allclose(posterior_at(kernel.theta).jitter, 1e-6)
+
+    def of_points(K, jitters=(1e-6,), **diagonal):
+        return cholesky(K, jitters, **diagonal)
+
+    monkeypatch.setattr(vi, "cholesky", of_points)
+    with pytest.warns(RuntimeWarning, match="fewer inducing points") as told:
+        model = fit(
+            data, n_inducing_points=5, optimize_inducing_points=moved, max_iter=3
+        )
+    assert len(told) == 1
+    variance = model.kernel_.k1.k1.constant_value
+    assert_allclose(model._posterior.jitter, 1e-6 * variance)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern52"])
