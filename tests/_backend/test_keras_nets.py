@@ -1,23 +1,23 @@
 import copy
 import gc
-import importlib
 import pickle
-import subprocess
-import sys
-import textwrap
 import weakref
 
-import cloudpickle
-import joblib
 import numpy as np
 import pytest
+from keras_networks import (
+    ARRAYS,
+    LAYER,
+    X,
+    builders,
+    nested,
+    shared_layer,
+    two_inputs,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from sklearn_unlocknn._backend import keras_state
 from sklearn_unlocknn._backend.keras_nets import FrozenNetwork
-
-X = np.random.default_rng(3).normal(size=(7, 4)).astype(np.float32)
 
 
 def reference(K, net, names, *arrays):
@@ -50,89 +50,6 @@ def assert_same(before, after):
                 assert_array_equal(a, b)
         else:
             assert value == after[key], key
-
-
-# --- networks -------------------------------------------------------------------
-
-
-def sequential(K):
-    return K.Sequential(
-        [K.Input((4,)), K.layers.Dense(6, name="a"), K.layers.Dense(2, name="b")]
-    )
-
-
-def subclass(K):
-    class Net(K.Model):
-        def __init__(self, width):
-            inputs = K.Input((4,))
-            hidden = K.layers.Dense(width, name="hidden")
-            outputs = K.layers.Dense(2, name="head")(hidden(inputs))
-            super().__init__(inputs, outputs)
-            self.hidden = hidden
-
-    return Net(5)
-
-
-def nested(K):
-    inner = sequential(K)
-    inputs = K.Input((4,))
-    middle = K.layers.Dense(4, name="middle")(inputs)
-    return K.Model(inputs, K.layers.Dense(1, name="head")(inner(middle)))
-
-
-def two_inputs(K):
-    a, b = K.Input((3,), name="a"), K.Input((), dtype="int32", name="b")
-    embedded = K.layers.Embedding(5, 2, name="embedding")(b)
-    dense = K.layers.Dense(4, name="dense_a")(a)
-    joined = K.layers.Concatenate(name="joined")([dense, embedded])
-    return K.Model([a, b], K.layers.Dense(1, name="head")(joined))
-
-
-def image(K):
-    inputs = K.Input((4, 4, 1))
-    maps = K.layers.Conv2D(2, 3, name="maps")(inputs)
-    flat = K.layers.Flatten()(maps)
-    return K.Model(inputs, K.layers.Dense(1)(flat))
-
-
-def shared_layer(K):
-    inputs = K.Input((4,))
-    twice = K.layers.Dense(4, name="twice")
-    return K.Model(inputs, K.layers.Dense(1, name="head")(twice(twice(inputs))))
-
-
-def normalised(K):
-    layer = K.layers.Normalization(name="scale")
-    layer.adapt(np.arange(12.0).reshape(3, 4))
-    inputs = K.Input((4,))
-    return K.Model(inputs, K.layers.Dense(1)(layer(inputs)))
-
-
-def composite(K):
-    inputs = K.Input((4,))
-    steps = K.layers.Reshape((2, 2))(inputs)
-    both = K.layers.Bidirectional(K.layers.LSTM(3), name="both")(steps)
-    noisy = K.layers.GaussianNoise(0.1, name="noisy")(both)
-    doubled = K.layers.Lambda(lambda t: 2 * t, name="doubled")(noisy)
-    return K.Model(inputs, K.layers.Dense(1)(doubled))
-
-
-ARRAYS = {
-    "two_inputs": [X[:, :3], np.arange(7, dtype=np.int32) % 5],
-    "image": [np.random.default_rng(4).normal(size=(7, 4, 4, 1)).astype("float32")],
-}
-LAYER = {"shared_layer": "head"}
-BUILDERS = [
-    sequential,
-    subclass,
-    nested,
-    two_inputs,
-    image,
-    shared_layer,
-    normalised,
-    composite,
-]
-builders = pytest.mark.parametrize("build", BUILDERS, ids=lambda b: b.__name__)
 
 
 # --- cutting and running --------------------------------------------------------
@@ -395,185 +312,3 @@ def test_fingerprint_follows_weights_and_architecture_only(K, make_net):
         [w + 1 for w in net.get_layer("out").get_weights()]
     )
     assert handle.fingerprint() != first
-
-
-# --- pickle ---------------------------------------------------------------------
-
-
-@builders
-def test_pickle_round_trip(K, build):
-    net = build(K)
-    arrays = ARRAYS.get(build.__name__, [X])
-    handle = FrozenNetwork.of(net)
-    loaded = pickle.loads(pickle.dumps(handle))
-    assert loaded is not handle
-    assert loaded.model is not net
-    assert loaded.library == K.__name__
-    assert loaded.fingerprint() == handle.fingerprint()
-    assert keras_state.architecture_digest(loaded.model) == handle._digest
-    assert_array_equal(loaded.predict(arrays), handle.predict(arrays))
-    layer = LAYER.get(build.__name__, -2)
-    assert_array_equal(loaded.extract(arrays, layer), handle.extract(arrays, layer))
-    assert [type(layer) for layer in loaded.model.layers] == [
-        type(layer) for layer in net.layers
-    ]
-    assert FrozenNetwork.of(loaded.model) is loaded
-
-
-def test_pickle_keeps_all_state(K, net):
-    net.get_layer("hidden").trainable = False
-    net(X, training=True)  # moves the seed of the dropout on
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net))).model
-    for before, after in zip(net.variables, loaded.variables, strict=True):
-        assert_array_equal(before.numpy(), after.numpy())
-    assert not loaded.get_layer("hidden").trainable
-    if K.__name__ == "keras":
-        draws = [m(X, training=True).numpy() for m in (net, loaded)]
-        assert_array_equal(*draws)
-
-
-def test_pickle_model_types(K):
-    assert isinstance(
-        pickle.loads(pickle.dumps(FrozenNetwork.of(sequential(K)))).model, K.Sequential
-    )
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(subclass(K)))).model
-    assert type(loaded).__name__ == "Functional"
-
-    class OwnSequential(K.Sequential):
-        pass
-
-    net = OwnSequential([K.Input((4,)), K.layers.Dense(2)])
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net)))
-    assert type(loaded.model) is K.Sequential
-    assert_array_equal(loaded.predict([X]), FrozenNetwork.of(net).predict([X]))
-
-
-def test_compiled_network_with_custom_loss_pickles(K, net):
-    net.compile("adam", lambda a, b: (a - b) ** 2)
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net)))
-    assert_array_equal(loaded.predict([X]), FrozenNetwork.of(net).predict([X]))
-
-
-CUSTOM_MODULE = """
-import {K}
-
-@{K}.saving.register_keras_serializable("test_package")
-class Scale({K}.layers.Layer):
-    def __init__(self, units=3, factor=2.0, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.factor = factor
-        self.inner = {K}.layers.Dense(units)
-
-    def call(self, inputs):
-        return self.factor * self.inner(inputs)
-
-    def get_config(self):
-        return {{**super().get_config(), "units": self.units, "factor": self.factor}}
-
-def bent(x):
-    return x + 0.1 * x * x
-
-def build():
-    inputs = {K}.Input((4,), name="x")
-    hidden = Scale(name="scaled")({K}.layers.Dense(4, activation=bent)(inputs))
-    return {K}.Model(inputs, {K}.layers.Dense(1)(hidden))
-"""
-
-
-def run_script(code, folder):
-    (folder / "script.py").write_text(textwrap.dedent(code))
-    result = subprocess.run(
-        [sys.executable, "script.py"], cwd=folder, capture_output=True, text=True
-    )
-    assert "all the same" in result.stdout, result.stderr
-
-
-def test_pickle_with_custom_layers_loads_in_a_fresh_process(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    handles = []
-    for name in ("keras", "tf_keras"):
-        (tmp_path / f"own_{name}.py").write_text(CUSTOM_MODULE.format(K=name))
-        handle = FrozenNetwork.of(importlib.import_module(f"own_{name}").build())
-        handles.append((handle, handle.extract([X], "scaled")))
-    (tmp_path / "nets.pkl").write_bytes(pickle.dumps((X, handles)))
-    run_script(
-        """
-        import pickle, numpy as np
-        X, handles = pickle.load(open("nets.pkl", "rb"))
-        for handle, expected in handles:
-            np.testing.assert_array_equal(handle.extract([X], "scaled"), expected)
-        print("all the same")
-        """,
-        tmp_path,
-    )
-    for name in ("keras", "tf_keras"):
-        monkeypatch.delitem(sys.modules, f"own_{name}")
-
-
-def with_local_classes(K):
-    """Build a network of what no other process can import, as in a notebook."""
-
-    @K.saving.register_keras_serializable("notebook")
-    class Local(K.layers.Layer):
-        def __init__(self, units=3, **kwargs):
-            super().__init__(**kwargs)
-            self.units = units
-            self.inner = K.layers.Dense(units)
-
-        def call(self, inputs):
-            return 2.0 * self.inner(inputs)
-
-        def get_config(self):
-            return {**super().get_config(), "units": self.units}
-
-    def bent(x):
-        return x + 0.1 * x * x
-
-    inputs = K.Input((4,))
-    hidden = Local(name="scaled")(K.layers.Dense(4, activation=bent)(inputs))
-    return K.Model(inputs, K.layers.Dense(1)(hidden))
-
-
-def extract_and_return(handle):
-    return handle, handle.extract([X], "scaled")
-
-
-def test_local_classes_reach_loky_workers_and_come_back():
-    handles = [
-        FrozenNetwork.of(with_local_classes(importlib.import_module(name)))
-        for name in ("keras", "tf_keras")
-    ]
-    run = cloudpickle.loads(cloudpickle.dumps(extract_and_return))  # by value
-    run.__module__ = "__main__"
-    results = joblib.Parallel(n_jobs=2)(joblib.delayed(run)(h) for h in handles)
-    for handle, (returned, value) in zip(handles, results, strict=True):
-        assert_array_equal(value, handle.extract([X], "scaled"))
-        assert_array_equal(value, returned.extract([X], "scaled"))
-        assert returned.fingerprint() == handle.fingerprint()
-
-
-def test_not_rebuildable_says_what_to_do(K):
-    class Broken(K.layers.Layer):
-        def __init__(self, units, **kwargs):
-            super().__init__(**kwargs)
-            self.units = units
-
-        def call(self, inputs):
-            return inputs
-
-        def get_config(self):
-            return {"name": self.name}
-
-    inputs = K.Input((4,))
-    net = K.Model(inputs, K.layers.Dense(1)(Broken(2)(inputs)))
-    payload = keras_state.dump(net)
-    with pytest.raises(ValueError, match="Give every custom layer a `get_config`"):
-        keras_state.rebuild(payload)
-
-
-def test_joblib_dump(net, tmp_path):
-    handle = FrozenNetwork.of(net)
-    joblib.dump(handle, tmp_path / "net.joblib")
-    loaded = joblib.load(tmp_path / "net.joblib")
-    assert_array_equal(loaded.predict([X]), handle.predict([X]))

@@ -1,0 +1,20 @@
+"""Few rows, and fits to them that go on to the end."""
+
+import numpy as np
+from sklearn.gaussian_process import kernels as gpk
+
+from sklearn_unlocknn import VGPRegressor
+
+KERNEL = gpk.ConstantKernel(1.2) * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
+
+
+def make_data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2)) * [1.0, 3.0] + [0.0, 5.0]
+    y = 10.0 * np.sin(X[:, 0]) + X[:, 1] + rng.normal(size=80)
+    return X, y
+
+
+def fit(data, **params):
+    settings = {"kernel": KERNEL, "mean": "zero", "random_state": 0, "max_iter": 200}
+    return VGPRegressor(**{**settings, "tol": 1e-10, **params}).fit(*data)
