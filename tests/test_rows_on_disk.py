@@ -263,7 +263,9 @@ def test_failures_in_the_first_piece_are_told_once(crystals, recwarn):
     model = MEGNetProbRegressor(
         network, -2, kernel="rbf", on_error="nan", random_state=0
     )
-    want = clone(model).fit(structures, y).predict(structures)
+    # The same pieces: float32 features differ in their last bits with what runs beside
+    # them, which on some processors is 4e-5 of a feature's spread.
+    want = clone(model).fit_stream(pieces(structures, y, size=20)).predict(structures)
     broken = [*["no crystal"] * 20, *structures]
     targets = np.concatenate([np.zeros(20), y])
     got = model.fit_stream(pieces(broken, targets, size=20)).predict(structures)
