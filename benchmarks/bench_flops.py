@@ -9,8 +9,8 @@ every BLAS and LAPACK call and every evaluated kernel element counted:
   for dgemm, nk(n + 1) for dsyrk, n^3 / 3 for dpotrf, 2 n^3 / 3 for dpotri, m^2 n for
   dtrsm;
 * a kernel element by the additions, multiplications, divisions, maxima, square roots
-  and exponentials that `covariance._stationary` writes down for it, each as one, though
-  a square root takes ten and an exponential some twenty times as long.
+  and exponentials that `kernel_blocks._stationary` writes down for it, each as one,
+  though a square root takes ten and an exponential some twenty times as long.
 
 Then the same fit is timed uncounted, alternately with dgemm of 2000 x 2000 in this
 process, so that both see the same machine. ``ratio`` is seconds of the fit over seconds
@@ -33,9 +33,9 @@ COUNTS = {
     "dpotrf": lambda out, a, **o: len(a) ** 3 / 3.0,
     "dpotri": lambda out, a, **o: 2.0 * len(a) ** 3 / 3.0,
 }
-# For each element: distance, function and, in a gradient, slope and pull.
-FORWARD = {1.5: 3 + 5 + 1, 2.5: 3 + 5 + 4, 0.5: 3 + 4, float("inf"): 3 + 2}
-BACKWARD = {1.5: 1 + 1 + 2, 2.5: 2 + 1 + 2, 0.5: 2 + 1 + 2, float("inf"): 1 + 1 + 2}
+# For each element: distance and function; in a gradient, slope and pull.
+FORWARD = {1.5: 1 + 5, 2.5: 1 + 8, 0.5: 1 + 3, float("inf"): 1 + 2}
+BACKWARD = {1.5: 0 + 2, 2.5: 0 + 2, 0.5: 1 + 2, float("inf"): 0 + 2}
 
 
 def count(fit):
@@ -45,8 +45,8 @@ def count(fit):
     from sklearn_unlocknn._backend import (
         blas,
         bounds,
-        covariance,
         inducing,
+        kernel_blocks,
         noise,
         variational,
     )
@@ -72,20 +72,20 @@ def count(fit):
                 patch(module, name, counted(name, getattr(module, name), 1))
     for name in ("dpotrf", "dpotri"):
         patch(lapack, name, counted(name, getattr(lapack, name), 0))
-    real_profile = covariance._profile
+    real_profile = kernel_blocks._profile
 
-    def profile(kernel, alpha, R2):
+    def profile(kernel, alpha, S, scale):
         nu = getattr(kernel, "nu", float("inf"))
-        done["kernel elements"] += FORWARD[nu] * R2.size
-        K, slope = real_profile(kernel, alpha, R2)
+        done["kernel elements"] += FORWARD[nu] * S.size
+        K, slope = real_profile(kernel, alpha, S, scale)
 
         def counted_slope():
-            done["kernel gradients"] += BACKWARD[nu] * R2.size
+            done["kernel gradients"] += BACKWARD[nu] * S.size
             return slope()
 
         return K, counted_slope
 
-    patch(covariance, "_profile", profile)
+    patch(kernel_blocks, "_profile", profile)
     try:
         fit()
     finally:

@@ -34,8 +34,13 @@ def exact_bound(kernel, theta, rows):
         By ``theta``.
     """
     k, noise = rows.n_outputs, kernel.noise(theta)
-    K = kernel.lower(theta, rows.X, adjoints := [])
-    L, _ = vi.cholesky(K, (0.0, *vi.JITTERS), diagonal=noise / rows.weights)
+    adjoints = []
+
+    def covariance():
+        adjoints.clear()
+        return kernel.lower(theta, rows.X, adjoints)
+
+    L, _ = vi.cholesky(covariance, (0.0, *vi.JITTERS), diagonal=noise / rows.weights)
     c = dtrsm(1.0, L, rows.T, lower=1)
     Q = product(c.T, c) + rows.within / noise
     _, residual = vi.mean_coefficients(Q, k)

@@ -36,9 +36,10 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
 
     Parameters
     ----------
-    K : ndarray of shape (n, n)
+    K : ndarray of shape (n, n), or callable
         Symmetric positive semi-definite; left as it is. Of a Fortran-ordered array
-        only the lower triangle is read.
+        only the lower triangle is read. A function makes one whose upper triangle is
+        zero, Fortran-ordered, which becomes L.
     jitters : tuple of float, default=JITTERS
         Tried in turn, in units of the mean of the diagonal of K.
     diagonal : float or ndarray of shape (n,), default=0.0
@@ -56,18 +57,22 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     numpy.linalg.LinAlgError
         If no jitter makes the matrix positive definite.
     """
-    if not len(K):
-        return np.array(K, order="F"), 0.0
-    scale = np.trace(K) / len(K) or 1.0
+    triangular = callable(K)
     for relative in jitters:
-        L = np.array(K if K.flags.f_contiguous else K.T, order="F")
-        jitter = relative * scale
+        L = (
+            K()
+            if triangular
+            else np.array(K if K.flags.f_contiguous else K.T, order="F")
+        )
+        if not len(L):
+            return L, 0.0
+        jitter = relative * (np.trace(L) / len(L) or 1.0)
         L[np.diag_indices_from(L)] += diagonal + jitter
-        L, info = lapack.dpotrf(L, lower=1, overwrite_a=1)
+        L, info = lapack.dpotrf(L, lower=1, overwrite_a=1, clean=not triangular)
         if info == 0 and np.isfinite(L[-1, -1]):
             return L, jitter
     raise np.linalg.LinAlgError(
-        f"The {K.shape} covariance matrix is not positive definite, even with "
+        f"The {L.shape} covariance matrix is not positive definite, even with "
         f"{jitters[-1]:.0e} of its mean diagonal added. Check that the features are "
         "finite and that the kernel's bounds are sensible."
     )
@@ -386,10 +391,12 @@ def exact_posterior(kernel, theta, rows, K=None):
         With the log marginal likelihood in ``elbo``.
     """
     noise = kernel.noise(theta)
-    if K is None:
-        K = kernel.lower(theta, rows.X)
-    L, jitter = cholesky(K, jitters=(0.0, *JITTERS), diagonal=noise / rows.weights)
-    warn_about_jitter(jitter, np.diag(K))
+
+    def covariance():
+        return kernel.lower(theta, rows.X) if K is None else K.copy(order="F")
+
+    L, jitter = cholesky(covariance, (0.0, *JITTERS), diagonal=noise / rows.weights)
+    warn_about_jitter(jitter, kernel.diagonal(theta, rows.X))
     c = dtrsm(1.0, L, rows.T, lower=1)
     Q = product(c.T, c) + rows.within / noise
     beta, residual = mean_coefficients(Q, rows.n_outputs)
