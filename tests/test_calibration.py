@@ -1,7 +1,6 @@
 """CalibratedProbRegressor: closed forms, guarantees, scikit-learn's contract."""
 
 import itertools
-import os
 import pickle
 
 import numpy as np
@@ -29,9 +28,6 @@ from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn.calibration import CalibratedProbRegressor
 from sklearn_unlocknn.metrics import (
     gaussian_nll,
-    interval_coverage,
-    make_prob_scorer,
-    miscalibration_area,
     prob_scoring,
 )
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
@@ -469,38 +465,3 @@ def test_errors_say_what_to_do(linear):
         model.predict_quantiles(X, [0.0, 0.5])
     with pytest.raises(ValueError, match=r"coverage=1\.0"):
         model.predict_interval(X, 1.0)
-
-
-# --- bulk moduli ----------------------------------------------------------------
-
-
-@pytest.mark.skipif(
-    "SKLEARN_UNLOCKNN_DATA" not in os.environ, reason="SKLEARN_UNLOCKNN_DATA not set"
-)
-def test_heavy_tails_of_bulk_moduli():
-    from sklearn_unlocknn import MEGNetFeatureExtractor
-    from sklearn_unlocknn.datasets import fetch_elasticity
-
-    bunch = fetch_elasticity()
-    extractor = MEGNetFeatureExtractor(on_error="nan")
-    some = np.random.default_rng(0).permutation(len(bunch.target))[:3000]
-    X = extractor.fit_transform([bunch.data[i] for i in some])
-    known = np.isfinite(X).all(axis=1)
-    X, y = X[known], np.log10(bunch.target)[some][known]
-    train, rows, test = np.split(np.arange(len(y)), [800, 1900])
-    head = VGPRegressor(random_state=0, n_hyper_samples=400).fit(X[train], y[train])
-    mean, std = head.predict(X[test], return_std=True)
-    nll = gaussian_nll(y[test], mean, std)
-    area = make_prob_scorer(
-        miscalibration_area, greater_is_better=False, kind="interval"
-    )
-    assert miscalibration_area(y[test], mean, std, kind="interval") > 0.04
-    for method in METHODS:
-        model = CalibratedProbRegressor(FrozenEstimator(head), method=method)
-        model.fit(X[rows], y[rows])
-        assert area(model, X[test], y[test]) > -0.03
-        assert gaussian_nll(y[test], *model.predict(X[test], return_std=True)) < nll
-        lower, upper = model.predict_interval(X[test], 0.9).T
-        assert 0.87 < np.mean((lower <= y[test]) & (y[test] <= upper)) < 0.93
-    # One std cannot do both: what is right for the likelihood is wide in the middle.
-    assert interval_coverage(y[test], *model.predict(X[test], True), coverage=0.5) > 0.6
