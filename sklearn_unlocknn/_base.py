@@ -10,7 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 from ._latent import check_known, in_units, log_units, spread
 from ._predictive import PredictiveMixin
 from ._streams import StreamMixin
-from ._validation import check_parameters, check_targets, check_weights
+from ._validation import (
+    check_parameters,
+    check_targets,
+    check_weights,
+    count_hyper_samples,
+)
 from .kernels import make_kernel
 
 # "auto": moving inducing points takes passes over all rows; beyond, batches do it.
@@ -126,7 +131,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             max_iter=self.max_iter,
             tol=self.tol,
             batch_size=self.batch_size,
-            n_hyper_samples=self.n_hyper_samples,
+            n_hyper_samples=count_hyper_samples(self.n_hyper_samples, n),
             n_jobs=self.n_jobs,
             warm_start=self.warm_start,
         )

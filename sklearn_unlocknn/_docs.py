@@ -38,17 +38,19 @@ HEAD_PARAMETERS = """\
         "auto" is "collapsed", except to move inducing points with more than 20000
         rows.
     max_iter : int, default={max_iter}
-        L-BFGS iterations of each stage; epochs of the minibatch solver. 0 keeps the
-        hyperparameters as they are.
+        L-BFGS iterations on the ``n_hyper_samples`` rows or, where inducing points
+        move, on the bound; epochs of the minibatch solver. Before these two the
+        hyperparameters have 20 iterations on some rows. 0 keeps them as they are.
     tol : float, default={tol}
         A stage stops where an iteration improves the objective by less than ``tol``
         relative to its value; the minibatch solver, where five epochs (two, from
         250000 rows on) improve the mean of as many before by less than that.
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
-    n_hyper_samples : int, default={n_hyper_samples}
+    n_hyper_samples : int or "auto", default="{n_hyper_samples}"
         Rows that the hyperparameters are fitted on: half drawn at random, half
-        their nearest neighbours. Time grows with its cube.
+        their nearest neighbours. Time grows with its cube. "auto" is a fiftieth of
+        the rows, at least 800 and at most 2000.
     normalize_y : bool, default=True
         Standardise the target. Without, variances are in squared target units.
     random_state : int, RandomState instance or None, default=None
@@ -138,7 +140,7 @@ DEFAULTS = {
     "n_inducing_points": 4000,
     "max_iter": 20,
     "tol": 1e-4,
-    "n_hyper_samples": 800,
+    "n_hyper_samples": "auto",
 }
 
 

@@ -31,12 +31,23 @@ def check_parameters(estimator, means):
             raise ValueError(f"Got {name}={value!r}, expected one of {list(allowed)}.")
     for name, least in (("max_iter", 0), ("batch_size", 1), ("n_hyper_samples", 2)):
         value = getattr(estimator, name)
+        if name == "n_hyper_samples" and isinstance(value, str) and value == "auto":
+            continue
         if not (isinstance(value, numbers.Integral) and value >= least):
+            other = " or 'auto'" if name == "n_hyper_samples" else ""
             raise ValueError(
-                f"Got {name}={value!r}, expected an int of at least {least}."
+                f"Got {name}={value!r}, expected an int of at least {least}{other}."
             )
     if not (isinstance(estimator.tol, numbers.Real) and estimator.tol >= 0):
         raise ValueError(f"Got tol={estimator.tol!r}, expected a number of at least 0.")
+
+
+def count_hyper_samples(n_hyper_samples, n_rows):
+    """Return how many of ``n_rows`` the hyperparameters are fitted on, if so many."""
+    if n_hyper_samples != "auto":
+        return n_hyper_samples
+    # Where one pass over the rows takes longer, more of them cost little.
+    return int(np.clip(n_rows // 50, 800, 2000))
 
 
 def check_weights(sample_weight, features):

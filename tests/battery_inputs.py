@@ -207,6 +207,7 @@ def check_unknown_parameters_are_named(model):
         ({"tol": -1.0}, ValueError, "tol=-1.0"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
         ({"n_hyper_samples": 1}, ValueError, "n_hyper_samples=1"),
+        ({"n_hyper_samples": "all"}, ValueError, "n_hyper_samples='all'.*or 'auto'"),
     ]
     for params, error, message in cases:
         wrong = clone(model).set_params(**params)

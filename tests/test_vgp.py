@@ -15,6 +15,8 @@ from sklearn.model_selection import GridSearchCV
 
 import sklearn_unlocknn
 from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn._backend import training
+from sklearn_unlocknn._validation import count_hyper_samples
 from sklearn_unlocknn.metrics import interval_coverage, prob_scoring
 
 FIXED = (
@@ -414,3 +416,25 @@ def test_kernel_is_not_shared_between_models():
     other.fit(battery.X, np.abs(battery.y))
     assert one.kernel_ is not other.kernel_
     assert_array_equal(kernel.theta, np.log([1.0, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "wanted"), [(100, 800), (45_000, 900), (1_000_000, 2000)]
+)
+def test_rows_of_the_hyperparameters(n_rows, wanted):
+    assert count_hyper_samples("auto", n_rows) == wanted
+    assert count_hyper_samples(300, n_rows) == 300
+
+
+def test_many_rows_give_more_to_the_hyperparameters(monkeypatch):
+    chosen = []
+    real = training.informative_rows
+
+    def spy(*args):
+        chosen.append(len(rows := real(*args)))
+        return rows
+
+    monkeypatch.setattr(training, "informative_rows", spy)
+    X = np.linspace(0.0, 1.0, 41_000)[:, None]
+    VGPRegressor("rbf", 3, max_iter=1, random_state=0).fit(X, np.sin(9.0 * X[:, 0]))
+    assert chosen == [820]
