@@ -453,6 +453,11 @@ def test_errors_say_what_to_do(linear):
     for params, error, message in [
         ({"method": "platt"}, ValueError, "Got method='platt', expected one of"),
         ({"estimator": LinearRegression()}, TypeError, "has no return_std"),
+        (
+            {"estimator": VGPRegressor(n_hyper_samples="Auto")},
+            ValueError,
+            "n_hyper_samples='Auto'.*or 'auto'",
+        ),
     ]:
         with pytest.raises(error, match=message):
             CalibratedProbRegressor(BayesianRidge()).set_params(**params).fit(X, y)

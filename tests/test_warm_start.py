@@ -125,13 +125,29 @@ def test_batches_go_on_where_they_stopped(moved, monkeypatch):
     assert early < model.n_iter_
 
 
+@pytest.mark.parametrize("name", ["exact", "sparse", "moved"])
+@pytest.mark.parametrize("parts", [(0, 5), (5, 0)])
+def test_a_fit_of_no_iterations_changes_nothing(data, name, parts):
+    want = clone(MODELS[name]).set_params(max_iter=5).fit(*data)
+    model = clone(want).set_params(warm_start=True)
+    for max_iter in parts:
+        memo._RESULTS.clear()
+        model.set_params(max_iter=max_iter).fit(*data)
+    assert_array_equal(model.predict(data[0]), want.predict(data[0]))
+    assert model.elbo_ == want.elbo_
+
+
 def test_other_rows_start_at_the_fitted_hyperparameters(data):
     X, y = data
     model = VGPRegressor("rbf", warm_start=True, random_state=0).fit(X, y)
     theta = model.kernel_.theta
     model.set_params(max_iter=0).fit(X[:100], y[:100])
     assert_allclose(model.kernel_.theta, theta)
-    cold = clone(model).fit(X[:100], y[:100])
+    model.set_params(max_iter=3).fit(X[:100], y[:100])
+    direct = VGPRegressor("rbf", warm_start=True, random_state=0).fit(X, y)
+    direct.set_params(max_iter=3).fit(X[:100], y[:100])
+    assert_array_equal(model.kernel_.theta, direct.kernel_.theta)
+    cold = clone(model).set_params(max_iter=0).fit(X[:100], y[:100])
     assert not np.allclose(cold.kernel_.theta, theta)
 
 

@@ -21,8 +21,8 @@ ALL = slice(None)
 class Node:
     """A kernel read once: scikit-learn's introspection costs more than a block does.
 
-    ``values`` maps the names of a leaf's hyperparameters to (fixed value, None) or
-    (None, slice of theta).
+    ``values`` maps the names of a leaf's hyperparameters to (value, slice of theta):
+    theta's values count, and the slice is None where it is fixed.
     """
 
     def __init__(self, kernel, position=0):
@@ -114,7 +114,7 @@ def _evaluator(node, theta, leaf, scale=1.0):
         left, right = right, left
     if isinstance(left.kernel, gpk.ConstantKernel):
         constant, where = left.get("constant_value", theta)
-        if constant > 0.0:  # it has a logarithm
+        if scale * constant > 0.0:  # it has a logarithm
             return _scaled(_evaluator(right, theta, leaf, scale * constant), where)
     return _product(
         _evaluator(left, theta, leaf, scale), _evaluator(right, theta, leaf)

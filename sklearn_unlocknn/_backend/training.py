@@ -56,8 +56,8 @@ class Progress:
     ----------
     theta : ndarray of shape (n_theta,)
         Fitted log hyperparameters: where a fit to other rows starts.
-    start : ndarray of shape (n_theta,)
-        Where this one started.
+    starts : list of ndarray of shape (n_theta,)
+        Where this one may start; a single one where it has started.
     max_iter : int
         Iterations that the last stage was granted so far.
     form : str
@@ -71,7 +71,7 @@ class Progress:
     """
 
     theta: np.ndarray
-    start: np.ndarray
+    starts: list
     max_iter: int
     form: str
     evaluations: dict = dataclasses.field(default_factory=dict)
@@ -113,32 +113,34 @@ def fit(kernel, rows, settings, rng, report, before=None):
     """
     m, init = settings.n_inducing_points, settings.inducing_init
     given = not isinstance(init, str)
-    stochastic, refit = settings.solver == "minibatch", settings.max_iter > 0
+    stochastic = settings.solver == "minibatch"
+    few = len(rows) <= 4 * m
+    candidates = rows.grouped() if few else rows
+    exact = few and m >= len(candidates.X) and not given and not stochastic
+    followed = stochastic or (settings.optimize_inducing_points and not exact)
 
     theta, curve, n_iter, progress = _hyperparameters(
-        kernel, rows, settings, rng, report, before
+        kernel, rows, settings, followed, rng, report, before
     )
-    candidates = rows
-    if len(rows) <= 4 * m:
-        candidates = rows.grouped()
-        if m >= len(candidates.X) and not given and not stochastic:
-            K = kernel.lower(theta, candidates.X)
+    refit = progress.max_iter > 0
+    if exact:
+        K = kernel.lower(theta, candidates.X)
 
-            def posterior_at(theta):
-                return vi.exact_posterior(kernel, theta, candidates, K)
+        def posterior_at(theta):
+            return vi.exact_posterior(kernel, theta, candidates, K)
 
-            posterior = posterior_at(theta)
-            if refit:
-                posterior = refit_noise(
-                    posterior_at, kernel, posterior, report, lambda found: found.elbo
-                )
-            return Fit(posterior, curve, n_iter, progress)
+        posterior = posterior_at(theta)
+        if refit:
+            posterior = refit_noise(
+                posterior_at, kernel, posterior, report, lambda found: found.elbo
+            )
+        return Fit(posterior, curve, n_iter, progress)
     if given:
         Z = init
     else:
         m = min(m, len(candidates))
         Z = inducing.select(kernel, theta, candidates, m, init, rng)
-    if stochastic or settings.optimize_inducing_points:
+    if followed:
         solve = _by_batches if stochastic else _moved
         theta, Z, curve, n_iter = solve(
             kernel, theta, Z, rows, settings, rng, report, before, progress
@@ -154,20 +156,21 @@ def fit(kernel, rows, settings, rng, report, before=None):
     return Fit(posterior, curve, n_iter, progress)
 
 
-def _hyperparameters(kernel, rows, settings, rng, report, before):
-    """L-BFGS on the log marginal likelihood of some rows."""
+def _hyperparameters(kernel, rows, settings, followed, rng, report, before):
+    """L-BFGS on the log marginal likelihood of some rows.
+
+    ``followed`` is whether the iterations that are granted are those of a later stage.
+    """
     some = informative_rows(rows, settings.n_hyper_samples, rng)
     groups = rows.take(np.sort(some)).grouped()
     key = memo.fingerprint("marginal likelihood", kernel.template, groups)
     starts, max_iter = _starts(kernel), settings.max_iter
     if before is not None and key in before.evaluations:
-        starts, max_iter = [before.start], max_iter + before.max_iter
+        starts, max_iter = before.starts, max_iter + before.max_iter
     elif before is not None and before.form == _form(kernel.template):
         starts = [np.clip(before.theta, *kernel.bounds.T)]
-    progress = Progress(starts[0], starts[0], max_iter, _form(kernel.template))
-    if max_iter and (
-        settings.solver == "minibatch" or settings.optimize_inducing_points
-    ):
+    progress = Progress(starts[0], starts, max_iter, _form(kernel.template))
+    if max_iter and followed:
         max_iter = FIRST_ITERATIONS
     if len(groups.X) == 1 and groups.weights[0] <= 1.0:
         # One look at one point says nothing about scales: keep the initial ones.
@@ -180,10 +183,10 @@ def _hyperparameters(kernel, rows, settings, rng, report, before):
 
     with _known(objective, key, before, progress) as objective:
         if len(starts) > 1 and max_iter:
-            progress.start = max(starts, key=lambda theta: objective(theta)[0])
+            progress.starts = [max(starts, key=lambda theta: objective(theta)[0])]
         progress.theta, curve, n_iter = _ascend(
-            objective, progress.start, kernel.bounds, max_iter, settings.tol, report,
-            "hyperparameters",
+            objective, progress.starts[0], kernel.bounds, max_iter, settings.tol,
+            report, "hyperparameters",
         )  # fmt: skip
     return progress.theta, curve, n_iter, progress
 

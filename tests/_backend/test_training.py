@@ -197,6 +197,16 @@ def test_verbose_prints_progress(data, capsys, solver):
     assert fewer == [line for line in lines if "iteration 10:" in line]
 
 
+@pytest.mark.parametrize("max_iter", [1, 10])
+def test_an_exact_process_has_no_points_to_move(data, max_iter):
+    """What would move them leaves the iterations to the hyperparameters."""
+    params = {"kernel": "rbf_ard + linear", "max_iter": max_iter, "tol": 0.0}
+    still = fit(data, **params)
+    asked = fit(data, optimize_inducing_points=True, **params)
+    assert asked.n_iter_ == still.n_iter_ == max_iter
+    assert asked.elbo_ == still.elbo_
+
+
 # --- noise on all rows ----------------------------------------------------------
 
 
