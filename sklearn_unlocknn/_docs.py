@@ -49,8 +49,8 @@ HEAD_PARAMETERS = """\
         Rows in a batch of the minibatch solver.
     n_hyper_samples : int or "auto", default="{n_hyper_samples}"
         Rows that the hyperparameters are fitted on: half drawn at random, half
-        their nearest neighbours. Time grows with its cube. "auto" is a fiftieth of
-        the rows, at least 800 and at most 2000.
+        their nearest neighbours. Time grows with its cube. "auto" is a fifth of
+        all rows, at least 800 and at most 2000.
     normalize_y : bool, default=True
         Standardise the target. Without, variances are in squared target units.
     random_state : int, RandomState instance or None, default=None

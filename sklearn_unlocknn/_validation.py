@@ -46,8 +46,7 @@ def count_hyper_samples(n_hyper_samples, n_rows):
     """Return how many of ``n_rows`` the hyperparameters are fitted on, if so many."""
     if not isinstance(n_hyper_samples, str):
         return n_hyper_samples
-    # Where one pass over the rows takes longer, more of them cost little.
-    return int(np.clip(n_rows // 50, 800, 2000))
+    return int(np.clip(n_rows // 5, 800, 2000))
 
 
 def check_weights(sample_weight, features):
