@@ -10,12 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._latent import check_known, in_units, log_units, spread
 from ._predictive import PredictiveMixin
 from ._streams import StreamMixin
-from ._validation import (
-    check_parameters,
-    check_targets,
-    check_weights,
-    count_hyper_samples,
-)
+from ._validation import check_parameters, check_targets, check_weights
 from .kernels import make_kernel
 
 # "auto": moving inducing points takes passes over all rows; beyond, batches do it.
@@ -131,7 +126,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             max_iter=self.max_iter,
             tol=self.tol,
             batch_size=self.batch_size,
-            n_hyper_samples=count_hyper_samples(self.n_hyper_samples, n),
+            n_hyper_samples=self._count_hyper_samples(n),
             n_jobs=self.n_jobs,
             warm_start=self.warm_start,
         )
@@ -347,6 +342,11 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         if not isinstance(count, numbers.Integral):
             count = int(np.ceil(count * n))
         return min(count, n)
+
+    def _count_hyper_samples(self, n):
+        if not isinstance(self.n_hyper_samples, str):
+            return self.n_hyper_samples
+        return int(np.clip(n // 5, 800, 2000))
 
     def _choose_solver(self, n):
         if self.solver != "auto":

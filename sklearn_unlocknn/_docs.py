@@ -40,7 +40,7 @@ HEAD_PARAMETERS = """\
     max_iter : int, default={max_iter}
         L-BFGS iterations on the ``n_hyper_samples`` rows or, where inducing points
         move, on the bound; epochs of the minibatch solver. Before these two the
-        hyperparameters have 20 iterations on some rows. 0 keeps them as they are.
+        hyperparameters have 20 iterations on those rows. 0 keeps them as they are.
     tol : float, default={tol}
         A stage stops where an iteration improves the objective by less than ``tol``
         relative to its value; the minibatch solver, where five epochs (two, from

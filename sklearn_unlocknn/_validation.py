@@ -29,24 +29,18 @@ def check_parameters(estimator, means):
         value = getattr(estimator, name)
         if not (isinstance(value, str) and value in allowed):
             raise ValueError(f"Got {name}={value!r}, expected one of {list(allowed)}.")
-    for name, least in (("max_iter", 0), ("batch_size", 1), ("n_hyper_samples", 2)):
+    counts = ("max_iter", 0, ""), ("batch_size", 1, ""), ("n_hyper_samples", 2, "auto")
+    for name, least, word in counts:
         value = getattr(estimator, name)
-        if name == "n_hyper_samples" and isinstance(value, str) and value == "auto":
+        if word and isinstance(value, str) and value == word:
             continue
         if not (isinstance(value, numbers.Integral) and value >= least):
-            other = " or 'auto'" if name == "n_hyper_samples" else ""
+            other = f" or {word!r}" if word else ""
             raise ValueError(
                 f"Got {name}={value!r}, expected an int of at least {least}{other}."
             )
     if not (isinstance(estimator.tol, numbers.Real) and estimator.tol >= 0):
         raise ValueError(f"Got tol={estimator.tol!r}, expected a number of at least 0.")
-
-
-def count_hyper_samples(n_hyper_samples, n_rows):
-    """Return how many of ``n_rows`` the hyperparameters are fitted on, if so many."""
-    if not isinstance(n_hyper_samples, str):
-        return n_hyper_samples
-    return int(np.clip(n_rows // 5, 800, 2000))
 
 
 def check_weights(sample_weight, features):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ._calibration import METHODS, Scores, calibrate, standardised
 from ._meta import as_columns, check_levels, plain
-from ._validation import check_targets, check_weights, count_hyper_samples
+from ._validation import check_targets, check_weights
 from .metrics._predictions import predict_mean_std
 from .metrics._validation import check_coverage, interval_levels
 from .model_selection import Split, fit_and_leave_out, obstacle
@@ -455,7 +455,7 @@ def _one_fit_will_do(model, splits, n_rows):
     return (
         obstacle(model, splits) is None
         and not _held_out_twice(splits)
-        and n_rows >= _FEW * count_hyper_samples(model.n_hyper_samples, n_rows)
+        and n_rows >= _FEW * model._count_hyper_samples(n_rows)
     )
 
 

@@ -16,7 +16,6 @@ from sklearn.model_selection import GridSearchCV
 import sklearn_unlocknn
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._backend import training
-from sklearn_unlocknn._validation import count_hyper_samples
 from sklearn_unlocknn.metrics import interval_coverage, prob_scoring
 
 FIXED = (
@@ -419,22 +418,21 @@ def test_kernel_is_not_shared_between_models():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "wanted"), [(100, 800), (4500, 900), (1_000_000, 2000)]
+    ("n_rows", "asked", "chosen"),
+    [(900, "auto", 800), (4100, "auto", 820), (10_100, "auto", 2000), (900, 30, 30)],
 )
-def test_rows_of_the_hyperparameters(n_rows, wanted):
-    assert count_hyper_samples("auto", n_rows) == wanted
-    assert count_hyper_samples(300, n_rows) == 300
-
-
-def test_many_rows_give_more_to_the_hyperparameters(monkeypatch):
-    chosen = []
+def test_rows_that_the_hyperparameters_are_fitted_on(
+    n_rows, asked, chosen, monkeypatch
+):
+    counts = []
     real = training.informative_rows
 
     def spy(*args):
-        chosen.append(len(rows := real(*args)))
+        counts.append(len(rows := real(*args)))
         return rows
 
     monkeypatch.setattr(training, "informative_rows", spy)
-    X = np.linspace(0.0, 1.0, 4100)[:, None]
-    VGPRegressor("rbf", 3, max_iter=1, random_state=0).fit(X, np.sin(9.0 * X[:, 0]))
-    assert chosen == [820]
+    X = np.linspace(0.0, 1.0, n_rows)[:, None]
+    model = VGPRegressor(0.1 * gpk.RBF(0.3), 3, n_hyper_samples=asked, max_iter=0)
+    model.set_params(random_state=0).fit(X, np.sin(9.0 * X[:, 0]))
+    assert counts == [chosen]

@@ -125,7 +125,7 @@ def test_batches_go_on_where_they_stopped(moved, monkeypatch):
     assert early < model.n_iter_
 
 
-@pytest.mark.parametrize("name", ["exact", "sparse", "moved"])
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("parts", [(0, 5), (5, 0)])
 def test_a_fit_of_no_iterations_changes_nothing(data, name, parts):
     want = clone(MODELS[name]).set_params(max_iter=5).fit(*data)

@@ -53,7 +53,6 @@ class Covariance:
         self.n_features = n_features
         self._root = Node(kernel)
         self._bounds = kernel.bounds.reshape(-1, 2)
-        self._free = list(_free(kernel))
         # glibc hands temporaries of a block back to the system and faults them in
         # again, unless a larger array was freed before: half the time of a fit.
         np.empty(2**25 - 2**16, dtype=np.uint8)
@@ -72,13 +71,12 @@ class Covariance:
     @property
     def vectors(self):
         """Slices of ``theta`` that hold one hyperparameter per feature."""
-        return [part for hyper, part in self._free if hyper.n_elements > 1]
+        return [part for _, part in self._root.free() if part.stop - part.start > 1]
 
     @property
     def noise_index(self):
         """Indices into ``theta`` of free noise levels."""
-        names = [(hyper.name, part.start) for hyper, part in self._free]
-        return [start for name, start in names if name.endswith("noise_level")]
+        return [part.start for name, part in self._root.free() if name == "noise_level"]
 
     def fitted_kernel(self, theta):
         """Return the scikit-learn kernel at ``theta``, as the user wrote it."""
@@ -195,15 +193,6 @@ class Covariance:
         from .psd_kernels import translate
 
         return translate(self.template.clone_with_theta(np.asarray(theta)))
-
-
-def _free(kernel):
-    """Yield each free hyperparameter with its slice of ``theta``."""
-    start = 0
-    for hyper in kernel.hyperparameters:
-        if not hyper.fixed:
-            yield hyper, slice(start, start + hyper.n_elements)
-            start += hyper.n_elements
 
 
 def _noise(node, theta):

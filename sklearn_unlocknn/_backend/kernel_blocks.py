@@ -42,6 +42,14 @@ class Node:
                 self.values[hyper.name] = value, where
         self.end = self.children[-1].end if self.children else position
 
+    def free(self):
+        """Yield names of free hyperparameters and their slices, in theta's order."""
+        for child in self.children:
+            yield from child.free()
+        for name, (_, where) in self.values.items():
+            if where is not None:
+                yield name, where
+
     def get(self, name, theta):
         """Return a hyperparameter's value (a vector or a float) and its slice."""
         value, where = self.values[name]

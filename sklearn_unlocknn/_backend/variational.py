@@ -57,18 +57,18 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     numpy.linalg.LinAlgError
         If no jitter makes the matrix positive definite.
     """
-    triangular = callable(K)
+
+    def copied():
+        return np.array(K if K.flags.f_contiguous else K.T, order="F")
+
+    make, clean = (K, 0) if callable(K) else (copied, 1)
     for relative in jitters:
-        L = (
-            K()
-            if triangular
-            else np.array(K if K.flags.f_contiguous else K.T, order="F")
-        )
+        L = make()
         if not len(L):
             return L, 0.0
         jitter = relative * (np.trace(L) / len(L) or 1.0)
         L[np.diag_indices_from(L)] += diagonal + jitter
-        L, info = lapack.dpotrf(L, lower=1, overwrite_a=1, clean=not triangular)
+        L, info = lapack.dpotrf(L, lower=1, overwrite_a=1, clean=clean)
         if info == 0 and np.isfinite(L[-1, -1]):
             return L, jitter
     raise np.linalg.LinAlgError(
