@@ -99,3 +99,27 @@ def one_thread():
     limits = {f"{name}_NUM_THREADS": "1" for name in names}
     limits |= {f"TF_NUM_{kind}_THREADS": "1" for kind in ("INTRAOP", "INTEROP")}
     return {**os.environ, **limits}
+
+
+@pytest.fixture(scope="module")
+def tiny_net():
+    """Give a tiny MEGNet with random weights."""
+    from _backend.megnet_nets import make_megnet
+
+    return make_megnet()
+
+
+@pytest.fixture(scope="module")
+def tiny_frozen(tiny_net):
+    """Give it frozen."""
+    from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+
+    return FrozenMEGNet.of(tiny_net)
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    """Give 24 crystals of less than ten atoms."""
+    from _backend.megnet_nets import make_structures
+
+    return [crystal for crystal in make_structures(26) if len(crystal) < 10][:24]

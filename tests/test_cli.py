@@ -22,6 +22,7 @@ import joblib
 import numpy as np
 import pytest
 from _backend.megnet_nets import make_megnet
+from cli_files import write_csv, write_layouts
 from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure
 
@@ -56,37 +57,8 @@ def folder(tmp_path_factory, crystals):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf-keras: HDF5 is a legacy format
         make_megnet().save_model(str(folder / "net.hdf5"))
-    (folder / "cifs").mkdir()
-    records = []
-    for i, (structure, value) in enumerate(zip(*crystals, strict=True)):
-        path = f"cifs/{i:02d}.cif"
-        (folder / path).write_text(structure.to(fmt="cif"))
-        records.append([i, (folder / path).read_text(), path, repr(float(value))])
-    crystals[0][0].to(fmt="poscar", filename=str(folder / "POSCAR"))
-    names = ["id", "cif", "path", "energy"]
-    write_csv(folder / "both.csv", names, records)
-    write_csv(
-        folder / "texts.csv", [*names[:2], "energy"], [[*r[:2], r[3]] for r in records]
-    )
-    write_csv(folder / "paths.csv", ["where", "energy"], [r[2:] for r in records])
-    split = {
-        "index": list(range(36)),
-        "columns": names[1:],
-        "data": [r[1:] for r in records],
-    }
-    (folder / "split.json").write_text(json.dumps(split))
-    dicts = [
-        {"structure": structure.as_dict(), "energy": str(value)}
-        for structure, value in zip(*crystals, strict=True)
-    ]
-    with gzip.open(folder / "records.json.gz", "wt") as file:
-        json.dump(dicts, file)
+    write_layouts(folder, *crystals)
     return folder
-
-
-def write_csv(path, names, rows):
-    with open(path, "w", newline="") as file:
-        csv.writer(file).writerows([names, *rows])
 
 
 @pytest.fixture(scope="module")

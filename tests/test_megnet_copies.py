@@ -7,43 +7,23 @@ import sys
 
 import numpy as np
 import pytest
-from _backend.megnet_nets import make_megnet, make_structures
+from _backend.megnet_nets import make_megnet, quick
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_unlocknn import MEGNetFeatureExtractor, MEGNetProbRegressor
+from sklearn_unlocknn import MEGNetFeatureExtractor
 from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
 from sklearn_unlocknn.metrics import prob_scoring
 
 y = np.cos(np.arange(24.0)) + 3.0
 
 
-@pytest.fixture(scope="module")
-def model():
-    return make_megnet()
-
-
-@pytest.fixture(scope="module")
-def network(model):
-    return FrozenMEGNet.of(model)
-
-
-@pytest.fixture(scope="module")
-def structures():
-    return [s for s in make_structures(26) if len(s) < 10][:24]
-
-
-def quick(network, **params):
-    params = {"kernel": "rbf", "max_iter": 5, "random_state": 0, **params}
-    return MEGNetProbRegressor(network, **params)
-
-
-def test_model_object_is_shared_and_left_as_it_was(structures):
+def test_model_object_is_shared_and_left_as_it_was(crystals):
     model = make_megnet()
     before = [w.copy() for w in model.get_weights()]
     optimizer = model.model.optimizer
-    estimator = quick(model, mean="network").fit(structures, y)
+    estimator = quick(model, mean="network").fit(crystals, y)
     assert clone(estimator).network is model
     assert copy.deepcopy(estimator).network is model
     assert model.model.optimizer is optimizer
@@ -51,19 +31,19 @@ def test_model_object_is_shared_and_left_as_it_was(structures):
     for weight, want in zip(model.get_weights(), before, strict=True):
         assert_array_equal(weight, want)
     # a snapshot: training the model later changes no fitted estimator
-    want = estimator.predict(structures)
+    want = estimator.predict(crystals)
     model.set_weights([2.0 * w for w in before])
-    assert_array_equal(estimator.predict(structures), want)
-    assert not np.allclose(estimator.fit(structures, y).predict(structures), want)
+    assert_array_equal(estimator.predict(crystals), want)
+    assert not np.allclose(estimator.fit(crystals, y).predict(crystals), want)
 
 
-def test_fresh_process_unpickles_and_predicts(model, structures, tmp_path, one_thread):
-    fitted = quick(model, mean="network").fit(structures, y)
-    want = fitted.predict(structures, return_std=True)
+def test_fresh_process_unpickles_and_predicts(tiny_net, crystals, tmp_path, one_thread):
+    fitted = quick(tiny_net, mean="network").fit(crystals, y)
+    want = fitted.predict(crystals, return_std=True)
     loaded = pickle.loads(pickle.dumps(fitted))
-    assert_array_equal(loaded.predict(structures, return_std=True), want)
-    assert_array_equal(clone(loaded).fit(structures, y).predict(structures), want[0])
-    (tmp_path / "model.pkl").write_bytes(pickle.dumps((fitted, structures, want)))
+    assert_array_equal(loaded.predict(crystals, return_std=True), want)
+    assert_array_equal(clone(loaded).fit(crystals, y).predict(crystals), want[0])
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps((fitted, crystals, want)))
     code = (
         "import pickle, sys, numpy as np\n"
         "model, X, want = pickle.load(open(sys.argv[1], 'rb'))\n"
@@ -77,13 +57,18 @@ def test_fresh_process_unpickles_and_predicts(model, structures, tmp_path, one_t
     assert done.stdout == "same\n", done.stderr
 
 
-def test_search_in_two_processes(network, structures):
+def test_search_in_two_processes(tiny_frozen, crystals):
     grid = {"kernel": ["rbf", "linear"], "mean": ["zero", "network"]}
     scoring = prob_scoring(["neg_nll"])
     searches = [
         GridSearchCV(
-            quick(network), grid, scoring=scoring, refit="neg_nll", cv=2, n_jobs=n_jobs
-        ).fit(structures, y)
+            quick(tiny_frozen),
+            grid,
+            scoring=scoring,
+            refit="neg_nll",
+            cv=2,
+            n_jobs=n_jobs,
+        ).fit(crystals, y)
         for n_jobs in (None, 2)
     ]
     results = [s.cv_results_["mean_test_neg_nll"] for s in searches]
@@ -91,8 +76,8 @@ def test_search_in_two_processes(network, structures):
     assert np.ptp(results[0]) > 0
 
 
-def test_cache_runs_each_structure_once(model, structures, tmp_path, monkeypatch):
-    network = FrozenMEGNet(model)
+def test_cache_runs_each_structure_once(tiny_net, crystals, tmp_path, monkeypatch):
+    network = FrozenMEGNet(tiny_net)
     ran = []
     run = FrozenMEGNet._run_block
 
@@ -101,15 +86,15 @@ def test_cache_runs_each_structure_once(model, structures, tmp_path, monkeypatch
         return run(self, block)
 
     monkeypatch.setattr(FrozenMEGNet, "_run_block", counted)
-    want = quick(network, mean="network").fit(structures, y).predict(structures)
+    want = quick(network, mean="network").fit(crystals, y).predict(crystals)
     ran.clear()
     cached = quick(network, memory=tmp_path)
-    GridSearchCV(cached, {"mean": ["zero", "network"]}, cv=3).fit(structures, y)
-    got = cached.set_params(mean="network").fit(structures, y).predict(structures)
+    GridSearchCV(cached, {"mean": ["zero", "network"]}, cv=3).fit(crystals, y)
+    got = cached.set_params(mean="network").fit(crystals, y).predict(crystals)
     assert sum(ran) == 24
     assert_allclose(got, want, rtol=1e-5)  # other batches round float32 otherwise
     # duplicates, failures and their names
-    X = [structures[0], "no structure\n", structures[0], structures[1]]
+    X = [crystals[0], "no structure\n", crystals[0], crystals[1]]
     cached.set_params(on_error="nan", memory=tmp_path / "other")
     for _ in range(2):
         ran.clear()
@@ -122,8 +107,8 @@ def test_cache_runs_each_structure_once(model, structures, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["lattice", "species", "coords", "state"])
-def test_cache_tells_structures_apart(network, structures, tmp_path, name):
-    one, other = structures[0], structures[0].copy()
+def test_cache_tells_structures_apart(tiny_frozen, crystals, tmp_path, name):
+    one, other = crystals[0], crystals[0].copy()
     if name == "lattice":
         other.scale_lattice(1.02 * one.volume)
     elif name == "species":
@@ -132,7 +117,7 @@ def test_cache_tells_structures_apart(network, structures, tmp_path, name):
         other.perturb(0.1)
     else:
         other.state = [[1.0, 2.0]]
-    extractor = MEGNetFeatureExtractor(network, memory=tmp_path).fit([one])
+    extractor = MEGNetFeatureExtractor(tiny_frozen, memory=tmp_path).fit([one])
     a, b = extractor.transform([one, other])
     assert not np.allclose(a, b)
     assert_array_equal(extractor.transform([other])[0], b)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from sklearn_unlocknn import MEGNetProbRegressor
 from sklearn_unlocknn._backend.megnet_import import import_megnet
 
 import_megnet()
@@ -49,3 +50,9 @@ def make_structures(n, seed=0):
         cell = Lattice.cubic(2.5 * k ** (1 / 3) + rng.random())
         out.append(Structure(cell, rng.choice(elements, k), rng.random((k, 3))))
     return out
+
+
+def quick(network, **params):
+    """Make a regressor on a network that fits in a moment."""
+    params = {"kernel": "rbf", "max_iter": 5, "random_state": 0, **params}
+    return MEGNetProbRegressor(network, **params)
