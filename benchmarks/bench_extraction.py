@@ -81,8 +81,8 @@ def take_turns(passes, repeats):
 
 def load(data):
     """Return the network as this package and as megnet load it."""
-    from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
-    from sklearn_unlocknn._backend.megnet_import import import_megnet
+    from sklearn_unlocknn._megnet.compat import import_megnet
+    from sklearn_unlocknn._megnet.network import FrozenMEGNet
     from sklearn_unlocknn.datasets import fetch_megnet_model
 
     file = fetch_megnet_model(NETWORK, data_home=data)
@@ -122,7 +122,7 @@ def run_speed(name, data, n, repeats):
 
 def run_cif(data, n, repeats):
     """Time extraction from CIF text by the number of processes."""
-    from sklearn_unlocknn._backend.megnet_convert import as_structure
+    from sklearn_unlocknn._structures.read import as_structure
     from sklearn_unlocknn.datasets import fetch_perovskites
 
     ours, megnet = load(data)
@@ -147,7 +147,7 @@ def strained(cells, n, rng, name):
 
 def run_memory(name, data):
     """Stream structures; print the peak memory at the checkpoints."""
-    from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import FrozenMEGNet
     from sklearn_unlocknn.datasets import fetch_megnet_model, fetch_perovskites
 
     ours = FrozenMEGNet.of(fetch_megnet_model(NETWORK, data_home=data))

@@ -42,14 +42,10 @@ def count(fit):
     """Return the operations of a fit: {name: number}."""
     from scipy.linalg import lapack
 
-    from sklearn_unlocknn._backend import (
-        blas,
-        bounds,
-        inducing,
-        kernel_blocks,
-        noise,
-        variational,
-    )
+    from sklearn_unlocknn._gp import inducing, kernel_blocks, noise
+    from sklearn_unlocknn._gp import linalg as blas
+    from sklearn_unlocknn._gp import objectives as bounds
+    from sklearn_unlocknn._gp import posterior as variational
 
     done, undo = Counter(), []
 
@@ -105,7 +101,7 @@ def main():
     from scipy.linalg.blas import dgemm
 
     from sklearn_unlocknn import VGPRegressor
-    from sklearn_unlocknn._backend import memo
+    from sklearn_unlocknn._gp import memo
 
     with np.load(args.features) as file:
         X_all, y_all = file["X"], file["y"]

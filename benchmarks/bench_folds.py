@@ -45,7 +45,7 @@ def make(n=20_000):
 
 
 def timed(function):
-    from sklearn_unlocknn._backend import memo
+    from sklearn_unlocknn._gp import memo
 
     memo._RESULTS.clear()  # what an earlier fit of the same rows left for this one
     start = time.process_time()
@@ -55,8 +55,8 @@ def timed(function):
 
 def anew(model, X, y, splits):
     """Predict folds from posteriors of the other rows, nothing subtracted."""
-    from sklearn_unlocknn._backend.noise import closed_form
-    from sklearn_unlocknn._backend.variational import exact_posterior
+    from sklearn_unlocknn._gp.noise import closed_form
+    from sklearn_unlocknn._gp.posterior import exact_posterior
 
     posterior, kernel = model._posterior, model._translated()
     mean, std = np.empty(len(y)), np.empty(len(y))

@@ -109,8 +109,8 @@ def steps_of_fit(data, n_rows):
     """Time the steps of the same fit, one after the other, likewise from nothing."""
     import_all()
     from sklearn_unlocknn import VGPRegressor
-    from sklearn_unlocknn._backend.megnet_convert import as_structure
-    from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import FrozenMEGNet
+    from sklearn_unlocknn._structures.read import as_structure
     from sklearn_unlocknn.datasets import fetch_megnet_model
 
     X, y = load("perovskites", data)
@@ -141,8 +141,8 @@ def import_all():
     """Import what a fit needs, which is not its cost."""
     import tensorflow  # noqa: F401
 
-    from sklearn_unlocknn._backend import training  # noqa: F401
-    from sklearn_unlocknn._backend.megnet_import import import_megnet
+    from sklearn_unlocknn._gp import training  # noqa: F401
+    from sklearn_unlocknn._megnet.compat import import_megnet
 
     import_megnet()
 

@@ -66,7 +66,7 @@ def run_search(args):
     """Time the search; count what goes through the network in this process."""
     from sklearn.model_selection import GridSearchCV
 
-    from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import FrozenMEGNet
     from sklearn_unlocknn.metrics import get_prob_scorer
 
     X, y = load(args.data, args.n)
@@ -229,7 +229,7 @@ def run_heads(args, fit):
 
 def run_unlocknn(args):
     """Time epochs that each run the network, warm, over the rows of a fold."""
-    from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import FrozenMEGNet
     from sklearn_unlocknn.datasets import fetch_megnet_model
 
     X, _ = load(args.data, args.n)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import FrozenMEGNet
 from sklearn_unlocknn.datasets import (
     fetch_elasticity,
     fetch_megnet_model,

@@ -6,12 +6,12 @@ __version__ = "0.1.0"
 
 # Public names load on first use: importing the package imports no TensorFlow.
 _PUBLIC = {
-    "KerasFeatureExtractor": "_extractors",
-    "MEGNetFeatureExtractor": "_megnet_extractor",
-    "MEGNetProbRegressor": "_megnet",
-    "MEGNetRegressor": "_megnet_trainer",
-    "ProbNNRegressor": "_prob_nn",
-    "VGPRegressor": "_vgp",
+    "KerasFeatureExtractor": "_keras.extractor",
+    "MEGNetFeatureExtractor": "_megnet.extractor",
+    "MEGNetProbRegressor": "_regressors.megnet",
+    "MEGNetRegressor": "_megnet.regressor",
+    "ProbNNRegressor": "_regressors.prob_nn",
+    "VGPRegressor": "_regressors.vgp",
 }
 
 __all__ = [

@@ -15,9 +15,9 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._base import BaseVGPRegressor
-from ._latent import in_units
-from .metrics._predictions import predict_mean_std
+from ._gp.encoded import in_units
+from ._prediction import predict_mean_std
+from ._regressors.base import BaseVGPRegressor
 
 __all__ = ["cross_val_predict_dist"]
 
@@ -354,7 +354,7 @@ def fit_and_leave_out(model, X, y, folds, fit_params):
     mean, epistemic_std, aleatoric_std : ndarray of shape (n,) or (n, k)
         In target units; no meaning for a row that is in no fold.
     """
-    from ._backend.folds import predict_left_out
+    from ._gp.leave_out import predict_left_out
 
     latent, y, weights = model._fit_rows(X, y, **fit_params)
     known = latent.known

@@ -14,7 +14,7 @@ import pytest  # noqa: E402
 @pytest.fixture(autouse=True)
 def _no_features_from_other_tests():
     """Start each test with an empty feature cache, as a new process does."""
-    from sklearn_unlocknn import _shards
+    from sklearn_unlocknn._features import shards as _shards
 
     _shards.forget()
 
@@ -104,7 +104,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def tiny_net():
     """Give a tiny MEGNet with random weights."""
-    from _backend.megnet_nets import make_megnet
+    from _megnet.megnet_nets import make_megnet
 
     return make_megnet()
 
@@ -112,7 +112,7 @@ def tiny_net():
 @pytest.fixture(scope="module")
 def tiny_frozen(tiny_net):
     """Give it frozen."""
-    from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import FrozenMEGNet
 
     return FrozenMEGNet.of(tiny_net)
 
@@ -120,6 +120,6 @@ def tiny_frozen(tiny_net):
 @pytest.fixture(scope="module")
 def crystals():
     """Give 24 crystals of less than ten atoms."""
-    from _backend.megnet_nets import make_structures
+    from _megnet.megnet_nets import make_structures
 
     return [crystal for crystal in make_structures(26) if len(crystal) < 10][:24]

@@ -5,7 +5,7 @@ import os
 import keras
 import tensorflow as tf
 
-from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import FrozenMEGNet
 
 
 def note(log, n_rows):

@@ -16,7 +16,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 
-from sklearn_unlocknn._cli import _parser
+from sklearn_unlocknn._cli.main import _parser
 
 API = Path(__file__).parents[1] / "docs" / "api.rst"
 MODULES = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from _backend.megnet_nets import make_megnet
+from _megnet.megnet_nets import make_megnet
 from example_runs import EXAMPLES, ROOT, run
 from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from _backend.megnet_nets import make_megnet, make_structures
+from _megnet.megnet_nets import make_megnet, make_structures
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
@@ -26,9 +26,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, VGPRegressor
-from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
-from sklearn_unlocknn._backend.noise import closed_form
-from sklearn_unlocknn._backend.variational import exact_posterior
+from sklearn_unlocknn._gp.noise import closed_form
+from sklearn_unlocknn._gp.posterior import exact_posterior
+from sklearn_unlocknn._megnet.network import FrozenMEGNet
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
 
 N = 60

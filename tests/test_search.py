@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import tensorflow as tf
-from _backend.megnet_nets import make_megnet, make_structures
+from _megnet.megnet_nets import make_megnet, make_structures
 from counted import CountedMEGNet, counted_net, noted
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
@@ -23,11 +23,13 @@ from sklearn.model_selection import (
     cross_validate,
 )
 
-from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, _shards
-from sklearn_unlocknn._backend import keras_nets, megnet_graphs
-from sklearn_unlocknn._backend.keras_nets import FrozenNetwork
-from sklearn_unlocknn._backend.megnet_graphs import FrozenMEGNet
-from sklearn_unlocknn._backend.processes import limit_threads
+from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor
+from sklearn_unlocknn._features import shards as _shards
+from sklearn_unlocknn._keras import network as keras_nets
+from sklearn_unlocknn._keras.network import FrozenNetwork
+from sklearn_unlocknn._megnet import network as megnet_graphs
+from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._parallel import limit_threads
 
 GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [4, 8]}
 CV = KFold(3)
@@ -133,13 +135,13 @@ def test_network_of_a_path_is_loaded_once(
     keras3_net, small_data, tmp_path, monkeypatch
 ):
     keras3_net.save(tmp_path / "net.keras")
-    loads, load = [], keras_nets.keras_state.load
+    loads, load = [], keras_nets.serialization.load
 
     def counted(path):
         loads.append(path)
         return load(path)
 
-    monkeypatch.setattr(keras_nets.keras_state, "load", counted)
+    monkeypatch.setattr(keras_nets.serialization, "load", counted)
     model = ProbNNRegressor(str(tmp_path / "net.keras"), **HEAD)
     grid_search(model, *small_data, 1)
     assert len(loads) == 1

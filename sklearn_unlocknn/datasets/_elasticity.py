@@ -95,7 +95,7 @@ def fetch_elasticity(
     file = _cache.fetch_file(
         _PATH, data_home=data_home, download_if_missing=download_if_missing
     )
-    from .._backend.megnet_convert import as_structure
+    from .._structures.read import as_structure
 
     with gzip.open(file, "rt", encoding="utf-8") as stream:
         rows = json.load(stream)

@@ -109,7 +109,7 @@ def make_ionic_crystals(
         )
     if not noise >= 0:
         raise ValueError(f"Got `noise`={noise!r}, expected 0 or more (eV/atom).")
-    from .._backend.ionic_crystals import random_ionic_crystals
+    from ._ionic_prototypes import random_ionic_crystals
 
     rng = check_random_state(random_state)
     crystals = random_ionic_crystals(n_samples, rng)

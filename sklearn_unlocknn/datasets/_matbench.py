@@ -149,7 +149,7 @@ def fetch_matbench(
 
 def _read(file, entry):
     """Read a frame written as {index, columns, data}; structures become objects."""
-    from .._backend.megnet_convert import as_structure
+    from .._structures.read import as_structure
 
     def build(item):
         return as_structure(item) if item.get("@class") == "Structure" else item

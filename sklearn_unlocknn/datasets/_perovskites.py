@@ -120,7 +120,7 @@ def fetch_perovskites(
 
 
 def _read_cifs(cifs):
-    from .._backend.megnet_convert import as_structure
+    from .._structures.read import as_structure
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen tells of coordinates it rounds

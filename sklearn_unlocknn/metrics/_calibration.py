@@ -5,11 +5,11 @@ import numbers
 import numpy as np
 from scipy.special import ndtri
 
+from .._prediction import interval_levels
 from ._validation import (
     check_predictions,
     check_quantiles,
     check_single_output,
-    interval_levels,
     standardized_residuals,
 )
 

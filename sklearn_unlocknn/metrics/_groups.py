@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._prediction import reads_quantiles
 from ._calibration import miscalibration_area
 from ._intervals import interval_coverage
 from ._missing import drop_missing, quantiles_of_rows
-from ._predictions import reads_quantiles
 from ._scores import gaussian_crps, gaussian_nll
 from ._sharpness import sharpness
 from ._validation import standardized_residuals
@@ -278,7 +278,7 @@ def group_labels(X, by, *, symprec=0.01, on_error="raise"):
         raise ValueError(f"Got by={by!r}, expected one of {_BY}.")
     if on_error not in ("raise", "none"):
         raise ValueError(f"Got on_error={on_error!r}, expected 'raise' or 'none'.")
-    from .._backend.chemistry import label_many
+    from ._structure_labels import label_many
 
     labels = label_many(X, by, symprec)
     errors = [label for label in labels if isinstance(label, Exception)]

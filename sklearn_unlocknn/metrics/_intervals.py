@@ -2,12 +2,11 @@
 
 import numpy as np
 
+from .._prediction import check_coverage, interval_levels
 from ._validation import (
-    check_coverage,
     check_predictions,
     check_quantiles,
     interval_half_width,
-    interval_levels,
     weighted_mean,
 )
 

@@ -5,17 +5,13 @@ import math
 import numpy as np
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from .._prediction import check_coverage, interval_levels
 from ._calibration import calibration_error, miscalibration_area, quantile_levels
 from ._intervals import interval_coverage, interval_score, mean_interval_width
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import dispersion, sharpness
-from ._validation import (
-    check_coverage,
-    check_predictions,
-    check_quantiles,
-    interval_levels,
-)
+from ._validation import check_predictions, check_quantiles
 
 # section -> key, label, ideal, whether in target units (which have any magnitude)
 _ROWS = {

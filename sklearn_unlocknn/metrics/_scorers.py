@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from .._prediction import RecordedPrediction, predict_distribution, reads_quantiles
 from ._calibration import calibration_error, miscalibration_area
 from ._intervals import interval_coverage_error, interval_score
-from ._predictions import RecordedPrediction, predict_distribution, reads_quantiles
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import sharpness

@@ -3,11 +3,7 @@
 import numpy as np
 from scipy.special import erf
 
-from ._validation import (
-    check_predictions,
-    standardized_residuals,
-    weighted_mean,
-)
+from ._validation import check_predictions, standardized_residuals, weighted_mean
 
 _HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 

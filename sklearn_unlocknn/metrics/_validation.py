@@ -1,10 +1,10 @@
 """What every metric asks of its input, and what it makes of a zero std."""
 
-import numbers
-
 import numpy as np
 from scipy.special import ndtri
 from sklearn.utils import check_array
+
+from .._prediction import check_coverage
 
 
 def check_predictions(y_true, y_pred, y_std, sample_weight=None):
@@ -103,12 +103,6 @@ def check_quantiles(quantiles, levels, shape, sample_weight=None):
     return values.reshape(expected)
 
 
-def interval_levels(coverages):
-    """Return the levels of the lower ends of central intervals, then of the upper."""
-    half = np.atleast_1d(coverages) / 2.0
-    return np.concatenate([0.5 - half, 0.5 + half])
-
-
 def check_single_output(y_true, what):
     """Raise unless the validated `y_true` has one column."""
     if y_true.shape[1] != 1:
@@ -116,16 +110,6 @@ def check_single_output(y_true, what):
             f"Got {y_true.shape[1]} outputs, expected one: {what} is drawn per "
             "output. Pass y_true[:, j], y_pred[:, j], y_std[:, j]."
         )
-
-
-def check_coverage(coverage):
-    """Raise unless `coverage` is a probability strictly between 0 and 1."""
-    if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
-        raise ValueError(
-            f"Got coverage={coverage!r}, expected a number strictly between 0 and 1, "
-            "such as 0.95 for 95 % intervals."
-        )
-    return float(coverage)
 
 
 def interval_half_width(coverage):

@@ -1,6 +1,6 @@
 """What all displays share: matplotlib on demand, axes, colours, labels."""
 
-from ..metrics._predictions import predict_distribution, reads_quantiles
+from .._prediction import predict_distribution, reads_quantiles
 
 #: Okabe and Ito's colours, which the colour-blind tell apart; line styles help in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -2,13 +2,9 @@
 
 import numpy as np
 
+from .._prediction import check_coverage, interval_levels
 from ..metrics._missing import drop_missing, quantiles_of_rows
-from ..metrics._validation import (
-    check_coverage,
-    check_quantiles,
-    interval_half_width,
-    interval_levels,
-)
+from ..metrics._validation import check_quantiles, interval_half_width
 from ._display import UQDisplay, merge_style, number, with_units
 
 _KINDS = ("auto", "errorbar", "scatter", "hexbin")

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from .._prediction import predict_mean_std
 from ..metrics import uq_by_group
-from ..metrics._predictions import predict_mean_std
 from ._display import UQDisplay, import_pyplot, with_units
 from ._elements import POSITIONS, SYMBOLS
 

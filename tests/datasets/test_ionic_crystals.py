@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_unlocknn._backend import ionic_crystals
-from sklearn_unlocknn._backend.ionic_crystals import PROTOTYPES, Ion
-from sklearn_unlocknn._backend.megnet_import import import_megnet
+from sklearn_unlocknn._megnet.compat import import_megnet
+from sklearn_unlocknn.datasets import _ionic_prototypes as ionic_crystals
 from sklearn_unlocknn.datasets import make_ionic_crystals
+from sklearn_unlocknn.datasets._ionic_prototypes import PROTOTYPES, Ion
 
 # e^2 / (4 pi epsilon_0) in eV angstrom, CODATA 2018
 COULOMB = 14.399645478

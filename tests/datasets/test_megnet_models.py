@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sklearn_unlocknn._backend.megnet_import import import_megnet
+from sklearn_unlocknn._megnet.compat import import_megnet
 from sklearn_unlocknn.datasets import MEGNET_MODELS, _cache, fetch_megnet_model
 
 

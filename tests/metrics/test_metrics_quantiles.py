@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_unlocknn import VGPRegressor, metrics
+from sklearn_unlocknn._prediction import predict_distribution
 from sklearn_unlocknn.calibration import CalibratedProbRegressor
 from sklearn_unlocknn.compose import ProbTransformedTargetRegressor
 from sklearn_unlocknn.metrics import (
@@ -29,7 +30,6 @@ from sklearn_unlocknn.metrics import (
     uq_by_group,
     uq_report,
 )
-from sklearn_unlocknn.metrics._predictions import predict_distribution
 from sklearn_unlocknn.plotting import (
     IntervalCoverageDisplay,
     ParityDisplay,

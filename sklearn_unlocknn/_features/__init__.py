@@ -1,0 +1,1 @@
+"""Features of frozen networks: what a regressor asks of them, and their cache."""

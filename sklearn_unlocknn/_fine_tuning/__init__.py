@@ -1,0 +1,1 @@
+"""Train a copy of the network and the Gaussian process together."""

@@ -1,0 +1,1 @@
+"""The Gaussian process in NumPy; two files know TensorFlow Probability."""

@@ -1,0 +1,171 @@
+"""Choose inducing points that cover the rows."""
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.linalg.blas import dgemm, dtrsm
+from scipy.sparse import csr_array
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.decomposition import PCA
+
+from . import memo
+from .linalg import outer_product, product
+
+POOL_BYTES = 2**29
+BLOCK = 128
+# More rows a centre do not improve predictions.
+KMEANS_ROWS = 20
+# Clusters are found among the components that hold this share of the variance, and in
+# no fewer dimensions: where points are many for the dimensions, narrow ones count.
+PCA_VARIANCE = 0.95
+PCA_COMPONENTS = 32
+
+
+def select(kernel, theta, rows, n_points, init, rng):
+    """Return inducing points that cover the rows.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel, used by "greedy".
+    theta : ndarray of shape (n_theta,)
+        Log hyperparameters.
+    rows : Rows or RawRows
+        Candidates, of which some or all are taken into memory.
+    n_points : int
+        How many, at most n.
+    init : {"greedy", "kmeans", "random"}
+        "greedy": each next point has the largest variance given those before it
+        (Burt et al. 2020, arXiv:2008.00323). "kmeans": centres of mini-batch
+        k-means. "random": rows drawn without replacement.
+    rng : numpy.random.RandomState
+        Source of randomness.
+
+    Returns
+    -------
+    Z : ndarray of shape (m, d)
+        m is smaller than ``n_points`` where the rows leave no variance to explain.
+    """
+    if init == "random":
+        return rows.take(np.sort(rng.choice(len(rows), n_points, replace=False))).X
+    # The factor of pool x m that "greedy" needs stays under POOL_BYTES.
+    enough = {
+        "kmeans": max(KMEANS_ROWS * n_points, 10_000),
+        "greedy": max(2 * n_points, POOL_BYTES // (8 * n_points)),
+    }[init]
+    some = slice(None)
+    if len(rows) > enough:
+        some = np.sort(rng.choice(len(rows), enough, replace=False))
+    X = rows.take(some).X
+    if init == "greedy":
+        return X[greedy_order(kernel, theta, X, n_points)]
+    seed = rng.randint(2**31 - 1)
+    key = memo.fingerprint("kmeans", X, n_points, seed)
+    if (centres := memo.recall(key)) is None:
+        centres = memo.remember(key, cluster_centres(X, n_points, seed))
+    return centres
+
+
+def cluster_centres(X, n_points, seed):
+    """Return the means of clusters, found among the leading principal components.
+
+    Distances between rows are nearly those of their projections (Cohen et al. 2015,
+    arXiv:1410.6801): of 352 features of a network, 79 components hold 95 % of the
+    variance. Clusters take a third of the time there, and the means of all features
+    in the end lie no farther from the rows. Few features keep all components.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Rows.
+    n_points : int
+        How many, at most n.
+    seed : int
+        Of the random initial centres.
+
+    Returns
+    -------
+    Z : ndarray of shape (m, d)
+        Distinct centres.
+    """
+    if not np.ptp(X, axis=0).any():
+        return X[:1]  # nothing varies, not along any component
+    solver = "covariance_eigh" if X.shape[1] <= len(X) else "full"
+    pca = PCA(svd_solver=solver).fit(X)
+    share = np.cumsum(pca.explained_variance_ratio_)
+    n_leading = max(np.searchsorted(share, PCA_VARIANCE) + 1, PCA_COMPONENTS)
+    leading = pca.components_[:n_leading]
+    means = MiniBatchKMeans(
+        n_points,
+        batch_size=max(1024, 3 * n_points),
+        max_iter=20,
+        n_init=1,
+        random_state=seed,
+    )
+    labels = means.fit_predict(outer_product(X - pca.mean_, leading))
+    counts = np.bincount(labels, minlength=n_points)
+    members = csr_array(
+        (1.0 / counts[labels], (labels, np.arange(len(X)))), (n_points, len(X))
+    )
+    # A centre that lost its last row in the end stays where it is.
+    empty = counts == 0
+    centres = members @ X
+    centres[empty] = product(means.cluster_centers_[empty], leading) + pca.mean_
+    return np.unique(centres, axis=0)
+
+
+def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
+    """Return rows in the order of a blocked pivoted Cholesky factorisation.
+
+    A block's pivots come from an exact pivoted factorisation of the conditional
+    covariance among the candidates with the largest conditional variance; the
+    update of all rows is then one matrix product a block.
+
+    Parameters
+    ----------
+    kernel, theta, X, n_points
+        As in :func:`select`.
+    block : int
+        Pivots a block; 1 is the textbook algorithm.
+    tol : float
+        Stop where the largest conditional variance falls under ``tol`` times the
+        largest prior variance.
+
+    Returns
+    -------
+    pivots : ndarray of shape (m,)
+        Indices into ``X``.
+    """
+    n = len(X)
+    variance = kernel.diagonal(theta, X)
+    floor = tol * variance.max()
+    # Rows of `factor` are columns of L: factor.T @ factor approximates K.
+    factor = np.zeros((n, n_points), order="C")
+    pivots = []
+    while len(pivots) < n_points and variance.max() > floor:
+        done = len(pivots)
+        wanted = min(block, n_points - done)
+        n_candidates = min(n, 4 * wanted if wanted > 1 else 1)
+        candidates = np.argpartition(-variance, n_candidates - 1)[:n_candidates]
+        known = factor[candidates, :done]
+        conditional = kernel.matrix(theta, X[candidates], X[candidates])
+        conditional -= outer_product(known, known)
+        _, order, rank, _ = lapack.dpstrf(
+            np.asfortranarray(conditional), tol=floor, lower=1
+        )
+        chosen = order[: min(wanted, rank)] - 1
+        if not len(chosen):
+            break
+        rows = candidates[chosen]
+        L = np.linalg.cholesky(conditional[np.ix_(chosen, chosen)])
+        columns = kernel.matrix(theta, X, X[rows])
+        if done:
+            columns = dgemm(
+                -1.0, factor[rows, :done].T, factor[:, :done].T, beta=1.0,
+                c=columns.T, trans_a=1, overwrite_c=1,
+            ).T  # fmt: skip
+        columns = dtrsm(1.0, L, columns.T, lower=1, overwrite_b=1).T
+        factor[:, done : done + len(rows)] = columns
+        variance -= np.einsum("ij,ij->i", columns, columns)
+        variance[rows] = 0.0
+        pivots.extend(rows.tolist())
+    return np.array(pivots, dtype=int)

@@ -1,0 +1,317 @@
+"""Predict every row from the posterior of the other folds, without fitting again.
+
+Taking rows out of a Gaussian posterior is closed form, as adding them is. A fold sees
+the process through its latent values f_F, which have posterior mean mu and covariance
+S given all rows. With V the weights of the fold's rows, t their targets and
+``E = (V / s2)^1/2``, the posterior without them is (Rasmussen and Williams 2006,
+section 5.4.2, for blocks)
+
+    M = I - E S E,   mu' = mu - S E M^-1 E (t - mu),   S' = S + S E M^-1 E S,
+
+and the quadratic form that gives the coefficients of the prior mean loses
+``(t - mu)' E M^-1 E (t - mu)``. That is algebra of the size of the fold. A fold with
+more rows than a sparse model has inducing points is taken out of its statistics.
+
+Targets T hold outputs and basis functions side by side, as in `variational`.
+"""
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
+
+from . import posterior as vi
+from . import statistics as sums
+from .linalg import product
+from .rows import GroupedRows
+
+# Small folds share passes over the inducing points, of about so many rows.
+_PASS_ROWS = 512
+# What a large fold shares with the points is kept between its two uses, up to here.
+_KEPT_BYTES = 2**28
+# A sum of squares that falls to this share of itself is nothing but rounding.
+_ROUNDING = 1e-10
+
+
+def predict_left_out(posterior, kernel, rows, folds):
+    """Predict rows from the posterior of the rows of other folds.
+
+    Hyperparameters and inducing points stay those of the posterior.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Of the rows of positive weight.
+    kernel : Covariance
+        The kernel.
+    rows : Rows
+        All of these rows, and with weight zero any others that are to be predicted.
+    folds : list of ndarray of int
+        Indices of the rows of each fold; disjoint.
+
+    Returns
+    -------
+    mean : ndarray of shape (n, k)
+        Latent mean; NaN for a row that is in no fold.
+    variance : ndarray of shape (n,)
+        Latent variance, noise not included.
+
+    Raises
+    ------
+    ValueError
+        If the other folds hold no row of positive weight.
+    """
+    k = rows.n_outputs
+    mean, variance = np.full((len(rows.X), k), np.nan), np.full(len(rows.X), np.nan)
+    total = np.count_nonzero(rows.weights)
+    for number, fold in enumerate(folds):
+        if len(fold) and np.count_nonzero(rows.weights[fold]) == total:
+            raise ValueError(
+                f"Fold {number} holds all rows that can be fitted ({total} with a "
+                "positive weight and features), which leaves none to predict it from. "
+                "Choose other folds."
+            )
+    folds = [fold for fold in folds if len(fold)]
+    if posterior.Lb is None:
+        predicted = _exact(posterior, kernel, rows, folds)
+    else:
+        predicted = _sparse(posterior, kernel, rows, folds)
+    for fold, (fold_mean, fold_variance) in predicted:
+        mean[fold], variance[fold] = fold_mean, fold_variance
+    return mean, variance
+
+
+def _without(Q, mu, variance, M, error, cross):
+    """Take rows out; the equations of the module.
+
+    Parameters
+    ----------
+    Q : ndarray of shape (p, p)
+        ``T' C^-1 T`` of all rows, C being the covariance of their targets.
+    mu : ndarray of shape (f, p)
+        Latent mean of the rows to predict.
+    variance : ndarray of shape (f,)
+        Their latent variance.
+    M : ndarray of shape (g, g)
+        As above, for the g values to take out; only its lower triangle is read.
+    error : ndarray of shape (g, p)
+        ``E (t - mu)`` of these.
+    cross : ndarray of shape (g, f)
+        ``E S``, of these with the rows to predict.
+
+    Returns
+    -------
+    T : ndarray of shape (f, p)
+        Latent mean of the rows to predict, given the other rows.
+    variance : ndarray of shape (f,)
+        Their latent variance.
+    Q : ndarray of shape (p, p)
+        Of the other rows.
+    """
+    if not len(M):
+        return mu, variance, Q
+    L, info = lapack.dpotrf(M, lower=1)
+    if info:
+        raise np.linalg.LinAlgError(
+            "The rows of a fold cannot be told from those that stay: the noise is too "
+            "small beside the variance of the function for double precision."
+        )
+    u = dtrsm(1.0, L, error, lower=1)
+    V = dtrsm(1.0, L, cross, lower=1)
+    return (
+        mu - product(V.T, u),
+        variance + np.einsum("ij,ij->j", V, V),
+        Q - product(u.T, u),
+    )
+
+
+def _predict(T, variance, Q, before, H, n_outputs):
+    """Return the latent mean and variance of what `_without` returned.
+
+    ``before`` is Q of all rows, H the fold's basis of the prior mean.
+    """
+    gone = _gone(Q, before, n_outputs)
+    Q[gone] = Q[:, gone] = 0.0
+    beta, residual = vi.mean_coefficients(Q, n_outputs)
+    return H @ beta + T @ residual, np.maximum(variance, 0.0)
+
+
+def _gone(after, before, n_outputs):
+    """Tell which basis functions are zero on all rows that stay.
+
+    Their sums of squares are then what rounding leaves of a difference.
+    """
+    gone = np.diag(after) <= _ROUNDING * np.diag(before)
+    gone[:n_outputs] = False
+    return gone
+
+
+# --- exact: the rows are the inducing points -------------------------------------
+
+
+def _exact(posterior, kernel, rows, folds):
+    """Yield each fold with its prediction.
+
+    With N = s2 W^-1 and G = (K + N)^-1, the posterior of the distinct rows is
+    S = N - N G N and mu = T - N G T. Where all looks at a row are in the fold,
+    M = N^1/2 G N^1/2: no difference of near equals is formed.
+    """
+    k = rows.n_outputs
+    kept = np.flatnonzero(rows.weights > 0)
+    groups = GroupedRows.of(rows.X[kept], rows.T[kept], rows.weights[kept], k)
+    member = np.full(len(rows.X), -1)
+    member[kept] = np.unique(rows.X[kept], axis=0, return_inverse=True)[1].ravel()
+    GT = _solve(posterior.Lz, groups.T)
+    Q = product(groups.T.T, GT) + groups.within / posterior.noise
+    G, _ = lapack.dpotri(posterior.Lz, lower=1)
+    shrink = posterior.noise / groups.weights  # diagonal of N
+    for fold in folds:
+        taken = fold[member[fold] >= 0]
+        part = GroupedRows.of(
+            # the number of its group stands for the row
+            member[taken, None], rows.T[taken], rows.weights[taken], k,
+        )  # fmt: skip
+        index = part.X[:, 0]
+        G_ff = _symmetric(G[np.ix_(index, index)])
+        N = shrink[index]
+        share = part.weights / groups.weights[index]
+        root = np.sqrt(part.weights / posterior.noise)  # diagonal of E
+        M = (root * N)[:, None] * G_ff * (root * N)
+        M[np.diag_indices_from(M)] += 1.0 - share
+        error = part.T - groups.T[index] + N[:, None] * GT[index]
+        S = -N[:, None] * G_ff * N
+        S[np.diag_indices_from(S)] += N
+        # rows of one group have one prediction
+        place = np.searchsorted(index, member[taken])
+        mu = groups.T[index] - N[:, None] * GT[index]
+        mu, variance, cross = mu[place], np.diag(S)[place], S[:, place]
+        rest = fold[member[fold] < 0]
+        if len(rest):
+            # K(., X) G gives what a row without weight shares with the others
+            K = kernel.matrix(posterior.theta, rows.X[rest], groups.X)
+            GK = _solve(posterior.Lz, K.T)
+            left = kernel.diagonal(posterior.theta, rows.X[rest])
+            left -= np.einsum("ij,ji->i", K, GK)
+            mu = np.vstack([mu, product(K, GT)])
+            variance = np.concatenate([variance, left])
+            cross = np.hstack([cross, N[:, None] * GK[index]])
+        without = _without(
+            Q - part.within / posterior.noise, mu, variance, M,
+            root[:, None] * error, root[:, None] * cross,
+        )  # fmt: skip
+        ordered = np.concatenate([taken, rest])
+        yield ordered, _predict(*without, Q, rows.T[ordered, k:], k)
+
+
+def _solve(L, B):
+    """Return ``(L L')^-1 B``."""
+    return dtrsm(1.0, L, dtrsm(1.0, L, B, lower=1), lower=1, trans_a=1)
+
+
+def _symmetric(lower):
+    """Fill the upper triangle from the lower."""
+    return np.tril(lower) + np.tril(lower, -1).T
+
+
+# --- sparse ----------------------------------------------------------------------
+
+
+def _sparse(posterior, kernel, rows, folds):
+    """Yield each fold with its prediction."""
+    m = len(posterior.Z)
+    large = [fold for fold in folds if len(fold) >= m]
+    small = [fold for fold in folds if len(fold) < m]
+    if large:
+        yield from _by_statistics(posterior, kernel, rows, large)
+    if small:
+        yield from _by_blocks(posterior, kernel, rows, small)
+
+
+def _by_statistics(posterior, kernel, rows, folds):
+    """Subtract the statistics of each fold from those of all rows."""
+    k, theta, Z = rows.n_outputs, posterior.theta, posterior.Z
+    total, Lz, jitter = vi.statistics_of(posterior, kernel)
+
+    def whiten(block):
+        return sums.whiten(kernel, theta, rows.X[block], Z, Lz)
+
+    for fold in folds:
+        blocks = [fold[part] for part in sums.chunks(len(fold), len(Z))]
+        kept = []
+        Phi, b, TT = total.Phi.copy(order="F"), total.b.copy(), total.TT.copy()
+        trace, weight = total.trace, total.weight
+        for block in blocks:
+            A = whiten(block)
+            if len(kept) * sums.CHUNK_BYTES < _KEPT_BYTES:
+                kept.append(A)
+            weights = rows.weights[block]
+            root = np.sqrt(weights)
+            A, T = A * root, root[:, None] * rows.T[block]
+            Phi = dsyrk(-1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
+            b -= dgemm(1.0, A, T)
+            TT -= product(T.T, T)
+            trace -= weights @ kernel.diagonal(theta, rows.X[block])
+            weight -= weights.sum()
+        gone = _gone(TT, total.TT, k)
+        TT[gone] = TT[:, gone] = b[:, gone] = 0.0
+        without = vi.sparse_posterior(
+            theta, posterior.noise, Z, Lz,
+            sums.SufficientStatistics(Phi, b, TT, trace, weight), k, jitter,
+        )  # fmt: skip
+
+        # Kuf' alpha = A' Lz' alpha
+        whitened_alpha = dtrmm(1.0, Lz, without.alpha, lower=1, trans_a=1)
+        mean = rows.T[fold, k:] @ without.beta
+        variance = kernel.diagonal(theta, rows.X[fold])
+        done = 0
+        for number, block in enumerate(blocks):
+            A = kept[number] if number < len(kept) else whiten(block)
+            C = dtrsm(1.0, without.Lb, A, lower=1)
+            part = slice(done, done := done + len(block))
+            mean[part] += product(A.T, whitened_alpha)
+            variance[part] -= np.einsum("ij,ij->j", A, A)
+            variance[part] += np.einsum("ij,ij->j", C, C)
+        yield fold, (mean, np.maximum(variance, 0.0))
+
+
+def _by_blocks(posterior, kernel, rows, folds):
+    """Take small folds out one by one.
+
+    With ``C = Lb^-1 A`` the part of f that the inducing points carry has the
+    posterior S = C'C and mu = C' Lb^-1 b / s2; the rest is not learnt from data.
+    """
+    k, noise = rows.n_outputs, posterior.noise
+    c = dtrsm(1.0 / noise, posterior.Lb, posterior.b, lower=1)
+    Q = posterior.TT / noise - product(c.T, c)
+    for batch in _batches(folds):
+        X = rows.X[np.concatenate(batch)]
+        A = sums.whiten(kernel, posterior.theta, X, posterior.Z, posterior.Lz)
+        missing = kernel.diagonal(posterior.theta, X) - np.einsum("ij,ij->j", A, A)
+        missing = np.maximum(missing, 0.0)
+        all_C = dtrsm(1.0, posterior.Lb, A, lower=1, overwrite_b=1)
+        start = 0
+        for fold in batch:
+            part = slice(start, start + len(fold))
+            start = part.stop
+            C = all_C[:, part]
+            S, mu = product(C.T, C), product(C.T, c)
+            root = np.sqrt(rows.weights[fold] / noise)
+            M = -root[:, None] * S * root
+            M[np.diag_indices_from(M)] += 1.0
+            without = _without(
+                Q, mu, np.diag(S) + missing[part], M,
+                root[:, None] * (rows.T[fold] - mu), root[:, None] * S,
+            )  # fmt: skip
+            yield fold, _predict(*without, Q, rows.T[fold, k:], k)
+
+
+def _batches(folds):
+    """Yield lists of folds that together have about `_PASS_ROWS` rows."""
+    batch, count = [], 0
+    for fold in folds:
+        batch.append(fold)
+        count += len(fold)
+        if count >= _PASS_ROWS:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,242 @@
+"""Stochastic variational inference: the solver that sees a batch at a time."""
+
+import dataclasses
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.linalg.blas import dgemm, dsymm, dsyrk, dtrsm
+
+from . import linalg
+from . import posterior as vi
+from .linalg import product
+from .prior import log_prior
+
+LEARNING_RATE = 0.02  # Adam, on log hyperparameters
+INDUCING_LEARNING_RATE = 0.03  # Adam, on standardised features
+# Epochs whose mean tells whether the bound grows: two to five, as many as it takes to
+# see so many rows.
+LEAST_WINDOW, MOST_WINDOW = 2, 5
+WINDOW_ROWS = 500_000
+
+
+def solve(kernel, rows, settings, state, report):
+    """Stochastic variational inference (Hensman et al. 2013).
+
+    Natural gradient steps for q(u), Adam for hyperparameters (and inducing points)
+    on the bound of a batch scaled by N / |batch|. Stops where the mean bound of some
+    epochs no longer grows by ``tol`` relative to it.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    rows : Rows or RawRows
+        Training data.
+    settings : Settings
+        Those of :mod:`~sklearn_unlocknn._gp.training`; ``max_iter`` counts the
+        epochs that ``state`` has behind it.
+    state : State
+        Where to start; updated in place.
+    report : callable
+        ``report(stage, iteration, value)``, called after every epoch.
+    """
+    n, batch_size = len(rows), min(settings.batch_size, len(rows))
+    lower, upper = kernel.bounds.T
+    total = rows.weights.sum()
+    n_batches = -(-n // batch_size)
+    rate = min(0.1, 1 / n_batches)
+    adam, curve = state.adam, state.curve
+    window = int(np.clip(-(-WINDOW_ROWS // n), LEAST_WINDOW, MOST_WINDOW))
+    while len(curve) < settings.max_iter and _rises(curve, window, settings.tol):
+        values = []
+        order = state.rng.permutation(n)
+        for index in np.array_split(order, n_batches):
+            batch = rows.take(index)
+            scale = total / batch.weights.sum()
+            value, grads = batch_bound(
+                kernel, state.theta, state.Z, state.beta, batch, state.q, scale, rate
+            )
+            prior, prior_gradient = log_prior(kernel, state.theta)
+            values.append(value + prior)
+            step = adam["theta"].step(grads[0] + prior_gradient)
+            state.theta = np.clip(state.theta + step, lower, upper)
+            state.beta = state.beta + adam["beta"].step(grads[1])
+            if settings.optimize_inducing_points:
+                state.Z = state.Z + adam["Z"].step(grads[2])
+        curve.append(float(np.mean(values)))
+        report("minibatch epoch", len(curve), curve[-1])
+
+
+def _rises(curve, window, tol):
+    """Tell whether the bound grows: the mean of some epochs beyond those before.
+
+    A single epoch is no measure: batches, and steps, make it noise.
+    """
+    if len(curve) < 2 * window:
+        return True
+    before, after = np.mean(np.reshape(curve[-2 * window :], (2, window)), axis=1)
+    return after - before > tol * max(abs(after), 1.0)
+
+
+@dataclasses.dataclass
+class State:
+    """Where the solver is between two epochs.
+
+    Parameters
+    ----------
+    theta, Z, beta : ndarray
+        Log hyperparameters, inducing points (m, d), mean coefficients (q, k).
+    q : Variational
+        q(u).
+    adam : dict of str to Adam
+        Of each of these.
+    rng : numpy.random.RandomState
+        Shuffles the rows.
+    curve : list of float
+        Mean bound of each epoch.
+    """
+
+    theta: np.ndarray
+    Z: np.ndarray
+    beta: np.ndarray
+    q: "Variational"
+    adam: dict
+    rng: np.random.RandomState
+    curve: list
+
+    @classmethod
+    def start(cls, posterior, rng):
+        """Give the state before the first epoch, at the posterior of all rows."""
+        theta, beta, Z = posterior.theta, posterior.beta, posterior.Z
+        adam = {
+            "theta": Adam(theta.shape, LEARNING_RATE),
+            "beta": Adam(beta.shape, LEARNING_RATE),
+            "Z": Adam(Z.shape, INDUCING_LEARNING_RATE),
+        }
+        return cls(theta, Z, beta, Variational.of(posterior), adam, rng, [])
+
+
+@dataclasses.dataclass
+class Variational:
+    """q(u) in whitened natural parameters: precision and precision times mean.
+
+    Only the lower triangle of the precision is meaningful.
+    """
+
+    precision: np.ndarray
+    shift: np.ndarray
+
+    def __post_init__(self):
+        """Bring the precision into the order of LAPACK."""
+        self.precision = np.array(self.precision, order="F")
+
+    @classmethod
+    def of(cls, posterior):
+        """Give q(u) of a sparse posterior."""
+        k = posterior.beta.shape[1]
+        shift = posterior.b[:, :k] - posterior.b[:, k:] @ posterior.beta
+        precision = dsyrk(1.0, posterior.Lb, lower=1)
+        return cls(precision, shift / posterior.noise)
+
+
+def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=False):
+    """Step q(u) along its natural gradient; return the bound and its gradients.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    theta, Z, beta : ndarray
+        Log hyperparameters, inducing points (m, d), mean coefficients (q, k).
+    batch : Rows
+        Some of the rows.
+    state : Variational
+        q(u), updated in place.
+    scale : float
+        N / |batch|.
+    rate : float
+        Natural gradient step in (0, 1]: 1 is the batch's own optimum.
+    wrt_rows : bool, default=False
+        Whether to return the gradients by the rows, too.
+
+    Returns
+    -------
+    value : float
+        The bound at the updated q(u), unbiased over batches.
+    gradients : tuple of ndarray
+        By ``theta``, ``beta`` and ``Z``; then, if ``wrt_rows``, by ``batch.X``, the
+        basis functions held fixed, and by ``batch.T``.
+    """
+    k, m, noise = batch.n_outputs, len(Z), kernel.noise(theta)
+    H = batch.T[:, k:]
+    residual = batch.T[:, :k] - H @ beta
+    Lz, _ = linalg.cholesky(kernel.matrix(theta, Z, Z, of_Z := []))
+    Kfu = kernel.matrix(theta, batch.X, Z, of_rows := [])
+    A = dtrsm(1.0, Lz, Kfu.T, lower=1)
+    weight = scale * batch.weights
+
+    state.precision = dsyrk(
+        rate, A * np.sqrt(weight / noise), beta=1.0 - rate, c=state.precision,
+        lower=1, overwrite_c=1,
+    )  # fmt: skip
+    state.precision[np.diag_indices(m)] += rate
+    state.shift *= 1.0 - rate
+    state.shift += rate * product(A, weight[:, None] * residual) / noise
+    L, _ = linalg.cholesky(state.precision, (0.0,))
+    S = lapack.dpotri(L, lower=1)[0]
+    mean = dsymm(1.0, S, state.shift, lower=1)
+
+    error = residual - product(A.T, mean)
+    SA = dsymm(1.0, S, A, lower=1)
+    missing = SA - A
+    variance = kernel.diagonal(theta, batch.X) + np.einsum("mn,mn->n", A, missing)
+    square = np.einsum("nk,nk->n", error, error) + k * variance
+    value = -0.5 * k * weight.sum() * (vi.LOG_2PI + np.log(noise))
+    value -= 0.5 * weight @ square / noise
+    # KL(q || N(0, I)), k outputs share the covariance
+    kl = 0.5 * k * (np.trace(S) - m + 2.0 * np.log(np.diag(L)).sum())
+    kl += 0.5 * np.einsum("mk,mk->", mean, mean)
+    value -= kl
+
+    by_error = weight[:, None] * error / noise
+    by_variance = -0.5 * k * weight / noise
+    missing *= 2.0 * by_variance
+    by_A = dgemm(1.0, mean, by_error, beta=1.0, c=missing, trans_b=1, overwrite_c=1)
+    by_Kuf = dtrsm(1.0, Lz, by_A, lower=1, trans_a=1, overwrite_b=1)
+    # Adjoint of the Cholesky factor (Murray 2016, arXiv:1602.07527)
+    inner = -np.tril(product(Lz.T, np.tril(product(by_Kuf, A.T))))
+    inner[np.diag_indices(m)] *= 0.5
+    by_Kuu = dtrsm(1.0, Lz, np.asfortranarray(inner), lower=1, trans_a=1)
+    by_Kuu = dtrsm(1.0, Lz, by_Kuu, lower=1, side=1)
+    by_Kuu = 0.5 * (by_Kuu + by_Kuu.T)
+    by_noise = -0.5 * k * weight.sum() / noise + 0.5 * weight @ square / noise**2
+
+    theta_uu, left, right = kernel.vjp(
+        theta, Z, Z, by_Kuu, wrt_inputs=True, adjoints=of_Z
+    )
+    theta_uf, X_uf, Z_uf = kernel.vjp(
+        theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True, adjoints=of_rows
+    )
+    theta_gradient = theta_uu + theta_uf + by_noise * kernel.noise_gradient(theta)
+    gradients = theta_gradient, H.T @ by_error, left + right + Z_uf
+    if wrt_rows:
+        # The residual is Y - H beta
+        gradients += X_uf, np.hstack([-by_error, by_error @ beta.T])
+    return float(value), gradients
+
+
+class Adam:
+    """Adam's ascent direction (Kingma and Ba 2015, arXiv:1412.6980)."""
+
+    def __init__(self, shape, rate, dtype=np.float64):
+        self.rate, self.count = rate, 0
+        self.first, self.second = np.zeros(shape, dtype), np.zeros(shape, dtype)
+
+    def step(self, gradient):
+        """Return the next increment."""
+        self.count += 1
+        self.first += 0.1 * (gradient - self.first)
+        self.second += 0.001 * (gradient**2 - self.second)
+        first = self.first / (1.0 - 0.9**self.count)
+        second = self.second / (1.0 - 0.999**self.count)
+        return self.rate * first / (np.sqrt(second) + 1e-8)

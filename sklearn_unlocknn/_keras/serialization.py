@@ -1,0 +1,265 @@
+"""Read a Keras network's architecture and state, and build it again from them.
+
+Works alike for ``keras`` 3 and ``tf_keras`` (Keras 2); neither is imported before a
+network of that library is at hand.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import tempfile
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+LIBRARIES = ("keras", "tf_keras")
+SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+def library_of(obj):
+    """Name the Keras library ``obj`` is a model of, else None; imports nothing."""
+    for cls in type(obj).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if cls.__name__ == "Model" and root in LIBRARIES:
+            return root
+    return None
+
+
+def graph_of(model):
+    """Return the functional graph of a model, or None for a purely subclassed one.
+
+    Raises
+    ------
+    ValueError
+        When a Sequential model has not been built yet.
+    """
+    library = importlib.import_module(library_of(model))
+    if isinstance(model, library.Sequential):
+        if not model.built or not model.layers:
+            raise ValueError(
+                f"Got `network`={model.name!r}, a Sequential model that has not been "
+                "built: its weights do not exist yet. Start it with "
+                "`keras.Input(shape)`, or train it before passing it."
+            )
+        # Keras 3 keeps the graph of a Sequential in a Functional inside it
+        model = getattr(model, "_functional", model)
+    with contextlib.suppress(AttributeError):
+        if model is not None and model.inputs and model._nodes_by_depth:
+            return model
+    return None
+
+
+def _plain_config(model):
+    """Serialise the architecture, as a plain Sequential or Functional if it is one."""
+    library = importlib.import_module(library_of(model))
+    with warnings.catch_warnings():
+        # Lambdas are as safe here as everything else in a pickle.
+        warnings.filterwarnings("ignore", ".*includes a `lambda`", UserWarning)
+        if isinstance(model, library.Sequential):
+            kind = library.Sequential
+            config = kind.get_config(model)
+        elif graph_of(model) is not None:
+            if type(model).__name__ != "Functional":
+                # A subclass with a functional graph: its own constructor takes other
+                # arguments, so it is stored as the Functional model that it is.
+                ends = [
+                    t if len(t) > 1 else t[0] for t in (model.inputs, model.outputs)
+                ]
+                model = library.Model(*ends, name=model.name)
+            kind, config = type(model), model.get_config()
+        else:
+            config = library.saving.serialize_keras_object(model)
+            return _without(config, ("compile_config",))
+    config = {
+        "module": kind.__module__,
+        "class_name": kind.__name__,
+        "config": config,
+        "registered_name": kind.__name__,
+    }
+    # A graph builds its layers by calling them.
+    return _without(config, ("compile_config", "build_config"))
+
+
+def _without(node, keys):
+    """Copy nested dicts and lists, leaving out some keys."""
+    if isinstance(node, dict):
+        return {k: _without(v, keys) for k, v in node.items() if k not in keys}
+    if isinstance(node, list | tuple):
+        return type(node)(_without(v, keys) for v in node)
+    return node
+
+
+def _of_a_library(obj):
+    """Tell whether a class or function comes with Keras or what Keras stands on."""
+    root = (getattr(obj, "__module__", None) or "builtins").partition(".")[0]
+    return root in (*LIBRARIES, "tensorflow", "numpy", "builtins")
+
+
+def _array(value):
+    """Copy a variable of either library into an array."""
+    return np.array(value.numpy() if hasattr(value, "numpy") else value)
+
+
+def _walk(layer, key=()):
+    """Yield every layer with a key that is the same in the rebuilt network.
+
+    Names are unique inside a graph; inside other layers they count up with every
+    new instance, so there the position is the key.
+    """
+    yield key, layer
+    if library_of(layer) is not None and graph_of(layer) is not None:
+        children = [(child.name, child) for child in layer.layers]
+    else:
+        children = enumerate(layer._flatten_layers(include_self=False, recursive=False))
+    for name, child in children:
+        yield from _walk(child, (*key, name))
+
+
+def _custom_objects(model):
+    """Collect classes and functions that no Keras library brings along."""
+    library = importlib.import_module(library_of(model))
+    found = {}
+
+    def add(obj):
+        if _of_a_library(obj):
+            return
+        if obj.__name__ != "<lambda>":
+            found[obj.__name__] = obj
+            found[library.saving.get_registered_name(obj)] = obj
+
+    for _, layer in _walk(model):
+        if layer is not model or graph_of(model) is None:
+            add(type(layer))
+        for value in vars(layer).values():
+            if isinstance(value, types.FunctionType):
+                add(value)
+            elif hasattr(value, "get_config") and not isinstance(value, type):
+                add(type(value))
+    return found
+
+
+def _state_of(layer):
+    """Return one layer's own variables, random seeds and asset files."""
+    store = {}
+    layer.save_own_variables(store)
+    state = {"variables": {name: _array(value) for name, value in store.items()}}
+    seeds = [_array(g.state) for g in getattr(layer, "_seed_generators", ())]
+    if seeds:
+        state["seeds"] = seeds
+    if hasattr(layer, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            layer.save_assets(folder)
+            files = {p.name: p.read_bytes() for p in Path(folder).iterdir()}
+        if files:
+            state["assets"] = files
+    return state
+
+
+def _restore(layer, state):
+    if state["variables"]:
+        layer.load_own_variables(state["variables"])
+    generators = getattr(layer, "_seed_generators", ())
+    for generator, value in zip(generators, state.get("seeds", ()), strict=False):
+        generator.state.assign(value)
+    if "assets" in state:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in state["assets"].items():
+                (Path(folder) / name).write_bytes(content)
+            layer.load_assets(folder)
+
+
+def dump(model):
+    """Describe a network by plain Python objects and NumPy arrays.
+
+    The classes and functions of custom layers travel with it: by value where the
+    pickler can (cloudpickle, so loky workers), else as an import of their module.
+    """
+    return {
+        "library": library_of(model),
+        "config": _plain_config(model),
+        "custom_objects": _custom_objects(model),
+        "state": {key: _state_of(layer) for key, layer in _walk(model)},
+    }
+
+
+def rebuild(payload):
+    """Build the network that `dump` described.
+
+    Raises
+    ------
+    ValueError
+        When the architecture does not rebuild from its configuration.
+    """
+    library = importlib.import_module(payload["library"])
+    custom = payload["custom_objects"]
+    name = payload["config"].get("config", {}).get("name")
+    try:
+        with library.saving.custom_object_scope(custom):
+            model = library.saving.deserialize_keras_object(
+                payload["config"], custom_objects=custom, safe_mode=False
+            )
+        layers = dict(_walk(model))
+        for key, state in payload["state"].items():
+            _restore(layers[key], state)
+    except Exception as error:
+        raise ValueError(
+            f"The pickled network {name!r} does not rebuild from its configuration: "
+            f"{error}. Give every custom layer a `get_config` that returns all its "
+            "constructor's arguments, and build the network as a functional model."
+        ) from error
+    return model
+
+
+def _written_by(path):
+    """Return the version of Keras that wrote a file, '' if it does not say."""
+    with contextlib.suppress(Exception):
+        if path.suffix == ".keras":
+            import zipfile
+
+            with zipfile.ZipFile(path) as archive:
+                metadata = json.loads(archive.read("metadata.json"))
+            return str(metadata["keras_version"])
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            return str(file.attrs["keras_version"])
+    return ""
+
+
+def load(path):
+    """Load a saved network with the library that wrote it, or else with the other.
+
+    Raises
+    ------
+    ValueError
+        When the suffix is not a Keras one or neither library can load the file.
+    FileNotFoundError
+        When there is no such file.
+    """
+    path = Path(os.fspath(path))
+    if path.suffix not in SUFFIXES:
+        raise ValueError(
+            f"Got `network`={str(path)!r}, expected a file ending in one of "
+            f"{list(SUFFIXES)}. Save the network by `model.save('net.keras')`."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Got `network`={str(path)!r}, but there is no such file (looked from "
+            "the current working directory if the path is relative)."
+        )
+    order = LIBRARIES[::-1] if _written_by(path).startswith("2.") else LIBRARIES
+    reasons = []
+    for name in order:
+        try:
+            library = importlib.import_module(name)
+            return library.models.load_model(path, compile=False)
+        except Exception as error:
+            reasons.append(f"{name}: {type(error).__name__}: {error}")
+    raise ValueError(
+        f"Neither Keras library loads `network`={str(path)!r}. Load it yourself, with "
+        "its custom objects, and pass the model. The reasons were:\n"
+        + "\n".join(reasons)
+    )

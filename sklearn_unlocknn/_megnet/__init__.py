@@ -1,0 +1,1 @@
+"""Frozen and trained MEGNets."""

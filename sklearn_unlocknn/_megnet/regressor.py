@@ -1,0 +1,422 @@
+"""A MEGNet trained from scratch, or from another one, as a regressor."""
+
+import copy
+import numbers
+import sys
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._validation import check_targets, check_weights
+
+
+class MEGNetRegressor(RegressorMixin, BaseEstimator):
+    """A MEGNet graph network, trained on structures.
+
+    Crystals and molecules become graphs of atoms, bonds and a global state, which a
+    MEGNet [1]_ maps to the target. It is trained by Adam on the squared error, and its
+    predictions are those of a running average of the weights, which are better and
+    vary less from epoch to epoch than the last weights.
+
+    As the ``network`` of a `MEGNetProbRegressor` it is trained inside each fold of a
+    cross-validation, together with the process on it, so that nothing leaks.
+
+    Parameters
+    ----------
+    initial_network : str, path-like, GraphModel or None, default=None
+        A trained MEGNet to start from: a pretrained name, an .hdf5 file with its .json
+        beside it, or a ``megnet.models`` object, which stays as it is. Architecture,
+        graph converter and weights are its own; the six parameters that follow are
+        not used then. If y has another number of targets, the output layer starts
+        anew. None starts from random weights.
+    n_blocks : int, default=3
+        Number of MEGNet blocks.
+    layer_sizes : tuple of three int, default=(64, 32, 16)
+        Units of the first and of the other layers of a block, and of the readout.
+    embedding_dim : int, default=16
+        Learned features of an element.
+    n_gaussians : int, default=100
+        Features of a bond: Gaussians, 0.5 angstrom wide, that its length is expanded
+        in.
+    cutoff : float, default=4.0
+        Length of the longest bond, angstrom. The time to train grows with its cube.
+    max_iter : int, default=200
+        Greatest number of passes over the rows (epochs). 0 keeps the start.
+    batch_size : int, default=32
+        Structures in a step.
+    learning_rate : float, default=0.003
+        Learning rate of Adam. Lower it to fine-tune a trained network gently.
+    early_stopping : bool, default=True
+        Whether to set rows aside to choose the best epoch by, and to stop when there
+        is none better for a while. Without it all rows are trained on for `max_iter`
+        epochs.
+    validation_fraction : float, default=0.1
+        Share of the rows, in (0, 1), set aside for early stopping.
+    n_iter_no_change : int, default=20
+        Epochs without a better one after which training stops.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the network of the last ``fit``. Give
+        `random_state` an int then: rows that were set aside stay so.
+    on_error : {"raise", "nan"}, default="raise"
+        What to do with a structure that cannot be turned into a graph: raise an error
+        that names it, or leave it out of ``fit``, with a warning that counts, and
+        predict NaN.
+    n_jobs : int, default=None
+        Processes that read and convert structures; joblib's meaning.
+    random_state : int, RandomState instance or None, default=None
+        Source of the first weights, the rows set aside and the order of rows.
+    verbose : int, default=0
+        1 shows a progress bar on a terminal, elsewhere a line every ten epochs; 2
+        prints a line an epoch.
+
+    Attributes
+    ----------
+    network_ : FrozenMEGNet
+        The trained network; ``network_.keras_model`` is its Keras model.
+    n_outputs_ : int
+        Number of targets.
+    n_iter_ : int
+        Number of epochs.
+    best_iter_ : int
+        The epoch that the network is from; `n_iter_` without early stopping.
+    loss_curve_ : ndarray of shape (n_iter_,)
+        Mean squared error of each epoch while training, with the weights as they
+        moved, over the variance of the target.
+    validation_loss_curve_ : ndarray of shape (n_iter_,) or None
+        That of the rows set aside, with the averaged weights. None without early
+        stopping.
+
+    See Also
+    --------
+    ProbNNRegressor : A Gaussian process on a frozen Keras network.
+
+    Notes
+    -----
+    Nothing random in TensorFlow, Keras or NumPy is used but `random_state`, so equal
+    seeds give equal networks on one thread. On several threads TensorFlow adds up in
+    any order, and rounding differs from run to run (``TF_NUM_INTRAOP_THREADS=1``
+    turns that off).
+
+    The target is standardised, with its predictions in target units. A network that
+    predicts an extensive target (by its ``StandardScaler``) goes on to do so. Dropout
+    and weight penalties of an initial network are not used in training. A batch of
+    large structures is passed in parts whose gradients add up, so memory is bounded.
+
+    A weight of two counts a row twice in the loss. Rows of weight zero are left out.
+
+    The time of an epoch is proportional to the bonds in it: about 4 s on one core for
+    3000 perovskites of five atoms at the default cutoff. Each ``fit`` also spends
+    some seconds on the graph of its computations.
+
+    References
+    ----------
+    .. [1] C. Chen, W. Ye, Y. Zuo, C. Zheng, S. P. Ong, "Graph networks as a universal
+       machine learning framework for molecules and crystals", Chem. Mater. 2019,
+       doi:10.1021/acs.chemmater.9b01294.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from sklearn_unlocknn import MEGNetRegressor
+    >>> X = [
+    ...     Structure.from_spacegroup(
+    ...         "Fm-3m", Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ...     )
+    ...     for a in (5.0, 5.2, 5.4, 5.6, 5.8, 6.0)
+    ... ]
+    >>> y = [structure.density for structure in X]
+    >>> model = MEGNetRegressor(max_iter=2, n_blocks=1, random_state=0)
+    >>> model.fit(X, y).predict(X).shape
+    (6,)
+    """
+
+    def __init__(
+        self,
+        initial_network=None,
+        *,
+        n_blocks=3,
+        layer_sizes=(64, 32, 16),
+        embedding_dim=16,
+        n_gaussians=100,
+        cutoff=4.0,
+        max_iter=200,
+        batch_size=32,
+        learning_rate=3e-3,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        warm_start=False,
+        on_error="raise",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.initial_network = initial_network
+        self.n_blocks = n_blocks
+        self.layer_sizes = layer_sizes
+        self.embedding_dim = embedding_dim
+        self.n_gaussians = n_gaussians
+        self.cutoff = cutoff
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.on_error = on_error
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : list, array, Series or one-column DataFrame of structures
+            ``Structure``, ``Molecule``, ASE ``Atoms``, MEGNet graphs, their
+            dictionaries, or paths or text of CIF or POSCAR files.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the loss, none negative.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            When a parameter or target is wrong, a structure cannot be converted (with
+            ``on_error="raise"``), or training diverges.
+        TypeError
+            When X is a single structure, or ``initial_network`` no MEGNet.
+        FileNotFoundError
+            When there is no such file.
+        """
+        from .._structures.read import as_items
+        from .training import Settings, train
+
+        self._check_parameters()
+        random = check_random_state(self.random_state)
+        rng = np.random.default_rng(random.randint(np.iinfo(np.int32).max))
+        items = list(as_items(X))
+        y, weights = _check_targets(items, y, sample_weight)
+        one_target = y.ndim == 1
+        y = y.reshape(len(y), -1)
+        network = self._start(y.shape[1], rng)
+        rows, validation = self._split(self._rows(network, items, y, weights), rng)
+        settings = Settings(
+            self.max_iter, self.batch_size, self.learning_rate, self.n_iter_no_change
+        )
+        with _Progress(self) as progress:
+            done = train(network, rows, validation, settings, rng, progress)
+        self.network_ = done.network
+        self.n_outputs_ = y.shape[1]
+        self.n_iter_ = len(done.losses)
+        self.best_iter_ = done.best_iter
+        self.loss_curve_ = np.array(done.losses)
+        curve = done.validation_losses
+        self.validation_loss_curve_ = None if validation is None else np.array(curve)
+        self._one_target = one_target
+        return self
+
+    def predict(self, X):
+        """Predict by the network.
+
+        Parameters
+        ----------
+        X : list, array, Series or one-column DataFrame of structures
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+            In target units; NaN for structures that cannot be converted, with
+            ``on_error="nan"``.
+
+        Raises
+        ------
+        ValueError
+            When a structure cannot be converted (with ``on_error="raise"``).
+        TypeError
+            When X is a single structure.
+        """
+        check_is_fitted(self)
+        mean = self.network_.predict(X, n_jobs=self.n_jobs, on_error=self.on_error)
+        return mean[:, 0] if self._one_target else mean
+
+    def _start(self, n_outputs, rng):
+        """Return the network to start from."""
+        from .architecture import new_megnet
+
+        if self.warm_start and hasattr(self, "network_"):
+            return self.network_
+        if self.initial_network is not None:
+            from .extractor import resolve_megnet
+
+            return resolve_megnet(self.initial_network, name="initial_network")
+        return new_megnet(
+            n_blocks=self.n_blocks,
+            layer_sizes=tuple(self.layer_sizes),
+            embedding_dim=self.embedding_dim,
+            n_gaussians=self.n_gaussians,
+            cutoff=self.cutoff,
+            n_outputs=n_outputs,
+            rng=rng,
+        )
+
+    def _rows(self, network, items, y, weights):
+        """Convert the structures; leave out those that fail or weigh nothing."""
+        from .training import convert
+
+        rows, errors = convert(network, items, y, weights, self.n_jobs)
+        if errors and (self.on_error == "raise" or not len(rows)):
+            raise errors[0]
+        if errors:
+            warnings.warn(
+                f"MEGNetRegressor left out {len(errors)} of {len(items)} structures "
+                f"that could not be converted, the first being: {errors[0]}",
+                stacklevel=3,
+            )
+        return rows
+
+    def _split(self, rows, rng):
+        """Set rows aside for early stopping, or None."""
+        if not self.early_stopping:
+            return rows, None
+        n = len(rows)
+        n_validation = int(np.ceil(self.validation_fraction * n))
+        if n_validation >= n:
+            raise ValueError(
+                f"Got {n} rows and `validation_fraction`={self.validation_fraction}, "
+                "which leaves no row to train on. Pass more rows, or "
+                "`early_stopping=False`."
+            )
+        order = rng.permutation(n)
+        return rows.take(order[n_validation:]), rows.take(order[:n_validation])
+
+    def _check_parameters(self):
+        """Raise on parameters that no data could make right."""
+        least = {"n_blocks": 1, "embedding_dim": 1, "n_gaussians": 2, "max_iter": 0}
+        least |= {"batch_size": 1, "n_iter_no_change": 1}
+        for name, low in least.items():
+            if not _is_int(value := getattr(self, name), low):
+                raise ValueError(
+                    f"Got `{name}`={value!r}, expected an int of at least {low}."
+                )
+        sizes = self.layer_sizes
+        several = isinstance(sizes, tuple | list) and len(sizes) == 3
+        if not several or not all(_is_int(size, 1) for size in sizes):
+            raise ValueError(
+                f"Got `layer_sizes`={sizes!r}, expected three ints of at least 1."
+            )
+        for name, high in (
+            ("cutoff", np.inf), ("learning_rate", np.inf), ("validation_fraction", 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not (real and 0 < value < high):
+                raise ValueError(
+                    f"Got `{name}`={value!r}, expected a number above 0 and below "
+                    f"{high}."
+                )
+        if self.on_error not in ("raise", "nan"):
+            raise ValueError(
+                f"Got `on_error`={self.on_error!r}, expected 'raise' or 'nan'."
+            )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.target_tags.multi_output = True
+        return tags
+
+    def __sklearn_clone__(self):
+        # `clone` would copy a model object, which is only read here.
+        stand_in = object.__new__(type(self))
+        stand_in.__dict__.update(self.__dict__, initial_network=None)
+        new = super(MEGNetRegressor, stand_in).__sklearn_clone__()
+        new.initial_network = self.initial_network
+        return new
+
+    def __deepcopy__(self, memo):
+        memo[id(self.initial_network)] = self.initial_network
+        new = object.__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new
+
+    def __getstate__(self):
+        # A model object does not pickle: a frozen snapshot takes its place.
+        state = dict(super().__getstate__())
+        start = self.initial_network
+        if hasattr(type(start), "save_model") and hasattr(start, "model"):
+            from .network import FrozenMEGNet
+
+            state["initial_network"] = FrozenMEGNet.of(start)
+        return state
+
+
+def _is_int(value, low):
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and value >= low
+
+
+def _check_targets(items, y, sample_weight):
+    """Return targets and weights of the structures, float64."""
+    from .training import target_error
+
+    if not items:
+        raise ValueError("Got an empty X, expected at least one structure.")
+    if y is None:
+        raise ValueError(
+            "This regressor requires y to be passed, but the target y is None."
+        )
+    y = check_array(
+        y,
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_all_finite=False,
+        input_name="y",
+    )
+    check_consistent_length(items, y)
+    finite = np.isfinite(y.reshape(len(y), -1)).all(1)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise target_error(i, items[i], y[i])
+    return check_targets(y), check_weights(sample_weight, items)
+
+
+class _Progress:
+    """Reports epochs: a bar on a terminal, else lines."""
+
+    def __init__(self, estimator):
+        self.verbose, self.max_iter = estimator.verbose, estimator.max_iter
+        self.bar = None
+
+    def __enter__(self):
+        if self.verbose == 1 and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=self.max_iter, desc="MEGNetRegressor", unit="epoch")
+        return self
+
+    def __exit__(self, *error):
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, epoch, loss, validation_loss):
+        parts = {"loss": loss, "validation loss": validation_loss}
+        parts = {k: f"{v:.4g}" for k, v in parts.items() if v is not None}
+        if self.bar is not None:
+            self.bar.set_postfix(parts, refresh=False)
+            self.bar.update()
+        elif self.verbose and (self.verbose > 1 or epoch % 10 == 0):
+            text = ", ".join(f"{k} {v}" for k, v in parts.items())
+            print(f"[MEGNetRegressor] epoch {epoch}: {text}")

@@ -1,0 +1,1 @@
+"""The public estimators with a Gaussian process head."""

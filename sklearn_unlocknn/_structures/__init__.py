@@ -1,0 +1,1 @@
+"""Structures of any kind, read and described by pymatgen."""

@@ -1,0 +1,168 @@
+"""Searches and extraction on real clusters, one of which loses a worker on the way."""
+
+import os
+
+import clusters
+import joblib
+import numpy as np
+import pytest
+from _megnet.megnet_nets import make_megnet, make_structures
+from clusters import Killer, dask_client
+from counted import counted_net, noted
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import GridSearchCV, KFold
+
+from sklearn_unlocknn import (
+    KerasFeatureExtractor,
+    MEGNetFeatureExtractor,
+    ProbNNRegressor,
+    VGPRegressor,
+)
+from sklearn_unlocknn._features import shards as _shards
+from sklearn_unlocknn._gp import statistics as variational
+from sklearn_unlocknn._keras import network as keras_nets
+from sklearn_unlocknn._megnet import network as megnet_graphs
+
+GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [5, 10]}
+
+
+@pytest.fixture
+def client():
+    with dask_client() as client:
+        yield client
+
+
+def wanted_and_got(run, **options):
+    """Run in this process, then on the backend that a context manager gives."""
+    want = run()
+    _shards.forget()
+    with joblib.parallel_config(**options):
+        return want, run()
+
+
+def test_search_survives_the_loss_of_a_worker(client, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=300)
+    model = ProbNNRegressor(
+        counted_net(tmp_path / "log"), max_iter=3, n_hyper_samples=50, random_state=0
+    )
+    splits = list(KFold(3).split(X))
+
+    def run():
+        return GridSearchCV(model, GRID, cv=splits).fit(X, y)
+
+    want = run()
+    _shards.forget()
+    # What joblib scatters by itself is lost with the worker that it went to, and so is
+    # what Dask thinks need not be on two workers.
+    client.amm.stop()
+    data = [X, y, *sum(splits, ())]
+    with Killer(client) as killer, joblib.parallel_config("dask", scatter=data):
+        got = run()
+    assert killer.killed
+    scores = "mean_test_score"
+    assert_allclose(got.cv_results_[scores], want.cv_results_[scores], rtol=1e-8)
+    new = X + 0.1
+    for a, b in zip(
+        got.best_estimator_.predict(new, return_std=True),
+        want.best_estimator_.predict(new, return_std=True),
+        strict=True,
+    ):
+        assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+
+
+def test_rows_of_a_search_on_dask(client, tmp_path):
+    X = np.random.default_rng(0).normal(size=(90, 4))
+    model = ProbNNRegressor(
+        counted_net(tmp_path / "log"), max_iter=2, n_hyper_samples=30, random_state=0
+    )
+    with joblib.parallel_config("dask"):
+        GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
+    rows, processes = noted(tmp_path / "log")
+    assert sum(rows) == 90
+    assert processes <= set(client.run(os.getpid).values()) | {os.getpid()}
+
+
+def test_extraction_survives_the_loss_of_a_worker(client, monkeypatch):
+    monkeypatch.setattr(megnet_graphs, "BLOCK", 4)
+    structures = make_structures(60)
+    structures[33] = None
+    extractor = MEGNetFeatureExtractor(make_megnet(), batch_size=4, on_error="nan")
+    want = extractor.fit(structures).transform(structures)
+    _shards.forget()
+    with Killer(client) as killer, joblib.parallel_config("dask"):
+        got = extractor.transform(structures)
+    assert killer.killed
+    assert_array_equal(np.flatnonzero(np.isnan(got).any(axis=1)), [33])
+    assert_allclose(got, want, rtol=1e-8, atol=1e-8)
+    _shards.forget()
+    with (
+        joblib.parallel_config("dask"),
+        pytest.raises(ValueError, match="Structure 33 "),
+    ):
+        extractor.set_params(on_error="raise").transform(structures)
+
+
+def test_extraction_of_a_keras_network_on_dask(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_nets, "BLOCK", 64)
+    X = np.random.default_rng(0).normal(size=(500, 4))
+    net = counted_net(tmp_path / "log")
+    extractor = KerasFeatureExtractor(net, batch_size=32).fit(X)
+    want, got = wanted_and_got(lambda: extractor.transform(X), backend="dask")
+    assert_allclose(got, want, rtol=1e-8, atol=1e-8)
+    rows, processes = noted(tmp_path / "log")
+    assert sum(rows) == 1000
+    assert processes > {os.getpid()}
+
+
+@pytest.fixture(scope="module")
+def ray():
+    import ray
+    from ray.util.joblib import register_ray
+
+    # workers import the modules of these tests
+    paths = [os.path.dirname(clusters.__file__), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        ray.init(num_cpus=2, include_dashboard=False)
+    register_ray()
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.filterwarnings("default")
+def test_search_on_ray(ray, tmp_path):
+    X = np.random.default_rng(0).normal(size=(90, 4))
+    model = ProbNNRegressor(
+        counted_net(tmp_path / "log"), max_iter=2, n_hyper_samples=30, random_state=0
+    )
+    with joblib.parallel_config("ray", n_jobs=2):
+        got = GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
+    assert sum(noted(tmp_path / "log")[0]) == 90
+    want = GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
+    scores = "mean_test_score"
+    assert_allclose(got.cv_results_[scores], want.cv_results_[scores], rtol=1e-8)
+
+
+@pytest.mark.filterwarnings("default")
+def test_extraction_on_ray(ray, monkeypatch):
+    monkeypatch.setattr(megnet_graphs, "BLOCK", 4)
+    structures = make_structures(30)
+    extractor = MEGNetFeatureExtractor(make_megnet(), batch_size=4).fit(structures)
+    want, got = wanted_and_got(
+        lambda: extractor.transform(structures), backend="ray", n_jobs=2
+    )
+    assert_allclose(got, want, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("default")
+def test_fit_on_ray(ray, monkeypatch):
+    monkeypatch.setattr(variational, "PART_ROWS", 500)
+    X = np.random.default_rng(0).normal(size=(3000, 3))
+    y = np.sin(X[:, 0]) + 0.1 * X[:, 1]
+    model = VGPRegressor("matern52", 50, random_state=0, max_iter=5)
+    want, got = wanted_and_got(
+        lambda: model.fit(X, y).predict(X, return_std=True), backend="ray", n_jobs=2
+    )
+    assert_allclose(got, want, rtol=1e-8, atol=1e-8)

@@ -1,0 +1,457 @@
+"""Fine-tuning: gradients by rows and weights, the bound, the choice, the noise."""
+
+import importlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import reference
+from _megnet.megnet_nets import make_megnet, make_structures
+from conftest import build_net
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.gaussian_process import kernels as gpk
+
+from sklearn_unlocknn._fine_tuning import tune as fine_tuning
+from sklearn_unlocknn._fine_tuning.trainees import KerasTrainee, MEGNetTrainee
+from sklearn_unlocknn._gp import minibatch, noise
+from sklearn_unlocknn._gp import posterior as vi
+from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.rows import Rows
+from sklearn_unlocknn._keras.network import FrozenNetwork
+from sklearn_unlocknn._megnet.network import FrozenMEGNet
+
+from megnet.utils.preprocessing import StandardScaler  # isort: skip
+
+KERNEL = gpk.ConstantKernel(1.2) * gpk.Matern(1.4, nu=2.5) + gpk.DotProduct(0.5)
+KERNEL += gpk.WhiteKernel(0.2)
+
+
+# --- gradients by rows ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("k", "q"), [(1, 0), (1, 1), (2, 3)])
+def test_batch_bound_by_rows(k, q):
+    rng = np.random.default_rng(0)
+    X, T = rng.normal(size=(5, 2)), rng.normal(size=(5, k + q))
+    Z, beta = rng.normal(size=(4, 2)), rng.normal(size=(q, k))
+    weights, root = rng.uniform(0.5, 2, 5), rng.normal(size=(4, 4))
+    state = minibatch.Variational(np.eye(4) + root @ root.T, rng.normal(size=(4, k)))
+    S, kernel = np.linalg.inv(state.precision), Covariance(KERNEL, 2)
+    Lz = np.linalg.cholesky(reference.latent(KERNEL, Z))
+
+    def bound(X, T):
+        return reference.stochastic_bound(
+            KERNEL, X, T[:, :k], T[:, k:], Z, beta, Lz @ S @ state.shift,
+            Lz @ S @ Lz.T, weights, 2.4,
+        )  # fmt: skip
+
+    value, gradients = minibatch.batch_bound(
+        kernel, kernel.theta, Z, beta, Rows(X, T, weights, k), state, 2.4, 0.0,
+        wrt_rows=True,
+    )  # fmt: skip
+    # jitter 1e-10 under a condition near 1e2
+    assert_allclose(value, bound(X, T), rtol=1e-7)
+    near = {"rtol": 1e-5, "atol": 1e-5}
+    by_X = reference.finite_differences(lambda x: bound(x, T), X)
+    by_T = reference.finite_differences(lambda t: bound(X, t), T)
+    assert_allclose(gradients[3], by_X, **near)
+    assert_allclose(gradients[4], by_T, **near)
+
+
+def basis_of(mean):
+    return {
+        "network": lambda X: np.empty((len(X), 0)),
+        "constant": lambda X: np.ones((len(X), 1)),
+        "linear": lambda X: np.column_stack([np.ones(len(X)), X]),
+    }[mean]
+
+
+def make_problem(mean, n=6, k=2, unit=False):
+    rng = np.random.default_rng(1)
+    return fine_tuning.Problem(
+        rng.normal(size=(n, k)), rng.uniform(0.5, 2, n),
+        rng.uniform(1, 5, (n, 1)) if unit else None, np.zeros(k),
+        rng.uniform(0.5, 2, k), basis_of(mean), mean == "linear", mean == "network",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mean", "unit"),
+    [("constant", False), ("linear", False), ("network", False), ("network", True)],
+)
+def test_pull_is_the_derivative_of_the_rows(mean, unit):
+    rng = np.random.default_rng(2)
+    problem, index = make_problem(mean, unit=unit), np.array([4, 0, 3])
+    features, output = rng.normal(size=(3, 3)), rng.normal(size=(3, 2))
+    rows = problem.rows(index, features, output)
+    by_X, by_T = rng.normal(size=rows.X.shape), rng.normal(size=rows.T.shape)
+    # the constant column of the basis moves with nothing
+
+    def value(features, output):
+        rows = problem.rows(index, features, output)
+        return np.sum(by_X * rows.X) + np.sum(by_T * rows.T)
+
+    by_features, by_output = problem.pull(index, by_X, by_T)
+    want = reference.finite_differences(lambda f: value(f, output), features)
+    assert_allclose(by_features, want, rtol=1e-7, atol=1e-8)
+    if mean == "network":
+        want = reference.finite_differences(lambda o: value(features, o), output)
+        assert_allclose(by_output, want, rtol=1e-7, atol=1e-8)
+    else:
+        assert by_output is None
+
+
+# --- standardisation ------------------------------------------------------------
+
+
+def test_scaling_follows_the_rows():
+    rng = np.random.default_rng(5)
+    weights = rng.uniform(0.5, 2.0, 50)
+    features = rng.normal(size=(50, 3)) * [1.0, 1e-3, 0.0] + 7.0
+    mean = np.average(features, axis=0, weights=weights)
+    std = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights))
+    scale = np.array([*std[:2], 1.0])
+    scaling = fine_tuning.Scaling(mean, scale, weights)
+    X = scaling.keep(np.arange(50), features)
+    assert_allclose(X, (features - mean) / scale)
+    # What all rows share means nothing, in a batch and on all of them
+    moved, batch = features * [3.0, 40.0, 2.0] + [1.0, -2.0, 5.0], np.arange(0, 50, 6)
+    assert_allclose(scaling.follow(batch, moved[batch])[0], X[batch], atol=1e-9)
+    assert_allclose(scaling.keep(np.arange(50), moved), X, atol=1e-9)
+    assert_allclose(scaling.at(moved[batch]), X[batch], atol=1e-9)
+
+
+def test_scaling_pulls_by_its_derivative():
+    rng = np.random.default_rng(6)
+    scaling = fine_tuning.Scaling(
+        rng.normal(size=2), rng.uniform(0.5, 2.0, 2), rng.uniform(0.5, 2.0, 9)
+    )
+    scaling.keep(np.arange(9), rng.normal(size=(9, 2)))
+    index = np.array([7, 2, 3, 0])
+    features, by_X = rng.normal(size=(4, 2)), rng.normal(size=(4, 2))
+    want = reference.finite_differences(
+        lambda f: np.sum(by_X * scaling.follow(index, f)[0]), features
+    )
+    _, pull = scaling.follow(index, features)
+    assert_allclose(pull(by_X), want, rtol=1e-7, atol=1e-8)
+
+
+# --- trainees -------------------------------------------------------------------
+
+INPUTS = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)
+
+
+def precise_net(K):
+    """Build a net in double precision, whose gradients can be told by differences."""
+    options = {"dtype": "float64", "activation": "tanh"}
+    inputs = K.Input((4,), dtype="float64")
+    first = K.layers.Dense(5, name="first", **options)(inputs)
+    latent = K.layers.Dense(3, name="latent", **options)(first)
+    outputs = K.layers.Dense(2, name="out", dtype="float64")(latent)
+    net = K.Model(inputs, outputs)
+    rng = np.random.default_rng(0)
+    net.set_weights([rng.normal(size=w.shape) / 2 for w in net.get_weights()])
+    return net
+
+
+@pytest.mark.parametrize("mean", ["constant", "linear", "network"])
+def test_bound_by_the_weights_of_a_keras_network(K, mean):
+    network = FrozenNetwork.of(precise_net(K))
+    problem, index = make_problem(mean, n=9), np.array([0, 7, 2, 5])
+    inputs = [INPUTS.astype(np.float64)]
+    with_output = mean == "network"
+    trainee = KerasTrainee(network, ["first", "latent"][1:], inputs, with_output)
+    rng, kernel = np.random.default_rng(4), Covariance(KERNEL, 3)
+    scaling = fine_tuning.Scaling(
+        rng.normal(size=3), rng.uniform(0.5, 2.0, 3), problem.weights
+    )
+    scaling.keep(np.arange(9), rng.normal(size=(9, 3)))
+    Z, q = rng.normal(size=(4, 3)), problem.basis(np.zeros((1, 3))).shape[1]
+    beta, shift = rng.normal(size=(q, 2)), rng.normal(size=(4, 2))
+
+    def bound():
+        features, output, pull_back = trainee.forward(index)
+        X, pull_scaling = scaling.follow(index, features)
+        rows = problem.rows(index, X, output)
+        state = minibatch.Variational(3.0 * np.eye(4), shift.copy())
+        value, gradients = minibatch.batch_bound(
+            kernel, kernel.theta, Z, beta, rows, state, 2.0, 0.0, wrt_rows=True
+        )
+        by_X, by_output = problem.pull(index, *gradients[3:])
+        return value, pull_back(pull_scaling(by_X), by_output)
+
+    _, gradients = bound()
+    assert len(trainee.variables) == (6 if with_output else 4)
+    for variable, gradient in zip(trainee.variables, gradients, strict=True):
+        start = variable.numpy()
+
+        def value_at(x, variable=variable):
+            variable.assign(x)
+            return bound()[0]
+
+        want = reference.finite_differences(value_at, start)
+        variable.assign(start)
+        assert_allclose(gradient, want, rtol=1e-5, atol=1e-6)
+
+
+def test_keras_trainee_runs_as_the_network(K):
+    net = build_net(K)
+    network = FrozenNetwork.of(net)
+    trainee = KerasTrainee(network, ["hidden", "latent"], [INPUTS], True)
+    index = np.array([5, 1, 8])
+    features, output, _ = trainee.forward(index)
+    want = network.extract([INPUTS[index]], ["hidden", "latent"], with_output=True)
+    assert_allclose(features, want[0], rtol=1e-6)
+    assert_allclose(output, want[1], rtol=1e-6)
+    weights = net.get_weights()
+    trainee.variables[0].assign_add(np.ones_like(trainee.variables[0].numpy()))
+    for before, after in zip(weights, net.get_weights(), strict=True):
+        assert_array_equal(before, after)
+    # The same compiled pass, with the new weights
+    tuned = trainee.freeze().extract([INPUTS], "latent")
+    assert np.abs(tuned - network.extract([INPUTS], "latent")).max() > 0.1
+    assert trainee.freeze().fingerprint() != network.fingerprint()
+
+
+def test_keras_network_of_a_fixed_batch(K):
+    inputs = K.Input(batch_shape=(4, 4))
+    latent = K.layers.Dense(3, name="latent")(inputs)
+    net = K.Model(inputs, K.layers.Dense(1)(latent))
+    trainee = KerasTrainee(FrozenNetwork.of(net), "latent", [INPUTS], False)
+    features, _, pull_back = trainee.forward(np.arange(9))
+    assert_allclose(features, INPUTS @ net.get_weights()[0], rtol=1e-4, atol=1e-5)
+    by_features = np.arange(27.0).reshape(9, 3)
+    by_kernel, by_bias = pull_back(by_features, None)
+    assert_allclose(by_kernel, INPUTS.T @ by_features, rtol=1e-4, atol=1e-4)
+    assert_allclose(by_bias, by_features.sum(axis=0), rtol=1e-6)
+
+
+def test_subclassed_network_without_a_graph():
+    keras = importlib.import_module("keras")
+
+    class Plain(keras.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    net = Plain()
+    net(INPUTS)
+    trainee = KerasTrainee(FrozenNetwork.of(net), -1, [INPUTS], True)
+    one, zero = np.ones((9, 2)), np.zeros((9, 2))
+    for both in ((one, zero), (zero, one)):
+        features, output, pull_back = trainee.forward(np.arange(9))
+        assert_array_equal(features, output)
+        assert_allclose(pull_back(*both)[1], 9.0)
+
+
+def test_frozen_layers_stay(K):
+    net = build_net(K)
+    net.get_layer("hidden").trainable = False
+    network = FrozenNetwork.of(net)
+    assert len(KerasTrainee(network, "latent", [INPUTS], False).variables) == 4
+    with pytest.raises(ValueError, match=r"no trainable weights up to .*'hidden'"):
+        KerasTrainee(network, "hidden", [INPUTS], False)
+
+
+class Odd:
+    """Makes layers whose configuration lacks an argument."""
+
+    def __new__(cls, K):
+        class Scale(K.layers.Layer):
+            def __init__(self, factor, **options):
+                super().__init__(**options)
+                self.factor = factor
+
+            def get_config(self):
+                return {"name": self.name}
+
+            def call(self, x):
+                return x * self.factor
+
+        return Scale(2.0)
+
+
+def test_network_that_cannot_be_copied_is_named():
+    K = importlib.import_module("tf_keras")
+    inputs = K.Input((4,))
+    net = K.Model(inputs, K.layers.Dense(1)(Odd(K)(inputs)))
+    with pytest.raises(ValueError, match=r"(?s)copy of the network, .* `get_config`"):
+        KerasTrainee(FrozenNetwork.of(net), -1, [INPUTS], False)
+
+
+def test_other_keras_backend_is_named(monkeypatch):
+    keras = importlib.import_module("keras")
+    network = FrozenNetwork.of(build_net(keras))
+    # No other backend is installed to be run.
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match=r"Keras backend 'jax'.*KERAS_BACKEND"):
+        KerasTrainee(network, "latent", [INPUTS], False)
+
+
+def test_values_that_are_not_finite_are_told(K):
+    net = build_net(K)
+    trainee = KerasTrainee(FrozenNetwork.of(net), "hidden", [INPUTS], False)
+    trainee.variables[0].assign(np.full((4, 8), np.nan))
+    with pytest.raises(ValueError, match=r"diverged: .* Lower `network_learning_rate`"):
+        trainee.forward(np.arange(3))
+
+
+def test_megnet_trainee(monkeypatch):
+    scaler = StandardScaler(mean=3.0, std=2.0, is_intensive=False)
+    network = FrozenMEGNet(make_megnet(scaler=scaler))
+    structures = make_structures(8)
+    trainee = MEGNetTrainee(network, [-4, -2], network.graphs(structures), True)
+    index = np.array([6, 0, 3, 5])
+    features, output, pull_back = trainee.forward(index)
+    chosen = [structures[i] for i in index]
+    want = network.extract(chosen, [-4, -2], with_output=True)
+    assert_allclose(features, want[0], rtol=1e-4, atol=1e-5)
+    assert_allclose(output, want[1], rtol=1e-5)
+
+    rng = np.random.default_rng(0)
+    by = rng.normal(size=features.shape), rng.normal(size=output.shape)
+    gradients = pull_back(*by)
+    # In several passes where the batch has many bonds: the gradients add up
+    monkeypatch.setattr("sklearn_unlocknn._megnet.batches.MAX_BONDS", 1)
+    for one, several in zip(gradients, trainee.forward(index)[2](*by), strict=True):
+        assert_allclose(several, one, rtol=1e-3, atol=1e-3 * np.abs(one).max())
+    # along a random direction: the network computes in float32
+    direction = [rng.normal(size=v.shape).astype(np.float32) for v in trainee.variables]
+
+    def value(step):
+        for v, d in zip(trainee.variables, direction, strict=True):
+            v.assign_add(np.float32(step) * d)
+        features, output, _ = trainee.forward(index)
+        for v, d in zip(trainee.variables, direction, strict=True):
+            v.assign_sub(np.float32(step) * d)
+        return np.sum(by[0] * features) + np.sum(by[1] * output)
+
+    slope = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True))
+    step = 2e-3
+    assert_allclose(slope, (value(step) - value(-step)) / (2 * step), rtol=2e-2)
+
+    before = network.fingerprint()
+    trainee.variables[0].assign_add(direction[0])
+    assert trainee.freeze().fingerprint() != network.fingerprint() == before
+
+
+# --- training -------------------------------------------------------------------
+
+
+def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=None):
+    """Tune a net whose latent layer knows little of the target."""
+    keras = importlib.import_module("keras")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)).astype(np.float32)
+    y = np.sin(2 * X[:, :1]) + 0.1 * rng.normal(size=(60, 1))
+    network = FrozenNetwork.of(build_net(keras))
+    features = network.extract([X], "hidden")
+    d = features.shape[1]
+    problem = fine_tuning.Problem(
+        y, np.ones(60), None, np.zeros(1), np.ones(1), basis_of("constant"), False,
+        False,
+    )  # fmt: skip
+    scaling = fine_tuning.Scaling(
+        features.mean(axis=0), features.std(axis=0), problem.weights
+    )
+    kernel = Covariance(kernel or gpk.RBF(2.0) + gpk.WhiteKernel(0.1), d)
+    rows = problem.rows(np.arange(60), scaling.at(features), None)
+    posterior = noise.closed_form(kernel, kernel.theta, rows.X[:20], rows)(kernel.theta)
+    settings = fine_tuning.Settings(epochs, rate, rate, batch_size, validation_fraction)
+    trainee = KerasTrainee(network, "hidden", [X], False)
+    tuning = fine_tuning.tune(
+        trainee, kernel, posterior, problem, scaling, settings,
+        np.random.RandomState(0), lambda *values: None,
+    )  # fmt: skip
+    return tuning, posterior, kernel, rows
+
+
+def test_small_full_steps_never_lower_the_bound():
+    tuning, posterior, _, _ = tuned()
+    assert_allclose(tuning.curve[0], posterior.elbo, rtol=1e-9)
+    assert np.all(np.diff(tuning.curve) > 0)
+    assert tuning.best_epoch == 8
+    assert tuning.validation_curve is None
+
+
+def test_batches_raise_the_bound():
+    tuning, _, _, _ = tuned(batch_size=10, rate=3e-3)
+    assert tuning.curve[-1] > tuning.curve[0] + 5.0
+
+
+def test_many_points_are_thinned_out(monkeypatch):
+    monkeypatch.setattr(fine_tuning, "MAX_POINTS", 7)
+    kernel = gpk.RBF(2.0) + gpk.WhiteKernel(0.1, "fixed")
+    tuning, posterior, _, _ = tuned(kernel=kernel)
+    assert tuning.curve[0] < posterior.elbo  # fewer points, a lower bound
+    assert np.all(np.diff(tuning.curve) > 0)
+
+
+def test_network_of_the_best_epoch_is_kept():
+    tuning, _, _, _ = tuned(
+        validation_fraction=0.3, epochs=12, batch_size=10, rate=0.01
+    )
+    best = tuning.best_epoch
+    assert best == np.argmin(tuning.validation_curve) > 0
+    shorter, _, _, _ = tuned(0.3, epochs=best, batch_size=10, rate=0.01)
+    assert shorter.network.fingerprint() == tuning.network.fingerprint()
+    assert len(tuning.held_out) == 18
+
+
+def test_gain_by_chance_keeps_the_network():
+    variable = importlib.import_module("tensorflow").Variable([0.0])
+    luck = np.tile([5.0, -4.0], 5)
+    for gain, best in ((luck, 0), (0.2 * luck + 0.5, 1), (luck - 2.0, 0)):
+        variable.assign([0.0])
+        choice = fine_tuning._Choice(SimpleNamespace(variables=[variable]), np.ones(10))
+        choice.look(np.zeros(10))
+        variable.assign([1.0])
+        choice.look(gain)
+        variable.assign([2.0])
+        choice.look(gain - 1.0)
+        assert choice.restore() == best
+        if best:
+            assert_array_equal(variable.numpy(), best)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_noise_of_others_is_that_which_they_ask_for(exact):
+    _, posterior, kernel, rows = tuned(epochs=0)
+    if exact:
+        posterior = vi.exact_posterior(kernel, kernel.theta, rows.grouped())
+    held_out = np.arange(0, 60, 4)
+    rows.T[held_out, 0] += np.where(np.arange(15) % 2, 2.0, -2.0)
+    found = fine_tuning.noise_of_others(
+        kernel, posterior, rows, held_out, lambda *values: None
+    )
+    some, other = rows.take(np.setdiff1d(np.arange(60), held_out)), rows.take(held_out)
+
+    def density(level):
+        theta = kernel.theta.copy()
+        theta[kernel.noise_index] = level
+        if exact:
+            fitted = vi.exact_posterior(kernel, theta, some.grouped())
+        else:
+            fitted = noise.closed_form(kernel, theta, posterior.Z, some)(theta)
+        mean, variance = fitted.mean_and_variance(kernel, other.X, other.T[:, 1:])
+        return reference.log_density(
+            other.T[:, :1], mean, np.diag(variance + fitted.noise)
+        )
+
+    levels = np.linspace(np.log(0.05), np.log(10), 80)
+    best = levels[np.argmax([density(level) for level in levels])]
+    assert_allclose(np.log(found.noise), best, atol=0.25)
+    assert found.noise > posterior.noise
+    assert_allclose(found.weight, 60.0)  # of all rows
+
+
+def test_noise_of_others_never_falls():
+    kernel = gpk.RBF(2.0) + gpk.WhiteKernel(5.0)
+    _, posterior, kernel, rows = tuned(epochs=0, kernel=kernel)
+    silent = {"report": lambda *values: None}
+    held_out = np.arange(10)
+    found = fine_tuning.noise_of_others(kernel, posterior, rows, held_out, **silent)
+    assert found is posterior

@@ -1,0 +1,261 @@
+"""The translation of scikit-learn's kernels, against scikit-learn itself."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.gaussian_process import kernels as gpk
+
+from sklearn_unlocknn._gp import covariance
+from sklearn_unlocknn._gp.covariance import Covariance
+
+C, White, RBF, Matern = gpk.ConstantKernel, gpk.WhiteKernel, gpk.RBF, gpk.Matern
+RQ, Dot = gpk.RationalQuadratic, gpk.DotProduct
+D = 3
+ARD = [0.5, 1.3, 2.0]
+
+KERNELS = {
+    "rbf": RBF(0.8),
+    "rbf ard": RBF(ARD),
+    "rbf one length in a vector": RBF([0.7]),
+    "matern 1/2": Matern(1.2, nu=0.5),
+    "matern 3/2": Matern(1.2, nu=1.5),
+    "matern 5/2": Matern(1.2, nu=2.5),
+    "matern inf": Matern(1.2, nu=np.inf),
+    "matern 1/2 ard": Matern(ARD, nu=0.5),
+    "matern 3/2 ard": Matern(ARD, nu=1.5),
+    "matern 5/2 ard": Matern(ARD, nu=2.5),
+    "rational quadratic": RQ(0.9, 1.7),
+    "dot product": Dot(0.6),
+    "constant": C(2.5),
+    "scaled": C(2.5) * RBF(0.8),
+    "sum": RBF(0.8) + Dot(0.5),
+    "product": Matern(ARD, nu=2.5) * RQ(0.9, 1.7),
+    "power": RBF(0.8) ** 2,
+    "power of a sum": (Dot(0.5) + C(0.3)) ** 3,
+    "numbers": 2.0 * RBF(0.8) + 0.5,
+    "constants": C(2.0) * C(3.0) + C(0.5),
+    "constants without a logarithm": C(0.0, "fixed") * Matern(1.2, nu=1.5)
+    + RBF(0.8) * C(-0.5, "fixed")
+    + C(2.0) * RBF(ARD),
+    "constant times a sum": C(1.5) * (Matern(ARD, nu=1.5) + Dot(0.5) + C(0.3)),
+    "nested": C(0.5) * (RBF(ARD) + C(0.2) * Matern(1.1, nu=1.5)) ** 2
+    + RQ(0.9, 1.7) * Dot(0.4),
+    "noise": C(2.0) * RBF(0.8) + White(0.3),
+    "scaled noise": RBF(0.8) + C(2.0) * White(0.3),
+    "noise inside a product": C(2.0) * (RBF(0.8) + White(0.3)),
+    "noise inside a power": (RBF(0.8) + White(0.3)) ** 2,
+    "noise times noise": White(0.3) * White(0.5) + RBF(0.8),
+    "noise times rbf": White(0.3) * (C(2.0) * RBF(0.8)) + Matern(1.0, nu=0.5),
+    "two noises": White(0.3) + RBF(0.8) + White(0.2),
+    "noise alone": White(0.3),
+    "fixed": C(2.0, "fixed") * RBF(ARD) + White(0.3, "fixed"),
+    "fixed ard": C(2.0) * RBF(ARD, "fixed") + Dot(0.7, "fixed"),
+    "all fixed": C(2.0, "fixed") * RBF(0.8, "fixed") + White(0.3, "fixed"),
+}
+parametrize_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+
+rng = np.random.default_rng(0)
+X, Z = rng.normal(size=(7, D)), rng.normal(size=(4, D))
+COTANGENT = rng.normal(size=(7, 4))
+
+
+@parametrize_kernel
+def test_values_are_scikit_learns(kernel):
+    translated = Covariance(kernel, D)
+    theta = translated.theta
+    # TFP squares distances by another formula: rounding, amplified by the square
+    # root of the Materns near 0, where rows do not coincide here.
+    got = translated.matrix(theta, X, Z)
+    assert got.shape == (7, 4)
+    assert_allclose(got, reference.latent(kernel, X, Z), rtol=1e-10, atol=1e-12)
+    latent = reference.latent(kernel, X)
+    assert_allclose(translated.diagonal(theta, X), np.diag(latent), rtol=1e-12)
+
+
+@parametrize_kernel
+def test_matrix_of_rows_with_themselves_is_scikit_learns(kernel):
+    translated = Covariance(kernel, D)
+    K = translated.matrix(translated.theta, X, X)
+    # Where rows coincide TFP finds a distance of 1e-8 (the root of rounding).
+    assert_allclose(K, reference.latent(kernel, X), rtol=1e-7, atol=1e-9)
+    assert np.linalg.eigvalsh(0.5 * (K + K.T)).min() >= -1e-7 * np.trace(K)
+
+
+@parametrize_kernel
+def test_white_noise_is_split_off(kernel):
+    translated = Covariance(kernel, D)
+    level = translated.noise(translated.theta)
+    if translated.has_noise:
+        assert_allclose(level, reference.noise(kernel, X), rtol=1e-12)
+        assert translated.template is kernel
+    else:
+        assert reference.noise(kernel, X) == 0.0
+        assert_allclose(level, translated.template.k2.noise_level)
+
+
+@parametrize_kernel
+def test_theta_has_scikit_learns_order_and_bounds(kernel):
+    translated = Covariance(kernel, D)
+    template = translated.template
+    assert_allclose(translated.theta, template.theta)
+    assert_array_equal(translated.bounds, template.bounds.reshape(-1, 2))
+    theta = template.theta + np.linspace(-0.5, 0.5, len(template.theta))
+    moved = template.clone_with_theta(theta)
+    assert_allclose(
+        translated.matrix(theta, X, Z),
+        reference.latent(moved, X, Z),
+        rtol=1e-10,
+        atol=1e-12,
+    )
+    assert_allclose(translated.noise(theta), reference.noise(moved, X), rtol=1e-12)
+    fitted = translated.fitted_kernel(theta)
+    assert type(fitted) is type(kernel)
+    assert_allclose(reference.latent(fitted, X), reference.latent(moved, X))
+
+
+@parametrize_kernel
+def test_gradients_by_theta_are_scikit_learns(kernel):
+    translated = Covariance(kernel, D)
+    theta, template = translated.theta, translated.template
+    cotangent = rng.normal(size=(7, 7))
+    got = translated.vjp(theta, X, X, cotangent)
+    got = got + np.trace(cotangent) * translated.noise_gradient(theta)
+    _, derivative = template(X, eval_gradient=True)
+    want = np.einsum("ij,ijp->p", cotangent, derivative)
+    # scikit-learn's own derivatives of Exponentiation and nu=inf are analytic too.
+    assert got.shape == theta.shape
+    assert_allclose(got, want, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [*list(KERNELS)[:14], "nested", "noise alone"])
+def test_gradients_by_inputs_are_finite_differences(name):
+    translated = Covariance(KERNELS[name], D)
+    theta, weights = translated.theta, np.linspace(-1, 1, 7)
+    by_theta, by_X, by_Z = translated.vjp(
+        theta, X, Z, COTANGENT, weights, wrt_inputs=True
+    )
+
+    def value(theta, X, Z):
+        total = np.sum(COTANGENT * translated.matrix(theta, X, Z))
+        return total + weights @ translated.diagonal(theta, X)
+
+    differences = reference.finite_differences
+    # Central differences: error step^2 |f'''| + rounding / step, 1e-10 of values ~ 10
+    close = {"rtol": 1e-6, "atol": 1e-7}
+    want = differences(lambda t: value(t, X, Z), theta)
+    assert_allclose(by_theta, want, **close)
+    assert_allclose(by_X, differences(lambda x: value(theta, x, Z), X), **close)
+    assert_allclose(by_Z, differences(lambda z: value(theta, X, z), Z), **close)
+    assert_allclose(
+        translated.vjp(theta, X, Z, COTANGENT, weights), by_theta, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("nu", [0.5, 1.5, 2.5, np.inf])
+def test_gradient_by_points_that_coincide_is_finite(nu):
+    translated = Covariance(Matern(1.0, nu=nu), D)
+    twice = np.vstack([Z, Z])
+    _, left, right = translated.vjp(
+        translated.theta, twice, twice, np.ones((8, 8)), wrt_inputs=True
+    )
+    # Every pair pulls on both of its points, in opposite directions.
+    assert np.all(np.isfinite(left + right))
+    assert_allclose((left + right).sum(axis=0), 0.0, atol=1e-9)
+
+
+def test_lower_triangle_in_blocks(monkeypatch):
+    monkeypatch.setattr(covariance, "BLOCK_ROWS", 3)
+    translated = Covariance(KERNELS["nested"], D)
+    theta = translated.theta
+    K = translated.lower(theta, X)
+    assert K.flags.f_contiguous
+    assert_allclose(np.tril(K), np.tril(translated.matrix(theta, X, X)), rtol=1e-12)
+    assert np.count_nonzero(np.triu(K, 1)) == 0
+    cotangent = np.tril(rng.normal(size=(7, 7)))
+    assert_allclose(
+        translated.lower_vjp(theta, X, cotangent),
+        translated.vjp(theta, X, X, cotangent),
+        rtol=1e-10,
+    )
+
+
+def test_periodic_kernel_on_one_feature():
+    kernel = C(1.5) * gpk.ExpSineSquared(0.9, 2.1) + White(0.1)
+    translated = Covariance(kernel, 1)
+    theta, column, other = translated.theta, X[:, :1], Z[:, :1]
+    assert_allclose(
+        translated.matrix(theta, column, other), kernel(column, other), rtol=1e-10
+    )
+    assert_allclose(translated.diagonal(theta, column), 1.5)
+    by_theta, by_X, by_Z = translated.vjp(
+        theta, column, other, COTANGENT, wrt_inputs=True
+    )
+
+    def value(theta, X, Z):
+        return np.sum(COTANGENT * translated.matrix(theta, X, Z))
+
+    differences = reference.finite_differences
+    close = {"rtol": 1e-6, "atol": 1e-7}
+    want = differences(lambda t: value(t, column, other), theta)
+    assert_allclose(by_theta, want, **close)
+    want = differences(lambda x: value(theta, x, other), column)
+    assert_allclose(by_X, want, **close)
+    want = differences(lambda z: value(theta, column, z), other)
+    assert_allclose(by_Z, want, **close)
+
+
+def test_no_rows():
+    translated = Covariance(RBF(1.0), D)
+    assert translated.matrix(translated.theta, X[:0], Z).shape == (0, 4)
+    assert translated.diagonal(translated.theta, X[:0]).shape == (0,)
+
+
+def test_theta_outside_bounds_is_brought_inside():
+    translated = Covariance(RBF(5.0, (0.1, 2.0)) + White(1e-9, (1e-3, 1.0)), D)
+    assert_allclose(np.exp(translated.theta), [2.0, 1e-3])
+
+
+def test_vectors_are_the_free_lengths_of_ard():
+    kernel = C(1.0) * RBF(ARD) + Dot(1.0, "fixed") * Matern(ARD, "fixed")
+    kernel = kernel + C(0.1) * Matern(ARD, nu=0.5)
+    translated = Covariance(kernel, D)
+    vectors = [np.exp(translated.theta[part]) for part in translated.vectors]
+    assert_allclose(vectors, [ARD, ARD])
+
+
+class ScaledRBF(RBF):
+    def __call__(self, X, Y=None, eval_gradient=False):
+        return 2 * super().__call__(X, Y, eval_gradient)
+
+
+UNTRANSLATABLE = {
+    "PairwiseKernel": (gpk.PairwiseKernel(metric="laplacian"), "PairwiseKernel"),
+    "CompoundKernel": (gpk.CompoundKernel([RBF(), RBF()]), "CompoundKernel"),
+    "subclass": (ScaledRBF(), "of type ScaledRBF"),
+    "inside a sum": (RBF() + C(2.0) * ScaledRBF(), "of type ScaledRBF"),
+    "inside a power": (ScaledRBF() ** 2, "of type ScaledRBF"),
+    "nu": (Matern(nu=2.0), r"Matern\(length_scale=1, nu=2\) with nu=2.0"),
+    "periodic": (gpk.ExpSineSquared(), r"ExpSineSquared.* for 3 features"),
+    "fractional power": (RBF() ** 1.5, r"exponent 1.5, expected a positive integer"),
+    "power zero": (RBF() ** 0, "exponent 0, expected a positive integer"),
+    "noise times linear": (White() * Dot(), "WhiteKernel times a DotProduct"),
+    "linear times noise": (Dot() * (RBF() + White()), "WhiteKernel times a DotPr"),
+    "power of noisy linear": ((White() + Dot()) ** 2, "power of a WhiteKernel plus"),
+    "length scales": (RBF([1.0, 2.0]), "2 length scales for 3 features"),
+    "matern length scales": (Matern([1.0, 2.0]), "2 length scales for 3 features"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"), UNTRANSLATABLE.values(), ids=UNTRANSLATABLE
+)
+def test_what_cannot_be_translated_is_named(kernel, message):
+    with pytest.raises(ValueError, match=message):
+        Covariance(kernel, D)
+
+
+def test_power_one_of_noisy_linear_is_translated():
+    kernel = RBF() + (White(0.3) + C(2.0)) ** 1 * C(0.5)
+    translated = Covariance(kernel, D)
+    assert_allclose(translated.noise(translated.theta), 0.15)

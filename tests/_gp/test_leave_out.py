@@ -1,0 +1,173 @@
+"""Rows taken out of a posterior against the N x N formulas on the rows that stay."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.gaussian_process import kernels as gpk
+
+from sklearn_unlocknn._gp import leave_out as _folds
+from sklearn_unlocknn._gp import linalg
+from sklearn_unlocknn._gp import posterior as vi
+from sklearn_unlocknn._gp import statistics as sums
+from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.leave_out import predict_left_out
+from sklearn_unlocknn._gp.rows import Rows
+
+D, N = 2, 24
+# Explicit inverses of matrices of condition 1e4 or less keep twelve of sixteen digits.
+CLOSE = {"rtol": 1e-8, "atol": 1e-8}
+
+
+def kernel(noise=0.08):
+    return (
+        gpk.ConstantKernel(1.5) * gpk.Matern([0.9, 1.6], nu=2.5)
+        + gpk.ConstantKernel(0.2) * gpk.DotProduct(0.7)
+        + gpk.WhiteKernel(noise)
+    )
+
+
+class Problem:
+    """Rows, some of them twice, with the posterior of those of positive weight."""
+
+    def __init__(
+        self, n_outputs=1, n_basis=1, weighted=False, n_points=None, noise=0.08
+    ):
+        rng = np.random.default_rng(0)
+        self.kernel = kernel(noise)
+        self.translated = Covariance(self.kernel, D)
+        self.theta = self.translated.theta
+        X = rng.normal(size=(N, D))
+        X[10:13] = X[0:3]
+        X[13] = X[0]
+        Y = np.sin(X @ rng.normal(size=(D, n_outputs))) + 0.5
+        Y += np.sqrt(noise) * rng.normal(size=Y.shape)
+        H = np.column_stack([np.ones(N), X])[:, :n_basis]
+        self.counts = rng.integers(0, 4, size=N) if weighted else np.ones(N, dtype=int)
+        weights = self.counts.astype(float)
+        self.rows = Rows(X, np.hstack([Y, H]), weights, n_outputs)
+        self.Z = None if n_points is None else rng.normal(size=(n_points, D))
+
+    def posterior(self, index=slice(None)):
+        """The fast code's own posterior of some rows."""
+        index = np.arange(N)[index]
+        rows = self.rows.take(index[self.counts[index] > 0])
+        if self.Z is None:
+            return vi.exact_posterior(self.translated, self.theta, rows.grouped())
+        Lz, jitter = linalg.cholesky(self.translated.matrix(self.theta, self.Z, self.Z))
+        statistics = sums.collect_statistics(
+            self.translated, self.theta, self.Z, Lz, rows
+        )
+        noise = self.translated.noise(self.theta)
+        return vi.sparse_posterior(
+            self.theta, noise, self.Z, Lz, statistics, rows.n_outputs, jitter
+        )
+
+    def left_out(self, folds):
+        return predict_left_out(self.posterior(), self.translated, self.rows, folds)
+
+    def slowly(self, fold):
+        """Mean and variance of a fold given the other rows, by explicit inverses."""
+        k, X, T = self.rows.n_outputs, self.rows.X, self.rows.T
+        train = np.setdiff1d(np.arange(N), fold)
+        X_train, T_train = reference.repeat(self.counts[train], X[train], T[train])
+        data = self.kernel, X_train, T_train[:, :k], T_train[:, k:]
+        new = X[fold], T[fold, k:]
+        if self.Z is None:
+            _, mean, covariance, _ = reference.exact(*data, *new)
+        else:
+            model = reference.Sparse(*data, self.Z, self.posterior().jitter)
+            mean, covariance = model.predict(*new)
+        return mean, np.diag(covariance)
+
+
+def folds_of(n_folds):
+    return np.array_split(np.random.default_rng(1).permutation(N), n_folds)
+
+
+@pytest.mark.parametrize("n_folds", [2, 5, N])
+# Five points and five folds: folds of four and of five rows, which go either way.
+@pytest.mark.parametrize("n_points", [None, 5, 9], ids=lambda m: f"{m} points")
+@pytest.mark.parametrize(
+    ("n_outputs", "n_basis", "weighted"),
+    [(1, 0, False), (1, 1, True), (1, 3, False), (2, 1, False), (3, 3, True)],
+)
+def test_equals_the_process_of_the_other_rows(
+    n_outputs, n_basis, weighted, n_points, n_folds
+):
+    problem = Problem(n_outputs, n_basis, weighted, n_points)
+    folds = folds_of(n_folds)
+    mean, variance = problem.left_out(folds)
+    assert mean.shape == (N, n_outputs)
+    for fold in folds:
+        want_mean, want_variance = problem.slowly(fold)
+        assert_allclose(mean[fold], want_mean, **CLOSE)
+        assert_allclose(variance[fold], want_variance, **CLOSE)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2**28])
+def test_what_there_is_no_room_to_keep_is_made_again(room, monkeypatch):
+    monkeypatch.setattr(_folds, "_KEPT_BYTES", room)
+    monkeypatch.setattr(vi, "chunks", lambda n, _: _slices(n, 3))
+    problem = Problem(n_basis=2, weighted=True, n_points=5)
+    folds = np.array_split(np.random.default_rng(1).permutation(N), 3)
+    got_mean, got_variance = problem.left_out(folds)
+    for fold in folds:
+        want = problem.slowly(fold)
+        assert_allclose(got_mean[fold], want[0], **CLOSE)
+        assert_allclose(got_variance[fold], want[1], **CLOSE)
+
+
+def _slices(n, size):
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+@pytest.mark.parametrize("n_points", [None, 5, 9], ids=lambda m: f"{m} points")
+@pytest.mark.parametrize("noise", [1e-10, 1e-6, 10.0])
+def test_no_digits_are_lost_to_little_or_much_noise(noise, n_points):
+    problem = Problem(1, 3, noise=noise, n_points=n_points)
+    for folds in (folds_of(5), folds_of(N)):
+        mean, variance = problem.left_out(folds)
+        for fold in folds:
+            rest = problem.posterior(np.setdiff1d(np.arange(N), fold))
+            X, H = problem.rows.X[fold], problem.rows.T[fold, 1:]
+            want = rest.mean_and_variance(problem.translated, X, H)
+            assert_allclose(mean[fold], want[0], atol=1e-7)
+            assert_allclose(np.sqrt(variance[fold]), np.sqrt(want[1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("n_points", [None, 5], ids=lambda m: f"{m} points")
+def test_a_fold_of_rows_without_weight_sees_all_that_were_fitted(n_points):
+    problem = Problem(2, 1, weighted=True, n_points=n_points)
+    unfitted = np.flatnonzero(problem.counts == 0)
+    assert len(unfitted)
+    mean, variance = problem.left_out([unfitted, np.array([], dtype=int)])
+    X, T = problem.rows.X[unfitted], problem.rows.T[unfitted]
+    want = problem.posterior().mean_and_variance(problem.translated, X, T[:, 2:])
+    assert_allclose(mean[unfitted], want[0], **CLOSE)
+    assert_allclose(variance[unfitted], want[1], **CLOSE)
+    assert_array_equal(np.isnan(mean[:, 0]), problem.counts > 0)
+    assert_array_equal(np.isnan(variance), problem.counts > 0)
+
+
+@pytest.mark.parametrize("n_points", [None, 2, 5], ids=lambda m: f"{m} points")
+def test_prior_mean_that_only_the_fold_determines(n_points):
+    # without the fold the second basis function is zero on all rows
+    problem = Problem(1, 2, n_points=n_points)
+    fold = np.array([4, 5])
+    problem.rows.T[:, 2] = 0.0
+    problem.rows.T[fold, 2] = [1.0, 2.0]
+    mean, _ = problem.left_out([fold])
+    rest = problem.posterior(np.setdiff1d(np.arange(N), fold))
+    assert rest.beta[1, 0] == 0.0
+    X, H = problem.rows.X[fold], problem.rows.T[fold, 1:]
+    want, _ = rest.mean_and_variance(problem.translated, X, H)
+    assert_allclose(mean[fold], want, **CLOSE)
+
+
+@pytest.mark.parametrize("n_points", [None, 5], ids=lambda m: f"{m} points")
+def test_a_fold_of_all_rows_is_an_error(n_points):
+    problem = Problem(n_points=n_points, weighted=True)
+    fitted = np.flatnonzero(problem.counts)
+    with pytest.raises(ValueError, match="Fold 1 holds all rows that can be fitted"):
+        problem.left_out([np.flatnonzero(problem.counts == 0), fitted])

@@ -1,0 +1,147 @@
+"""The minibatch solver: its objective, its optimum, where it stops."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose
+from sklearn.gaussian_process import kernels as gpk
+from small_fits import fit, make_data
+
+from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn._gp import minibatch
+from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.objectives import collapsed_bound
+from sklearn_unlocknn._gp.rows import Rows
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data()
+
+
+class Batches:
+    """Standardised rows, a q(u) that is not optimal and mean coefficients."""
+
+    def __init__(self, n_outputs, q):
+        rng = np.random.default_rng(2)
+        kernel = gpk.ConstantKernel(1.2) * gpk.Matern([0.8, 1.4], nu=1.5)
+        self.kernel = kernel + gpk.DotProduct(0.5) + gpk.WhiteKernel(0.2)
+        self.translated = Covariance(self.kernel, 2)
+        self.theta, self.k = self.translated.theta, n_outputs
+        X = rng.normal(size=(12, 2))
+        T = rng.normal(size=(12, n_outputs + q))
+        weights = rng.uniform(0.5, 2.0, size=12)
+        self.rows = Rows(X, T, weights, n_outputs)
+        self.Z = rng.normal(size=(4, 2))
+        self.beta = rng.normal(size=(q, n_outputs))
+        root = rng.normal(size=(4, 4))
+        self.precision = np.eye(4) + root @ root.T
+        self.shift = rng.normal(size=(4, n_outputs))
+
+    def fast(self, rows, scale, rate=0.0):
+        state = minibatch.Variational(self.precision.copy(), self.shift.copy())
+        value, gradients = minibatch.batch_bound(
+            self.translated, self.theta, self.Z, self.beta, rows, state, scale, rate
+        )
+        return value, gradients, state
+
+    def reference(self, theta, Z, beta, rows, scale):
+        """The bound at the same *whitened* q: mean and covariance move with Kuu."""
+        kernel = self.kernel.clone_with_theta(theta)
+        Lz = np.linalg.cholesky(reference.latent(kernel, Z))
+        S = np.linalg.inv(self.precision)
+        return reference.stochastic_bound(
+            kernel, rows.X, rows.T[:, : self.k], rows.T[:, self.k :], Z, beta,
+            Lz @ S @ self.shift, Lz @ S @ Lz.T, rows.weights, scale,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_outputs", "q"), [(1, 0), (1, 1), (2, 3)])
+def test_batch_bound_and_gradients(n_outputs, q):
+    problem = Batches(n_outputs, q)
+    batch = problem.rows.take(np.arange(5))
+    value, (by_theta, by_beta, by_Z), _ = problem.fast(batch, scale=2.4)
+    # jitter 1e-10 under a condition near 1e2
+    at = problem.theta, problem.Z, problem.beta
+    assert_allclose(value, problem.reference(*at, batch, 2.4), rtol=1e-7)
+
+    def differences(which):
+        def bound(x):
+            arguments = [x if i == which else a for i, a in enumerate(at)]
+            return problem.reference(*arguments, batch, 2.4)
+
+        return reference.finite_differences(bound, at[which])
+
+    near = {"rtol": 1e-5, "atol": 1e-5}
+    assert_allclose(by_theta, differences(0), **near)
+    assert_allclose(by_Z, differences(1), **near)
+    assert_allclose(by_beta, differences(2), **near)
+
+
+def test_batch_bound_is_unbiased():
+    problem = Batches(2, 1)
+    problem.rows.weights[:] = 1.0
+    order = np.random.default_rng(0).permutation(12)
+    parts = [problem.rows.take(index) for index in order.reshape(4, 3)]
+    values = [problem.fast(part, scale=4.0)[0] for part in parts]
+    gradients = [problem.fast(part, scale=4.0)[1] for part in parts]
+    value, gradient, _ = problem.fast(problem.rows, scale=1.0)
+    assert np.std(values) > 1.0
+    assert_allclose(np.mean(values), value, rtol=1e-10)
+    for which in range(3):
+        mean = np.mean([part[which] for part in gradients], axis=0)
+        assert_allclose(mean, gradient[which], rtol=1e-8, atol=1e-10)
+
+
+def test_full_natural_step_is_the_collapsed_optimum():
+    problem = Batches(2, 0)
+    value, gradients, _ = problem.fast(problem.rows, scale=1.0, rate=1.0)
+    bound, by_theta, by_Z = collapsed_bound(
+        problem.translated, problem.theta, problem.Z, problem.rows
+    )
+    assert_allclose(value, bound, rtol=1e-9)
+    # At the best q(u) the partial gradient is the total one (the envelope theorem).
+    assert_allclose(gradients[0], by_theta, rtol=1e-6, atol=1e-7)
+    assert_allclose(gradients[2], by_Z, rtol=1e-6, atol=1e-7)
+
+
+def test_natural_steps_raise_the_bound():
+    problem = Batches(1, 1)
+    values = [problem.fast(problem.rows, 1.0, rate)[0] for rate in (0, 0.1, 0.5, 1)]
+    assert np.all(np.diff(values) > 0)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_minibatch_solver_comes_near_the_collapsed_one(moved):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    y = np.sin(2 * X[:, 0]) + 0.5 * X[:, 1] + 0.2 * rng.normal(size=300)
+    params = {"n_inducing_points": 12 if moved else 40, "mean": "constant"}
+    moving = {**params, "optimize_inducing_points": moved}
+    collapsed = fit((X, y), **moving)
+    few = {"n_hyper_samples": 60}
+    start = fit((X, y), **params, **few)
+    stochastic = fit(
+        (X, y), **moving, **few, solver="minibatch", batch_size=50, max_iter=60
+    )
+    # Better than the hyperparameters of 60 rows, that it starts from; Adam's steps
+    # leave them a few per cent about the optimum.
+    assert stochastic.elbo_ > start.elbo_
+    assert stochastic.elbo_ / 300 > collapsed.elbo_ / 300 - 0.05
+    difference = stochastic.predict(X) - collapsed.predict(X)
+    assert np.sqrt(np.mean(difference**2)) < 0.5 * collapsed.noise_std_
+    assert len(stochastic.elbo_curve_) == stochastic.n_iter_
+    assert stochastic.n_iter_ > 5
+
+
+def test_minibatch_solver_stops_by_tol(data):
+    model = fit(data, solver="minibatch", batch_size=20, max_iter=100, tol=0.2)
+    assert model.n_iter_ < 100
+
+
+def test_auto_moves_points_of_many_rows_by_batches():
+    model = VGPRegressor(optimize_inducing_points=True)
+    assert model._choose_solver(1000) == "collapsed"
+    assert model._choose_solver(10**6) == "minibatch"
+    assert VGPRegressor()._choose_solver(10**6) == "collapsed"
+    assert VGPRegressor(solver="minibatch")._choose_solver(10) == "minibatch"

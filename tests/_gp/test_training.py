@@ -1,0 +1,289 @@
+"""The solvers: their objectives, their optimum, the noise of all rows."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
+from sklearn.datasets import load_diabetes
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import kernels as gpk
+from small_fits import KERNEL, fit, make_data
+
+from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn._gp import linalg, noise, training
+from sklearn_unlocknn._gp import posterior as vi
+from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.objectives import exact_bound
+from sklearn_unlocknn._gp.rows import Rows
+from sklearn_unlocknn.kernels import make_kernel
+from sklearn_unlocknn.metrics import gaussian_nll
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data()
+
+
+# --- collapsed ------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:The optimal value found:UserWarning")  # theirs
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        KERNEL,
+        gpk.ConstantKernel(1.0) * gpk.Matern(1.0, nu=1.5) + gpk.WhiteKernel(0.1),
+        gpk.RBF(1.0, (0.1, 0.9)) + gpk.WhiteKernel(0.05, "fixed"),
+    ],
+    ids=["rbf", "matern", "bounded and fixed"],
+)
+def test_optimum_is_scikit_learns(data, kernel):
+    X, y = data
+    scaled = (X - X.mean(axis=0)) / X.std(axis=0)
+    model = fit(data, kernel=kernel)
+    theirs = GaussianProcessRegressor(kernel, normalize_y=True, alpha=0).fit(scaled, y)
+    # Theirs is of the standardised target: y's density has another 1 / scale a row.
+    lml = theirs.log_marginal_likelihood_value_ - len(y) * np.log(y.std())
+    # Both L-BFGS runs end where the gradient is small: second order in the value.
+    assert_allclose(model.elbo_, lml, atol=1e-4)
+    assert_allclose(model.kernel_.theta, theirs.kernel_.theta, atol=5e-3)
+    mean, std = model.predict(X[:10] + 0.1, return_std=True)
+    at = (X[:10] + 0.1 - X.mean(axis=0)) / X.std(axis=0)
+    want_mean, want_std = theirs.predict(at, return_std=True)
+    assert_allclose(mean, want_mean, rtol=1e-3, atol=1e-3 * y.std())
+    assert_allclose(std, want_std, rtol=5e-3)
+
+
+def test_no_iterations_keep_the_kernel(data):
+    model = fit(data, max_iter=0)
+    assert_array_equal(model.kernel_.theta, KERNEL.theta)
+    assert model.n_iter_ == 0
+    assert len(model.elbo_curve_) == 1
+    scaled = (data[0] - data[0].mean(axis=0)) / data[0].std(axis=0)
+    target = ((data[1] - data[1].mean()) / data[1].std())[:, None]
+    lml = reference.exact(KERNEL, scaled, target, np.empty((80, 0)))[0]
+    assert_allclose(model.elbo_curve_, [lml], rtol=1e-9)
+    assert_allclose(model.elbo_, lml - 80 * np.log(data[1].std()), rtol=1e-9)
+
+
+def test_bounds_and_fixed_values_are_honoured(data):
+    kernel = gpk.ConstantKernel(1.0, "fixed") * gpk.RBF(1.0, (0.99, 1.01))
+    kernel = kernel + gpk.WhiteKernel(0.3, (0.25, 0.3))
+    fitted = fit(data, kernel=kernel).kernel_
+    assert fitted.k1.k1.constant_value == 1.0
+    assert 0.99 <= fitted.k1.k2.length_scale <= 1.01
+    assert_allclose(fitted.k2.noise_level, 0.25)  # the truth lies beyond
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_curve_rises_and_tol_ends_it(data, moved):
+    params = {"optimize_inducing_points": moved, "n_inducing_points": 6}
+    patient = fit(data, max_iter=40, **params)
+    assert len(patient.elbo_curve_) == patient.n_iter_ + 1
+    assert np.all(np.diff(patient.elbo_curve_) >= 0)
+    hasty = fit(data, max_iter=40, **{**params, "tol": 0.05})
+    assert 1 <= hasty.n_iter_ < patient.n_iter_
+    gains = np.diff(hasty.elbo_curve_) / np.abs(hasty.elbo_curve_[:-1])
+    assert np.all(gains[:-1] > 0.04)  # relative to the larger of two, or to 1
+
+
+def test_moving_inducing_points_raises_the_bound(data):
+    fixed = fit(data, n_inducing_points=6)
+    moved = fit(data, n_inducing_points=6, optimize_inducing_points=True)
+    exact = fit(data)
+    assert fixed.elbo_ + 1.0 < moved.elbo_ < exact.elbo_
+    assert np.abs(moved.inducing_points_ - fixed.inducing_points_).max() > 0.01
+    # The curve is the bound of the standardised target, and ends at the fitted one,
+    # unless all rows then ask for another noise.
+    shift = len(data[1]) * np.log(data[1].std())
+    assert moved.elbo_ <= moved.elbo_curve_[-1] - shift
+    quiet = gpk.RBF(1.0) + gpk.WhiteKernel(0.1, "fixed")
+    moved = fit(data, kernel=quiet, n_inducing_points=6, optimize_inducing_points=True)
+    assert_allclose(moved.elbo_curve_[-1] - shift, moved.elbo_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["collapsed", "minibatch"])
+def test_moved_points_start_at_the_noise_of_all_rows(solver):
+    """Some rows as an exact process show no noise, of which 30 points need much.
+
+    L-BFGS from there ended at a constant.
+    """
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 4))
+    y = np.sin(2.0 * X).sum(axis=1) + 0.01 * rng.normal(size=1500)
+    model = VGPRegressor(
+        "rbf", 30, solver=solver, optimize_inducing_points=True, n_hyper_samples=300,
+        batch_size=250, random_state=0,
+    ).fit(X[:1000], y[:1000])  # fmt: skip
+    # Who calls all of it noise has a bound of -1000 log(2 pi e) / 2.
+    assert model.elbo_curve_[0] > -500.0 * np.log(2.0 * np.pi * np.e)
+    error = model.predict(X[1000:]) - y[1000:]
+    assert np.std(error) < 0.5 * np.std(y[1000:])
+
+
+def test_batches_end_at_the_noise_that_other_rows_ask_for():
+    """A few points explain little, which the bound takes for noise."""
+    X = np.random.default_rng(0).normal(size=(3000, 4))
+    y = np.sin(2.0 * X).sum(axis=1) + 0.1 * np.random.default_rng(1).normal(size=3000)
+    model = VGPRegressor(
+        "matern52", 100, solver="minibatch", max_iter=5, random_state=0
+    ).fit(X[:2000], y[:2000])
+    mean, std = model.predict(X[2000:], return_std=True)
+    nll = gaussian_nll(y[2000:], mean, std)
+    assert nll < gaussian_nll(y[2000:], mean, 1.3 * std)
+    assert nll < gaussian_nll(y[2000:], mean, std / 1.3)
+
+
+def test_more_points_raise_the_bound_up_to_the_marginal_likelihood(data):
+    fixed = {"kernel": KERNEL, "max_iter": 0}
+    bounds = [fit(data, n_inducing_points=m, **fixed).elbo_ for m in (2, 5, 20, 80)]
+    assert np.all(np.diff(bounds) > 0)
+    assert fit(data, **fixed).elbo_ == bounds[-1]
+
+
+def test_a_subset_fits_the_hyperparameters_and_all_rows_the_posterior(
+    data, monkeypatch
+):
+    X, y = data
+    seen = []
+
+    def spy(kernel, theta, rows):
+        seen.append(rows)
+        return exact_bound(kernel, theta, rows)
+
+    monkeypatch.setattr(training, "exact_bound", spy)
+    model = fit(data, n_hyper_samples=20)
+    assert {len(rows.X) for rows in seen} == {20}
+    scaled = (X - X.mean(axis=0)) / X.std(axis=0)
+    target = ((y - y.mean()) / y.std())[:, None]
+    lml = reference.exact(model.kernel_, scaled, target, np.empty((80, 0)))[0]
+    assert_allclose(model.elbo_, lml - 80 * np.log(y.std()), rtol=1e-8)
+
+
+def test_rows_for_the_hyperparameters_come_with_their_neighbours():
+    rng = np.random.RandomState(0)
+    X = 100.0 * rng.normal(size=(30, 2))
+    X = np.vstack([X, X + 0.01])  # row i + 30 is the nearest of row i
+    rows = Rows(X, X[:, :1], np.ones(60), 1)
+    order = training.informative_rows(rows, 24, rng)
+    assert len(order) == len(set(order.tolist())) == 24
+    for stop in (4, 10, 24):
+        assert np.all(np.bincount(order[:stop] % 30) != 1)
+
+
+def test_rows_for_the_hyperparameters_are_all_where_few(data):
+    rng = np.random.RandomState(0)
+    for n, wanted in ((5, 300), (80, 300), (80, 81), (80, 30)):
+        X = np.tile(data[0][:1], (n, 1)) if n == 5 else data[0][:n]
+        rows = Rows(X, X[:, :1], np.ones(n), 1)
+        order = training.informative_rows(rows, wanted, rng)
+        assert len(order) == len(set(order.tolist()))
+        assert len(order) == min(n, wanted) or len(order) == n
+
+
+@pytest.mark.parametrize("solver", ["collapsed", "minibatch"])
+def test_verbose_prints_progress(data, capsys, solver):
+    fit(data, solver=solver, max_iter=12, tol=0)
+    assert capsys.readouterr().out == ""
+    model = fit(data, solver=solver, max_iter=12, tol=0, verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= model.n_iter_
+    assert all(line.startswith("[VGPRegressor] ") for line in lines)
+    last = f"iteration {model.n_iter_}: {model.elbo_curve_[-1]:.4f} nats"
+    assert any(line.endswith(last) for line in lines)
+    fit(data, solver=solver, max_iter=12, tol=0, verbose=1)
+    fewer = capsys.readouterr().out.splitlines()
+    assert fewer == [line for line in lines if "iteration 10:" in line]
+
+
+@pytest.mark.parametrize("max_iter", [1, 10])
+def test_an_exact_process_has_no_points_to_move(data, max_iter):
+    """What would move them leaves the iterations to the hyperparameters."""
+    params = {"kernel": "rbf_ard + linear", "max_iter": max_iter, "tol": 0.0}
+    still = fit(data, **params)
+    asked = fit(data, optimize_inducing_points=True, **params)
+    assert asked.n_iter_ == still.n_iter_ == max_iter
+    assert asked.elbo_ == still.elbo_
+
+
+# --- noise on all rows ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_left_out_score_is_what_leaving_each_row_out_gives(n_outputs):
+    rng = np.random.default_rng(4)
+    X, T = rng.normal(size=(25, 2)), rng.normal(size=(25, n_outputs))
+    rows = Rows(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
+    kernel = Covariance(gpk.RBF(0.8) + gpk.WhiteKernel(0.2), 2)
+    theta, Z = kernel.theta, X[:6] + 0.1
+    posterior = noise.closed_form(kernel, theta, Z, rows)(theta)
+    score = noise.left_out_score(kernel, posterior, rows)(posterior)
+
+    want = 0.0
+    for i in range(25):
+        others = rows.take(np.delete(np.arange(25), i))
+        left = noise.closed_form(kernel, theta, Z, others)(theta)
+        mean, variance = left.mean_and_variance(kernel, X[i : i + 1], np.empty((1, 0)))
+        density = norm.logpdf(T[i], mean[0], np.sqrt(variance[0] + 0.2)).sum()
+        want += rows.weights[i] * density
+    # jitter 1e-10 under a condition near 1e2
+    assert_allclose(score, want, rtol=1e-7)
+
+
+def test_noise_of_all_rows_is_the_likeliest(data):
+    model = fit(data, n_hyper_samples=20)
+    theta = model._posterior.theta
+    kernel, index = model._translated(), model._translated().noise_index
+    X, y = data
+    rows = model._scaling.rows(X, y[:, None], np.ones(80)).grouped()
+    for step in (-0.3, 0.3):
+        moved = theta.copy()
+        moved[index] += step
+        assert vi.exact_posterior(kernel, moved, rows).elbo < model._posterior.elbo
+
+
+@pytest.mark.parametrize("m", [10, 20, 60])
+def test_few_points_on_noiseless_data_do_not_overclaim(m):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (1200, 2))
+    y = np.sin(3 * X[:, 0]) * np.cos(2 * X[:, 1])
+    model = VGPRegressor(n_inducing_points=m, random_state=0).fit(X[:400], y[:400])
+    mean, std = model.predict(X[400:], return_std=True)
+    assert np.std((y[400:] - mean) / std) < 1.5
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_large_jitter_is_told_once(data, monkeypatch, moved):
+    cholesky = linalg.cholesky
+
+    def of_points(K, jitters=(1e-6,), **diagonal):
+        return cholesky(K, jitters, **diagonal)
+
+    monkeypatch.setattr(vi, "cholesky", of_points)
+    with pytest.warns(RuntimeWarning, match="fewer inducing points") as told:
+        model = fit(
+            data, n_inducing_points=5, optimize_inducing_points=moved, max_iter=3
+        )
+    assert len(told) == 1
+    variance = model.kernel_.k1.k1.constant_value
+    assert_allclose(model._posterior.jitter, 1e-6 * variance)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+def test_noisy_rows_are_not_explained_by_a_short_length_scale(kernel):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:200], y[:200]
+    model = VGPRegressor(kernel, random_state=0).fit(X, y)
+    given = make_kernel(kernel, 10) + gpk.WhiteKernel(0.5)
+    by_hand = VGPRegressor(given, random_state=0).fit(X, y)
+    assert model.elbo_ > by_hand.elbo_ - 0.01
+    assert model.noise_std_ > 0.5 * y.std()
+
+
+def test_a_given_noise_level_is_where_the_fit_starts(data):
+    kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.3)
+    assert_allclose(fit(data, kernel=kernel, max_iter=0).kernel_.k2.noise_level, 0.3)
+    scaled = Covariance(kernel, 2)
+    assert_allclose(training._starts(scaled), [scaled.theta])
+    assert len(training._starts(Covariance(gpk.RBF(1.0), 2))) == 3

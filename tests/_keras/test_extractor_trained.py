@@ -1,0 +1,171 @@
+"""Extractors of networks that are trained in fit, loaded anew or changed."""
+
+import copy
+import importlib
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sklearn_unlocknn import KerasFeatureExtractor
+from sklearn_unlocknn._keras.extractor import resolve_network
+
+
+class Trainer(RegressorMixin, BaseEstimator):
+    """A trainer in the manner of SciKeras."""
+
+    def __init__(self, library="keras", units=3, model=True):
+        self.library = library
+        self.units = units
+        self.model = model
+
+    def fit(self, X, y, sample_weight=None):
+        K = importlib.import_module(self.library)
+        K.utils.set_random_seed(0)
+        self.model_ = K.Sequential(
+            [K.Input((X.shape[1],)), K.layers.Dense(self.units), K.layers.Dense(1)]
+        )
+        self.model_.compile("adam", "mse")
+        self.model_.fit(X, y, sample_weight=sample_weight, verbose=0)
+        self.seen_ = len(X)
+        if not self.model:
+            self.model_ = None
+        return self
+
+
+def test_trainer_is_cloned_and_fitted(K, small_data):
+    X, y = small_data
+    trainer = Trainer(K.__name__)
+    extractor = KerasFeatureExtractor(trainer, layer=-2).fit(X, y)
+    assert not hasattr(trainer, "model_")
+    assert extractor.network is trainer
+    assert extractor.transform(X).shape == (60, 3)
+    cloned = clone(extractor)
+    assert cloned.network is not trainer
+    assert isinstance(cloned.network, Trainer)
+    assert copy.deepcopy(extractor).network is not trainer
+    loaded = pickle.loads(pickle.dumps(extractor))
+    assert_array_equal(loaded.transform(X), extractor.transform(X))
+
+
+def test_search_over_a_trainers_parameters(small_data):
+    X, y = small_data
+    pipe = make_pipeline(KerasFeatureExtractor(Trainer()), Ridge())
+    grid = {"kerasfeatureextractor__network__units": [2, 4]}
+    search = GridSearchCV(pipe, grid, cv=2, error_score="raise").fit(X, y)
+    units = search.best_params_["kerasfeatureextractor__network__units"]
+    assert search.best_estimator_[0].n_features_out_ == units
+
+
+def test_trainer_gets_sample_weight(small_data):
+    X, y = small_data
+    models = [
+        resolve_network(Trainer(), X, y, sample_weight=weight).model
+        for weight in (None, np.arange(60.0))
+    ]
+    assert not np.allclose(*(model.get_weights()[0] for model in models))
+
+
+def test_trainer_without_a_model(small_data):
+    with pytest.raises(ValueError, match=r"`model_`=None, expected a keras"):
+        KerasFeatureExtractor(Trainer(model=False)).fit(*small_data)
+
+
+def test_frozen_estimator_is_not_trained_again(small_data):
+    X, y = small_data
+    trainer = Trainer().fit(X, y)
+    extractor = KerasFeatureExtractor(FrozenEstimator(trainer)).fit(X, y)
+    assert extractor.network_.model is trainer.model_
+
+
+def test_scikeras(small_data):
+    wrappers = pytest.importorskip("scikeras.wrappers")
+    import keras
+
+    def build(meta):
+        layers = [keras.Input((meta["n_features_in_"],)), keras.layers.Dense(3)]
+        net = keras.Sequential([*layers, keras.layers.Dense(1)])
+        net.compile("adam", "mse")
+        return net
+
+    X, y = small_data
+    trainer = wrappers.KerasRegressor(build, epochs=1, verbose=0, random_state=0)
+    extractor = KerasFeatureExtractor(trainer).fit(X, y)
+    assert extractor.transform(X).shape == (60, 3)
+    assert not hasattr(trainer, "model_")
+    assert clone(extractor).network is not trainer
+
+
+def test_code_that_changes_under_one_name_changes_the_features():
+    import keras
+
+    X = np.ones((3, 2), dtype=np.float32)
+
+    def features(middle):
+        inputs = keras.Input((2,), name="i")
+        hidden = middle(inputs)
+        outputs = keras.layers.Dense(1, name="o", kernel_initializer="ones")(hidden)
+        net = keras.Model(inputs, outputs, name="m")
+        return KerasFeatureExtractor(net, "s").fit_transform(X)[0, 0]
+
+    def scale(factor):
+        class Scale(keras.layers.Layer):
+            def call(self, x):
+                return x * factor
+
+        return Scale(name="s")
+
+    assert [features(scale(factor)) for factor in (2.0, 3.0)] == [2.0, 3.0]
+
+    def lambda_(factor):
+        return keras.layers.Lambda(eval("lambda x: x * F", {"F": factor}), name="s")
+
+    assert [features(lambda_(factor)) for factor in (2.0, 3.0)] == [2.0, 3.0]
+
+    def activation(power):
+        def act(x):
+            return x + power
+
+        return keras.layers.Activation(act, name="s")
+
+    assert [features(activation(power)) for power in (2.0, 3.0)] == [3.0, 4.0]
+
+
+def test_a_file_gives_its_own_weights_though_the_loaded_network_was_changed(tmp_path):
+    import keras
+
+    path = tmp_path / "net.keras"
+    dense = keras.layers.Dense(2, kernel_initializer="ones")
+    keras.Sequential([keras.Input((2,)), dense, keras.layers.Dense(1)]).save(path)
+    X = np.ones((3, 2))
+    first = KerasFeatureExtractor(path).fit(X)
+    want = first.transform(X)
+    model = first.network_.model
+    model.set_weights([10 * w for w in model.get_weights()])
+    assert_array_equal(KerasFeatureExtractor(path).fit_transform(X), want)
+
+
+def test_processes_are_asked_for_the_network_of_a_regressor(make_net, monkeypatch):
+    import keras
+
+    from sklearn_unlocknn import ProbNNRegressor
+    from sklearn_unlocknn._keras.network import FrozenNetwork
+
+    asked = []
+    real = FrozenNetwork.extract
+
+    def extract(self, *args, **kwargs):
+        asked.append(kwargs["n_jobs"])
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(FrozenNetwork, "extract", extract)
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    net = make_net(keras)
+    ProbNNRegressor(net, "latent", "rbf", n_jobs=1, random_state=0).fit(X, X[:, 0])
+    assert asked == [1]

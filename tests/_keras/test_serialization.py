@@ -1,0 +1,193 @@
+import importlib
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import cloudpickle
+import joblib
+import pytest
+from keras_networks import ARRAYS, LAYER, X, builders, sequential, subclass
+from numpy.testing import assert_array_equal
+
+from sklearn_unlocknn._keras import fingerprint, serialization
+from sklearn_unlocknn._keras.network import FrozenNetwork
+
+
+@builders
+def test_pickle_round_trip(K, build):
+    net = build(K)
+    arrays = ARRAYS.get(build.__name__, [X])
+    handle = FrozenNetwork.of(net)
+    loaded = pickle.loads(pickle.dumps(handle))
+    assert loaded is not handle
+    assert loaded.model is not net
+    assert loaded.library == K.__name__
+    assert loaded.fingerprint() == handle.fingerprint()
+    assert fingerprint.architecture_digest(loaded.model) == handle._digest
+    assert_array_equal(loaded.predict(arrays), handle.predict(arrays))
+    layer = LAYER.get(build.__name__, -2)
+    assert_array_equal(loaded.extract(arrays, layer), handle.extract(arrays, layer))
+    assert [type(layer) for layer in loaded.model.layers] == [
+        type(layer) for layer in net.layers
+    ]
+    assert FrozenNetwork.of(loaded.model) is loaded
+
+
+def test_pickle_keeps_all_state(K, net):
+    net.get_layer("hidden").trainable = False
+    net(X, training=True)  # moves the seed of the dropout on
+    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net))).model
+    for before, after in zip(net.variables, loaded.variables, strict=True):
+        assert_array_equal(before.numpy(), after.numpy())
+    assert not loaded.get_layer("hidden").trainable
+    if K.__name__ == "keras":
+        draws = [m(X, training=True).numpy() for m in (net, loaded)]
+        assert_array_equal(*draws)
+
+
+def test_pickle_model_types(K):
+    assert isinstance(
+        pickle.loads(pickle.dumps(FrozenNetwork.of(sequential(K)))).model, K.Sequential
+    )
+    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(subclass(K)))).model
+    assert type(loaded).__name__ == "Functional"
+
+    class OwnSequential(K.Sequential):
+        pass
+
+    net = OwnSequential([K.Input((4,)), K.layers.Dense(2)])
+    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net)))
+    assert type(loaded.model) is K.Sequential
+    assert_array_equal(loaded.predict([X]), FrozenNetwork.of(net).predict([X]))
+
+
+def test_compiled_network_with_custom_loss_pickles(K, net):
+    net.compile("adam", lambda a, b: (a - b) ** 2)
+    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net)))
+    assert_array_equal(loaded.predict([X]), FrozenNetwork.of(net).predict([X]))
+
+
+CUSTOM_MODULE = """
+import {K}
+
+@{K}.saving.register_keras_serializable("test_package")
+class Scale({K}.layers.Layer):
+    def __init__(self, units=3, factor=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.factor = factor
+        self.inner = {K}.layers.Dense(units)
+
+    def call(self, inputs):
+        return self.factor * self.inner(inputs)
+
+    def get_config(self):
+        return {{**super().get_config(), "units": self.units, "factor": self.factor}}
+
+def bent(x):
+    return x + 0.1 * x * x
+
+def build():
+    inputs = {K}.Input((4,), name="x")
+    hidden = Scale(name="scaled")({K}.layers.Dense(4, activation=bent)(inputs))
+    return {K}.Model(inputs, {K}.layers.Dense(1)(hidden))
+"""
+
+
+def run_script(code, folder):
+    (folder / "script.py").write_text(textwrap.dedent(code))
+    result = subprocess.run(
+        [sys.executable, "script.py"], cwd=folder, capture_output=True, text=True
+    )
+    assert "all the same" in result.stdout, result.stderr
+
+
+def test_pickle_with_custom_layers_loads_in_a_fresh_process(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    handles = []
+    for name in ("keras", "tf_keras"):
+        (tmp_path / f"own_{name}.py").write_text(CUSTOM_MODULE.format(K=name))
+        handle = FrozenNetwork.of(importlib.import_module(f"own_{name}").build())
+        handles.append((handle, handle.extract([X], "scaled")))
+    (tmp_path / "nets.pkl").write_bytes(pickle.dumps((X, handles)))
+    run_script(
+        """
+        import pickle, numpy as np
+        X, handles = pickle.load(open("nets.pkl", "rb"))
+        for handle, expected in handles:
+            np.testing.assert_array_equal(handle.extract([X], "scaled"), expected)
+        print("all the same")
+        """,
+        tmp_path,
+    )
+    for name in ("keras", "tf_keras"):
+        monkeypatch.delitem(sys.modules, f"own_{name}")
+
+
+def with_local_classes(K):
+    """Build a network of what no other process can import, as in a notebook."""
+
+    @K.saving.register_keras_serializable("notebook")
+    class Local(K.layers.Layer):
+        def __init__(self, units=3, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+            self.inner = K.layers.Dense(units)
+
+        def call(self, inputs):
+            return 2.0 * self.inner(inputs)
+
+        def get_config(self):
+            return {**super().get_config(), "units": self.units}
+
+    def bent(x):
+        return x + 0.1 * x * x
+
+    inputs = K.Input((4,))
+    hidden = Local(name="scaled")(K.layers.Dense(4, activation=bent)(inputs))
+    return K.Model(inputs, K.layers.Dense(1)(hidden))
+
+
+def extract_and_return(handle):
+    return handle, handle.extract([X], "scaled")
+
+
+def test_local_classes_reach_loky_workers_and_come_back():
+    handles = [
+        FrozenNetwork.of(with_local_classes(importlib.import_module(name)))
+        for name in ("keras", "tf_keras")
+    ]
+    run = cloudpickle.loads(cloudpickle.dumps(extract_and_return))  # by value
+    run.__module__ = "__main__"
+    results = joblib.Parallel(n_jobs=2)(joblib.delayed(run)(h) for h in handles)
+    for handle, (returned, value) in zip(handles, results, strict=True):
+        assert_array_equal(value, handle.extract([X], "scaled"))
+        assert_array_equal(value, returned.extract([X], "scaled"))
+        assert returned.fingerprint() == handle.fingerprint()
+
+
+def test_not_rebuildable_says_what_to_do(K):
+    class Broken(K.layers.Layer):
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+
+        def call(self, inputs):
+            return inputs
+
+        def get_config(self):
+            return {"name": self.name}
+
+    inputs = K.Input((4,))
+    net = K.Model(inputs, K.layers.Dense(1)(Broken(2)(inputs)))
+    payload = serialization.dump(net)
+    with pytest.raises(ValueError, match="Give every custom layer a `get_config`"):
+        serialization.rebuild(payload)
+
+
+def test_joblib_dump(net, tmp_path):
+    handle = FrozenNetwork.of(net)
+    joblib.dump(handle, tmp_path / "net.joblib")
+    loaded = joblib.load(tmp_path / "net.joblib")
+    assert_array_equal(loaded.predict([X]), handle.predict([X]))

@@ -1,0 +1,58 @@
+"""Tiny MEGNets and structures that the tests of the MEGNet backend share."""
+
+import warnings
+
+import numpy as np
+
+from sklearn_unlocknn import MEGNetProbRegressor
+from sklearn_unlocknn._megnet.compat import import_megnet
+
+import_megnet()
+
+from megnet.data.crystal import CrystalGraph  # noqa: E402
+from megnet.data.graph import GaussianDistance  # noqa: E402
+from megnet.models import MEGNetModel  # noqa: E402
+from pymatgen.core import Lattice, Structure  # noqa: E402
+
+
+def make_megnet(seed=0, scaler=None, converter=None, **options):
+    """Make a tiny MEGNet with weights, biases included, that are not zero."""
+    if converter is None:
+        bonds = GaussianDistance(np.linspace(0, 5, 8), 0.7)
+        converter = CrystalGraph(bond_converter=bonds, cutoff=4.0)
+    options = {"nfeat_edge": 8, "nfeat_global": 2, "nblocks": 1, **options}
+    if scaler is not None:
+        options["target_scaler"] = scaler
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tf-keras: one initializer, many layers
+        model = MEGNetModel(
+            **{"n1": 8, "n2": 6, "n3": 4, **options}, graph_converter=converter
+        )
+    rng = np.random.default_rng(seed)
+    shapes = [w.shape for w in model.get_weights()]
+    weights = [rng.standard_normal(s) / np.sqrt(s[0]) for s in shapes]
+    model.model.set_weights(weights)
+    return model
+
+
+def predict(network, X, **options):
+    """Predict the one target of a tiny network."""
+    return network.predict(X, **options)[:, 0]
+
+
+def make_structures(n, seed=0):
+    """Make cells of very different sizes."""
+    rng = np.random.default_rng(seed)
+    elements = ["Na", "Cl", "Fe", "O", "Ti", "U"]
+    out = []
+    for i in range(n):
+        k = 40 if i == 3 else int(rng.integers(1, 6))
+        cell = Lattice.cubic(2.5 * k ** (1 / 3) + rng.random())
+        out.append(Structure(cell, rng.choice(elements, k), rng.random((k, 3))))
+    return out
+
+
+def quick(network, **params):
+    """Make a regressor on a network that fits in a moment."""
+    params = {"kernel": "rbf", "max_iter": 5, "random_state": 0, **params}
+    return MEGNetProbRegressor(network, **params)

@@ -1,0 +1,123 @@
+"""MEGNetProbRegressor copied, pickled, searched and cached."""
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from _megnet.megnet_nets import make_megnet, quick
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_unlocknn import MEGNetFeatureExtractor
+from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn.metrics import prob_scoring
+
+y = np.cos(np.arange(24.0)) + 3.0
+
+
+def test_model_object_is_shared_and_left_as_it_was(crystals):
+    model = make_megnet()
+    before = [w.copy() for w in model.get_weights()]
+    optimizer = model.model.optimizer
+    estimator = quick(model, mean="network").fit(crystals, y)
+    assert clone(estimator).network is model
+    assert copy.deepcopy(estimator).network is model
+    assert model.model.optimizer is optimizer
+    assert all(layer.trainable for layer in model.model.layers)
+    for weight, want in zip(model.get_weights(), before, strict=True):
+        assert_array_equal(weight, want)
+    # a snapshot: training the model later changes no fitted estimator
+    want = estimator.predict(crystals)
+    model.set_weights([2.0 * w for w in before])
+    assert_array_equal(estimator.predict(crystals), want)
+    assert not np.allclose(estimator.fit(crystals, y).predict(crystals), want)
+
+
+def test_fresh_process_unpickles_and_predicts(tiny_net, crystals, tmp_path, one_thread):
+    fitted = quick(tiny_net, mean="network").fit(crystals, y)
+    want = fitted.predict(crystals, return_std=True)
+    loaded = pickle.loads(pickle.dumps(fitted))
+    assert_array_equal(loaded.predict(crystals, return_std=True), want)
+    assert_array_equal(clone(loaded).fit(crystals, y).predict(crystals), want[0])
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps((fitted, crystals, want)))
+    code = (
+        "import pickle, sys, numpy as np\n"
+        "model, X, want = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "np.testing.assert_allclose(model.predict(X, return_std=True), want, 1e-4)\n"
+        "print('same')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.pkl")],
+        capture_output=True, text=True, env=one_thread, check=False,
+    )  # fmt: skip
+    assert done.stdout == "same\n", done.stderr
+
+
+def test_search_in_two_processes(tiny_frozen, crystals):
+    grid = {"kernel": ["rbf", "linear"], "mean": ["zero", "network"]}
+    scoring = prob_scoring(["neg_nll"])
+    searches = [
+        GridSearchCV(
+            quick(tiny_frozen),
+            grid,
+            scoring=scoring,
+            refit="neg_nll",
+            cv=2,
+            n_jobs=n_jobs,
+        ).fit(crystals, y)
+        for n_jobs in (None, 2)
+    ]
+    results = [s.cv_results_["mean_test_neg_nll"] for s in searches]
+    assert_allclose(results[0], results[1], rtol=1e-4)
+    assert np.ptp(results[0]) > 0
+
+
+def test_cache_runs_each_structure_once(tiny_net, crystals, tmp_path, monkeypatch):
+    network = FrozenMEGNet(tiny_net)
+    ran = []
+    run = FrozenMEGNet._run_block
+
+    def counted(self, block):
+        ran.append(len(block[1]))
+        return run(self, block)
+
+    monkeypatch.setattr(FrozenMEGNet, "_run_block", counted)
+    want = quick(network, mean="network").fit(crystals, y).predict(crystals)
+    ran.clear()
+    cached = quick(network, memory=tmp_path)
+    GridSearchCV(cached, {"mean": ["zero", "network"]}, cv=3).fit(crystals, y)
+    got = cached.set_params(mean="network").fit(crystals, y).predict(crystals)
+    assert sum(ran) == 24
+    assert_allclose(got, want, rtol=1e-5)  # other batches round float32 otherwise
+    # duplicates, failures and their names
+    X = [crystals[0], "no structure\n", crystals[0], crystals[1]]
+    cached.set_params(on_error="nan", memory=tmp_path / "other")
+    for _ in range(2):
+        ran.clear()
+        with pytest.warns(UserWarning, match=r"1 of 4 .* left out.*Structure 1 \(text"):
+            cached.fit(X, y[:4])
+        assert sum(ran) in (3, 1)
+    cached.set_params(on_error="raise")
+    with pytest.raises(ValueError, match=r"Structure 1 \(text"):
+        cached.fit(X, y[:4])
+
+
+@pytest.mark.parametrize("name", ["lattice", "species", "coords", "state"])
+def test_cache_tells_structures_apart(tiny_frozen, crystals, tmp_path, name):
+    one, other = crystals[0], crystals[0].copy()
+    if name == "lattice":
+        other.scale_lattice(1.02 * one.volume)
+    elif name == "species":
+        other[0] = "K"
+    elif name == "coords":
+        other.perturb(0.1)
+    else:
+        other.state = [[1.0, 2.0]]
+    extractor = MEGNetFeatureExtractor(tiny_frozen, memory=tmp_path).fit([one])
+    a, b = extractor.transform([one, other])
+    assert not np.allclose(a, b)
+    assert_array_equal(extractor.transform([other])[0], b)

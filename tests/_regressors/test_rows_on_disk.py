@@ -1,0 +1,358 @@
+"""Rows from memmaps and generators, in parts, on processes: the model of one go."""
+
+import itertools
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, VGPRegressor
+from sklearn_unlocknn._gp import rows as backend_rows
+from sklearn_unlocknn._gp import statistics as variational
+from sklearn_unlocknn.datasets import make_ionic_crystals
+
+MODEL = VGPRegressor("matern52", 25, random_state=0)
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(700, 3)) * [1.0, 5.0, 0.1] + [0.0, 50.0, -1.0]
+    y = np.sin(X[:, 0]) + 0.1 * X[:, 1] + 0.1 * rng.normal(size=700)
+    return X, y
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Cut 700 rows into several parts and blocks."""
+    monkeypatch.setattr(variational, "PART_ROWS", 64)
+    monkeypatch.setattr(backend_rows, "BLOCK_BYTES", 8 * 3 * 1024)
+
+
+def assert_same(got, want, X, **close):
+    close = close or {"rtol": 1e-9, "atol": 1e-10}
+    for a, b in zip(
+        got.predict(X, return_std=True), want.predict(X, return_std=True), strict=True
+    ):
+        assert_allclose(a, b, **close)
+
+
+def on_disk(folder, X, dtype=np.float64):
+    path = folder / "X.npy"
+    np.save(path, X.astype(dtype))
+    return np.load(path, mmap_mode="r")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("mean", ["constant", "linear"])
+def test_memmap_gives_the_model_of_the_array(data, tmp_path, dtype, mean):
+    X, y = data
+    X = X.astype(dtype).astype(np.float64)
+    mapped = on_disk(tmp_path, X, dtype)
+    model = clone(MODEL).set_params(mean=mean)
+    want = clone(model).fit(X, y)
+    got = clone(model).fit(mapped, y)
+    assert_same(got, want, X)
+    assert_array_equal(got.predict(mapped), got.predict(X))
+
+
+def test_parts_and_blocks_give_the_model_of_one_go(data, small_parts, monkeypatch):
+    X, y = data
+    weights = np.random.default_rng(1).integers(0, 3, size=len(y))
+    got = clone(MODEL).fit(X, y, sample_weight=weights)
+    monkeypatch.undo()
+    want = clone(MODEL).fit(X, y, sample_weight=weights)
+    assert_same(got, want, X)
+    assert_allclose(got.elbo_, want.elbo_, rtol=1e-10)
+
+
+def test_number_of_processes_does_not_change_the_model(data, monkeypatch):
+    X, y = data
+    X, y = np.tile(X, (50, 1)), np.tile(y, 50)
+    X = X + 0.01 * np.random.default_rng(0).normal(size=X.shape)
+    assert len(list(variational._parts(len(X), 25))) == 3
+    want = clone(MODEL).fit(X, y)
+    got = clone(MODEL).set_params(n_jobs=2).fit(X, y)
+    assert_same(got, want, X[:500], rtol=1e-10)
+    with joblib.parallel_config("loky", n_jobs=2):
+        assert_same(clone(MODEL).fit(X, y), want, X[:500], rtol=1e-10)
+    want.partial_fit(X, y)
+    got.partial_fit(X, y)
+    assert_same(got, want, X[:500], rtol=1e-10)
+
+
+def test_parts_are_few_and_hold_all_rows():
+    for n, m in itertools.product((1, 100, 20_000, 10**6, 10**8), (10, 500, 4000)):
+        parts = list(variational._parts(n, m))
+        assert len(parts) <= variational.MAX_PARTS
+        assert parts[0].start == 0
+        assert parts[-1].stop == n
+        for a, b in itertools.pairwise(parts):
+            assert a.stop == b.start
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from sklearn_unlocknn import VGPRegressor
+X = np.load(sys.argv[1], mmap_mode="r")
+y = np.load(sys.argv[2])
+def peak():
+    # resident memory that is not mapped files: the file itself may stay in cache
+    for line in open("/proc/self/status"):
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+import threading, time
+top, done = [0.0], []
+def watch():
+    while not done:
+        top[0] = max(top[0], peak())
+        time.sleep(0.01)
+VGPRegressor("rbf", 50, random_state=0).fit(X[:5000], y[:5000])
+thread = threading.Thread(target=watch)
+before = peak()
+thread.start()
+model = VGPRegressor("rbf", 50, random_state=0).fit(X, y)
+model.predict(X, return_std=True)
+done.append(1)
+thread.join()
+print(top[0] - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_does_not_grow_with_the_features(tmp_path, one_thread):
+    rng = np.random.default_rng(0)
+    n, d = 400_000, 64
+    X = np.lib.format.open_memmap(
+        tmp_path / "X.npy", mode="w+", dtype=np.float32, shape=(n, d)
+    )
+    for start in range(0, n, 50_000):
+        X[start : start + 50_000] = rng.normal(size=(50_000, d))
+    y = np.sin(X[:, 0]).astype(float)
+    np.save(tmp_path / "y.npy", y)
+    del X
+    paths = [str(tmp_path / name) for name in ("X.npy", "y.npy")]
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, *paths], env=one_thread, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    grown = float(done.stdout)
+    standardised = n * d * 8 / 2**20  # what a copy of all rows would take, 195 MB
+    per_row = n * 8 * 12 / 2**20  # targets, weights, order, results
+    assert grown < 0.5 * standardised + per_row
+
+
+# --- generators --------------------------------------------------------------------
+
+
+def pieces(X, *others, size=100):
+    for start in range(0, len(X), size):
+        rows = slice(start, start + size)
+        yield X[rows], *(other[rows] for other in others)
+
+
+def test_fit_stream_is_fit(data):
+    X, y = data
+    weights = np.random.default_rng(1).integers(0, 3, size=len(y)).astype(float)
+    want = clone(MODEL).fit(X, y, weights)
+    assert_same(clone(MODEL).fit_stream(pieces(X, y, weights)), want, X)
+    both = np.column_stack([y, -y])
+    want = clone(MODEL).fit(X, both)
+    assert_same(clone(MODEL).fit_stream(pieces(X, both)), want, X)
+
+
+def test_predict_stream_is_lazy_and_is_predict(data):
+    X, y = data
+    model = clone(MODEL).fit(X, y)
+    taken = []
+
+    def stream():
+        for number, (X_piece,) in enumerate(pieces(X)):
+            taken.append(number)
+            yield X_piece
+
+    results = model.predict_stream(stream())
+    assert not taken
+    first = next(results)
+    assert taken == [0]
+    for part, whole in zip(
+        zip(first, *results, strict=True), model.predict(X, True), strict=True
+    ):
+        assert_allclose(np.concatenate(part), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mean", ["constant", "network"])
+def test_streams_through_a_network(data, make_net, mean):
+    import keras
+
+    X, y = data
+    X = np.column_stack([X, X[:, 0]])
+    net = make_net(keras)
+    model = ProbNNRegressor(
+        net, "latent", "rbf", 25, mean=mean, extract_batch_size=100, random_state=0
+    )
+    want = clone(model).fit(X, y)
+    got = clone(model).fit_stream(pieces(X, y))
+    assert_same(got, want, X, rtol=1e-6, atol=1e-8)
+    means, stds = zip(*got.predict_stream(x for (x,) in pieces(X)), strict=True)
+    want_mean, want_std = got.predict(X, return_std=True)
+    assert_allclose(np.concatenate(means), want_mean, rtol=1e-6, atol=1e-8)
+    assert_allclose(np.concatenate(stds), want_std, rtol=1e-6, atol=1e-8)
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    from _megnet.megnet_nets import make_megnet
+
+    structures, y = make_ionic_crystals(60, random_state=0, return_X_y=True)
+    return make_megnet(), structures, y
+
+
+def test_streams_of_structures(crystals, monkeypatch):
+    from sklearn_unlocknn._features import cache as _feature_cache
+    from sklearn_unlocknn._regressors import megnet as _megnet
+
+    network, structures, y = crystals
+    monkeypatch.setattr(_megnet, "STREAM_STRUCTURES", 16)
+    # features differ in the last digits with the batch, and so would a search
+    model = MEGNetProbRegressor(network, -2, kernel="rbf", max_iter=0, random_state=0)
+    want = clone(model).fit(structures, y)
+    got = clone(model).fit_stream(pieces(structures, y, size=20))
+    assert_same(got, want, structures, rtol=1e-4, atol=1e-4 * np.std(y))
+
+    def never(*args):
+        raise AssertionError("a stream must not fill the cache")
+
+    monkeypatch.setattr(_feature_cache.FeatureCache, "fetch", never)
+    results = list(got.predict_stream(iter(structures)))
+    assert [len(mean) for mean, _ in results] == [16, 16, 16, 12]
+    monkeypatch.undo()
+    want = got.predict(structures, return_std=True)
+    close = {"rtol": 1e-4, "atol": 1e-4 * np.std(y)}  # the network is float32
+    for part, whole in zip(zip(*results, strict=True), want, strict=True):
+        assert_allclose(np.concatenate(part), whole, **close)
+
+
+def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
+    crystals, monkeypatch
+):
+    from sklearn_unlocknn._regressors import megnet as _megnet
+
+    network, structures, y = crystals
+    monkeypatch.setattr(_megnet, "STREAM_STRUCTURES", 16)
+    model = MEGNetProbRegressor(network, -2, kernel="rbf", random_state=0)
+    model.fit(structures, y)
+    broken = [*structures[:40], "no crystal", *structures[40:]]
+    with pytest.raises(ValueError, match="Structure 40 "):
+        list(model.predict_stream(broken))
+    model.set_params(on_error="nan")
+    means = np.concatenate([mean for mean, _ in model.predict_stream(broken)])
+    assert np.flatnonzero(np.isnan(means)).tolist() == [40]
+    with pytest.warns(UserWarning, match=r"1 of 61 rows .* left out.*Structure 40 "):
+        clone(model).fit_stream(pieces(broken, np.append(y, 0.0), size=20))
+
+
+def test_failures_in_the_first_piece_are_told_once(crystals, recwarn):
+    network, structures, y = crystals
+    model = MEGNetProbRegressor(
+        network, -2, kernel="rbf", on_error="nan", random_state=0
+    )
+    # The same pieces: float32 features differ in their last bits with what runs beside
+    # them, which on some processors is 4e-5 of a feature's spread.
+    want = clone(model).fit_stream(pieces(structures, y, size=20)).predict(structures)
+    broken = [*["no crystal"] * 20, *structures]
+    targets = np.concatenate([np.zeros(20), y])
+    got = model.fit_stream(pieces(broken, targets, size=20)).predict(structures)
+    assert_allclose(got, want, rtol=1e-5)
+    told = [str(w.message) for w in recwarn if "left out" in str(w.message)]
+    assert len(told) == 1
+    assert "20 of 80 rows" in told[0]
+    assert "Structure 0 " in told[0]
+    with pytest.raises(ValueError, match=r"None of the 20 rows .*Structure 0 "):
+        clone(model).fit_stream(pieces(broken[:20], targets[:20], size=10))
+
+
+def test_bad_targets_are_named_by_their_place(crystals):
+    network, structures, y = crystals
+    model = MEGNetProbRegressor(network, -2, kernel="rbf", random_state=0)
+    holes = y.copy()
+    holes[30] = np.nan
+    with pytest.raises(ValueError, match=r"target of structure 30 \("):
+        clone(model).fit_stream(pieces(structures, holes, size=20))
+    model.fit(structures, y)
+    with pytest.raises(ValueError, match=r"target of structure 1 \("):
+        model.partial_fit(structures[:3], holes[29:32])
+
+
+def test_an_unfitted_model_says_so_before_the_stream_starts(data):
+    with pytest.raises(NotFittedError):
+        clone(MODEL).predict_stream(iter([data[0]]))
+
+
+def test_structures_that_are_added_and_fail_are_counted(crystals):
+    network, structures, y = crystals
+    model = MEGNetProbRegressor(
+        network, -2, kernel="rbf", on_error="nan", random_state=0
+    ).fit(structures, y)
+    broken = [*structures[:2], "no crystal"]
+    for call in (
+        lambda: model.partial_fit(broken, y[:3]),
+        lambda: clone(model).fit(broken, y[:3]),
+        lambda: clone(model).fit_stream([(broken, y[:3])]),
+    ):
+        with pytest.warns(UserWarning, match="1 of 3 rows .*Structure 2 ") as told:
+            call()
+        assert [warning.filename for warning in told] == [__file__]
+
+
+def test_wrong_pieces_are_explained(data):
+    X, y = data
+    with pytest.raises(ValueError, match="no pieces"):
+        clone(MODEL).fit_stream(iter([]))
+    with pytest.raises(ValueError, match=r"ndarray, expected tuples \(X, y\)"):
+        clone(MODEL).fit_stream([X])
+    with pytest.raises(ValueError, match="tuple of 4"):
+        clone(MODEL).fit_stream([(X, y, y, y)])
+    with pytest.raises(ValueError, match="2 features"):
+        clone(MODEL).fit_stream([(X, y), (X[:, :2], y)])
+    with pytest.raises(ValueError, match=r"'y': 2.* from row 700 on"):
+        clone(MODEL).fit_stream([(X, y), (X, np.column_stack([y, y]))])
+    with pytest.raises(ValueError, match="inconsistent"):
+        clone(MODEL).fit_stream([(X, y), (X, y[:-1])])
+
+
+def test_networks_trained_in_fit_need_all_rows(keras3_net):
+    from sklearn.linear_model import LinearRegression
+
+    with pytest.raises(ValueError, match="trained in fit"):
+        ProbNNRegressor(LinearRegression()).fit_stream([])
+    with pytest.raises(ValueError, match="fine_tune_epochs=2"):
+        ProbNNRegressor(keras3_net, fine_tune_epochs=2).fit_stream([])
+
+
+def test_a_failed_stream_leaves_no_file_and_the_model_as_it_was(
+    data, tmp_path, monkeypatch
+):
+    import tempfile
+
+    X, y = data
+    model = clone(MODEL).fit(X, y)
+    before = model.predict(X)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def broken():
+        yield X, y
+        assert len(list(tmp_path.iterdir())) == 1
+        raise OSError("the disk of the user is gone")
+
+    with warnings.catch_warnings(), pytest.raises(OSError, match="disk"):
+        model.fit_stream(broken())
+    assert list(tmp_path.iterdir()) == []
+    assert_array_equal(model.predict(X), before)

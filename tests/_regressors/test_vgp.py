@@ -1,0 +1,438 @@
+"""VGPRegressor: the battery, TFP as the witness, data that is hard for the head."""
+
+import inspect
+import re
+import subprocess
+import sys
+
+import battery
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.gaussian_process import kernels as gpk
+from sklearn.model_selection import GridSearchCV
+
+import sklearn_unlocknn
+from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn._gp import training
+from sklearn_unlocknn.metrics import interval_coverage, prob_scoring
+
+FIXED = (
+    gpk.ConstantKernel(1.5, "fixed") * gpk.RBF(1.2, "fixed")
+    + gpk.ConstantKernel(0.1, "fixed") * gpk.DotProduct(1.0, "fixed")
+    + gpk.WhiteKernel(0.05, "fixed")
+)
+
+
+def quick(**params):
+    return VGPRegressor(
+        **{"kernel": "rbf", "max_iter": 10, "random_state": 0, **params}
+    )
+
+
+@pytest.mark.parametrize("check", battery.CHECKS)
+def test_battery(check):
+    battery.CHECKS[check](quick())
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_same_seed_same_bits",
+        "check_refit_is_a_fresh_fit",
+        "check_one_row",
+        "check_two_rows",
+        "check_constant_target",
+        "check_constant_column",
+        "check_duplicate_rows",
+        "check_shapes_follow_the_target",
+        "check_zero_weight_leaves_rows_out",
+        "check_partial_fit_in_any_split",
+        "check_predictions_agree",
+    ],
+)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"solver": "minibatch", "batch_size": 16, "max_iter": 3},
+        {"optimize_inducing_points": True, "n_inducing_points": 5, "max_iter": 3},
+        {"inducing_init": "kmeans", "n_inducing_points": 5, "mean": "linear"},
+        {"inducing_init": "random", "n_inducing_points": 0.3, "mean": "zero"},
+        {"normalize_y": False, "kernel": "matern12_ard + linear"},
+    ],
+    ids=["minibatch", "moved", "kmeans", "random", "unscaled"],
+)
+def test_battery_with_other_settings(check, params):
+    battery.CHECKS[check](quick(**params))
+
+
+def test_grid_search_in_two_processes():
+    search = GridSearchCV(
+        quick(),
+        {"kernel": ["rbf", gpk.Matern(nu=1.5)], "n_inducing_points": [5, 20]},
+        scoring=prob_scoring(["neg_nll", "neg_crps"]),
+        refit="neg_nll",
+        cv=2,
+        n_jobs=2,
+    ).fit(battery.X, battery.y)
+    alone = quick(**search.best_params_).fit(battery.X, battery.y)
+    assert_allclose(search.predict(battery.X_NEW), alone.predict(battery.X_NEW))
+    assert np.all(np.isfinite(search.cv_results_["mean_test_neg_crps"]))
+
+
+SCRIPT = """
+import hashlib
+import numpy as np
+from sklearn_unlocknn import VGPRegressor
+rng = np.random.default_rng(0)
+X = rng.normal(size=(150, 3))
+y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=150)
+for params in ({}, {"solver": "minibatch", "optimize_inducing_points": True,
+                    "inducing_init": "kmeans"}):
+    model = VGPRegressor("rbf_ard + linear", 30, n_hyper_samples=60, max_iter=5,
+                         batch_size=40, random_state=7, **params).fit(X, y)
+    mean, std = model.predict(X, return_std=True)
+    parts = mean, std, model.elbo_curve_, model.sample_y(X[:9], 2, random_state=3)
+    print(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
+"""
+
+
+def test_same_seed_same_bits_in_fresh_processes(one_thread):
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=one_thread, capture_output=True,
+            text=True, check=True,
+        ).stdout
+        for _ in range(2)
+    ]  # fmt: skip
+    assert len(outputs[0].split()) == 2
+    assert outputs[0] == outputs[1]
+
+
+# --- against the reference ------------------------------------------------------
+
+
+def standardised(array):
+    return (array - array.mean(axis=0)) / array.std(axis=0)
+
+
+@pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
+@pytest.mark.parametrize("n_points", [5, 40])
+@pytest.mark.parametrize("target", [battery.y, battery.Y], ids=["1", "2"])
+def test_predictions_are_the_references_in_target_units(mean, n_points, target):
+    X, X_new = 3.0 * battery.X + 8.0, 3.0 * battery.X_NEW + 8.0
+    model = VGPRegressor(FIXED, n_points, mean=mean).fit(X, target)
+    two = target.reshape(40, -1)
+    columns = {"zero": 0, "constant": 1, "linear": 5}[mean]
+    at, new = standardised(X), (X_new - X.mean(axis=0)) / X.std(axis=0)
+    H = np.column_stack([np.ones(40), at])[:, :columns]
+    H_new = np.column_stack([np.ones(7), new])[:, :columns]
+    if n_points == 40:
+        bound, mean, covariance, _ = reference.exact(
+            FIXED, at, standardised(two), H, new, H_new
+        )
+    else:
+        Z = (model.inducing_points_ - X.mean(axis=0)) / X.std(axis=0)
+        posterior = reference.Sparse(FIXED, at, standardised(two), H, Z)
+        bound = posterior.bound
+        mean, covariance = posterior.predict(new, H_new)
+    scale = two.std(axis=0)
+    want_std = np.sqrt(np.diag(covariance) + 0.05)[:, None] * scale
+    got_mean, got_std = model.predict(X_new, return_std=True)
+    close = {"rtol": 1e-6, "atol": 1e-6}
+    assert_allclose(got_mean.reshape(7, -1), mean * scale + two.mean(axis=0), **close)
+    assert_allclose(got_std.reshape(7, -1), want_std, **close)
+    assert_allclose(model.elbo_, bound - 40 * np.log(scale).sum(), **close)
+    assert_allclose(model.noise_std_, np.squeeze(np.sqrt(0.05) * scale))
+
+
+def test_unscaled_targets_keep_their_units():
+    model = VGPRegressor(FIXED, normalize_y=False, mean="zero")
+    model.fit(battery.X, 100 + battery.y)
+    lml, mean, _, _ = reference.exact(
+        FIXED, standardised(battery.X), 100 + battery.y[:, None], np.empty((40, 0)),
+        (battery.X_NEW - battery.X.mean(axis=0)) / battery.X.std(axis=0),
+        np.empty((7, 0)),
+    )  # fmt: skip
+    assert_allclose(model.predict(battery.X_NEW), mean[:, 0], rtol=1e-6)
+    assert_allclose(model.elbo_, lml, rtol=1e-6)
+    assert_allclose(model.noise_std_, np.sqrt(0.05))
+
+
+@pytest.mark.parametrize("n_points", [6, 40])
+def test_partial_fit_is_fit_of_all_rows(n_points):
+    # Mirrored rows have the mean and scale of the others: one standardisation.
+    X, y = battery.X, battery.y
+    mirrored, mirrored_y = 2 * X.mean(axis=0) - X, 2 * y.mean() - y
+    both, both_y = np.vstack([X, mirrored]), np.hstack([y, mirrored_y])
+    points = X[:n_points]
+    params = {"kernel": FIXED, "inducing_init": points}
+    whole = VGPRegressor(**params).fit(both, both_y)
+    updated = VGPRegressor(**params).fit(X, y)
+    for part in np.array_split(np.arange(40), 3):
+        updated.partial_fit(mirrored[part], mirrored_y[part])
+    close = {"rtol": 1e-7, "atol": 1e-7}
+    for got, want in zip(
+        updated.predict(battery.X_NEW, return_std=True),
+        whole.predict(battery.X_NEW, return_std=True),
+        strict=True,
+    ):
+        assert_allclose(got, want, **close)
+    assert_allclose(updated.elbo_, whole.elbo_, **close)
+
+
+def test_far_from_the_data_predictions_fall_back_to_the_mean():
+    X, y = battery.X, 5.0 + battery.X @ [1.0, 2.0, 0.0, 0.0]
+    kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.01, "fixed")
+    far = np.full((1, 4), 30.0)
+    flat = VGPRegressor(kernel, mean="zero").fit(X, y)
+    assert_allclose(flat.predict(far), y.mean())
+    linear = VGPRegressor(kernel, mean="linear").fit(X, y)
+    assert_allclose(linear.predict(far), 95.0, rtol=1e-6)
+    _, std = flat.predict(far, return_std=True)
+    assert_allclose(std, np.sqrt(1.01) * y.std())
+
+
+# --- TFP as the witness ---------------------------------------------------------
+
+
+def test_tfp_distribution_of_outputs_in_unlike_units():
+    # One jitter for all, of the largest output, would drown the smallest.
+    target = np.column_stack([1e-6 * battery.y, 1e6 + 1e3 * battery.Y[:, 1]])
+    model = quick(n_inducing_points=6, kernel="rbf").fit(battery.X, target)
+    dist = model.predict_dist(battery.X_NEW)
+    mean, std = model.predict(battery.X_NEW, return_std=True)
+    assert np.all(np.abs(dist.mean().numpy().T - mean) < 1e-8 * std)
+    assert_allclose(dist.stddev().numpy().T, std, rtol=1e-8)
+
+
+@pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
+@pytest.mark.parametrize("n_points", [6, 40])
+@pytest.mark.parametrize("target", [battery.y, battery.Y], ids=["1", "2"])
+def test_tfp_distribution_predicts_the_same(mean, n_points, target):
+    model = quick(mean=mean, n_inducing_points=n_points, kernel="rbf + linear")
+    model.fit(2.0 * battery.X + 1.0, target)
+    new = 2.0 * battery.X_NEW + 1.0
+    dist = model.predict_dist(new)
+    got_mean, got_std = model.predict(new, return_std=True)
+    _, covariance = model.predict(new, return_cov=True)
+    assert dist.event_shape == (7,)
+    assert dist.batch_shape == target.shape[1:]
+    # Exact fits become sparse ones at their rows, of jitter 1e-10.
+    close = 1e-5 if n_points == 40 else 1e-9
+    close = {"rtol": close, "atol": close}
+    assert_allclose(dist.mean().numpy().T, got_mean, **close)
+    assert_allclose(dist.stddev().numpy().T, got_std, **close)
+    assert_allclose(
+        np.moveaxis(dist.covariance().numpy(), 0, -1) if target.ndim == 2
+        else dist.covariance().numpy(), covariance, **close,
+    )  # fmt: skip
+    density = reference.log_density(
+        got_mean.reshape(7, -1)[:, :1], got_mean.reshape(7, -1)[:, :1],
+        covariance.reshape(7, 7, -1)[:, :, 0],
+    )  # fmt: skip
+    assert_allclose(np.ravel(dist.log_prob(got_mean.T))[0], density, rtol=1e-4)
+
+
+def test_tfp_finds_the_same_posterior_and_bound():
+    import tensorflow_probability as tfp
+
+    X, y = standardised(battery.X), standardised(battery.y)
+    kernel = gpk.ConstantKernel(1.5) * gpk.RBF(1.2) + gpk.WhiteKernel(0.05)
+    model = VGPRegressor(
+        kernel, inducing_init=X[:6], max_iter=0, mean="zero", normalize_y=False
+    ).fit(X, y)
+    theirs = tfp.math.psd_kernels.ExponentiatedQuadratic(
+        amplitude=np.sqrt(1.5), length_scale=np.float64(1.2)
+    )
+    Z, jitter = np.unique(X[:6], axis=0), 1.5e-10
+    common = {
+        "kernel": theirs,
+        "inducing_index_points": Z,
+        "observation_noise_variance": np.float64(0.05),
+        "jitter": jitter,
+    }
+    VGP = tfp.distributions.VariationalGaussianProcess
+    loc, scale = VGP.optimal_variational_posterior(
+        observation_index_points=X, observations=y, **common
+    )
+    posterior = model._posterior
+    order = np.lexsort(posterior.Z.T[::-1])
+    assert_allclose(posterior.Z[order], Z, atol=1e-12)
+    Kuu = theirs.matrix(posterior.Z, posterior.Z).numpy()
+    # TFP inverts Kuu + Kuf Kfu / s2 as it stands: condition 1e4.
+    assert_allclose((Kuu @ posterior.alpha)[order, 0], loc, rtol=1e-6, atol=1e-7)
+    factor = np.linalg.solve(np.tril(posterior.Lb), np.tril(posterior.Lz).T)
+    covariance = (factor.T @ factor)[np.ix_(order, order)]
+    # TFP gives the factor's transpose, and takes a lower triangular one.
+    scale = np.linalg.cholesky(np.transpose(scale) @ scale)
+    assert_allclose(covariance, scale @ scale.T, rtol=1e-6, atol=1e-7)
+
+    dist = VGP(
+        index_points=X,
+        variational_inducing_observations_loc=loc,
+        variational_inducing_observations_scale=scale,
+        predictive_noise_variance=np.float64(0.0),  # or the loss counts it twice
+        **common,
+    )
+    loss = dist.variational_loss(observations=y, observation_index_points=X)
+    assert_allclose(-loss.numpy(), model.elbo_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
+def test_tfp_distribution_has_the_same_bound(mean):
+    model = VGPRegressor(FIXED, 6, mean=mean).fit(battery.X, battery.y)
+    dist = model.predict_dist(battery.X)
+    loss = float(dist.variational_loss(observations=battery.y))
+    # The loss takes the predicted variance, with noise, for the latent one: for every
+    # row another noise / (2 noise).
+    assert_allclose(0.5 * 40 - loss, model.elbo_, rtol=1e-6)
+
+
+def test_tfp_distribution_has_the_same_divergence_for_several_outputs():
+    model = VGPRegressor(FIXED, 6).fit(battery.X, battery.Y)
+    divergence = model.predict_dist(battery.X).surrogate_posterior_kl_divergence_prior()
+    X, Y = standardised(battery.X), standardised(battery.Y)
+    Z = (model.inducing_points_ - battery.X.mean(axis=0)) / battery.X.std(axis=0)
+    posterior = reference.Sparse(FIXED, X, Y, np.ones((40, 1)), Z)
+    want = [
+        reference.kl_divergence(mean, posterior.q_cov, reference.latent(FIXED, Z))
+        for mean in posterior.q_mean.T
+    ]
+    assert_allclose(divergence, want, rtol=1e-6)
+
+
+# --- data that is hard for the head ---------------------------------------------
+
+
+def wine(n=500, seed=0):
+    """Few discrete targets, rows that repeat with other targets, columns on grids."""
+    rng = np.random.default_rng(seed)
+    distinct = np.round(rng.normal(size=(180, 5)), 1)
+    rows = rng.integers(0, 180, size=n)
+    latent = distinct[:, 0] + np.sin(distinct[:, 1])
+    y = np.round(5.5 + 0.7 * latent[rows] + 0.5 * rng.normal(size=n))
+    return distinct[rows], np.clip(y, 3.0, 8.0)
+
+
+def test_discrete_targets_and_repeated_rows_are_the_exact_process():
+    X, y = wine(300)
+    assert len(np.unique(X, axis=0)) < 200
+    model = VGPRegressor("matern52_ard + linear", random_state=0).fit(X, y)
+    assert model.n_inducing_points_ == len(np.unique(X, axis=0))
+    fitted = model._translated().template.clone_with_theta(model._posterior.theta)
+    at, target = standardised(X), standardised(y)[:, None]
+    ones = np.ones((300, 1))
+    lml, mean, covariance, _ = reference.exact(
+        fitted, at, target, ones, at[:40], ones[:40]
+    )
+    got_mean, got_std = model.predict(X[:40], return_std=True)
+    noise = reference.noise(fitted, at)
+    assert_allclose(got_mean, mean[:, 0] * y.std() + y.mean(), rtol=1e-6)
+    assert_allclose(got_std, np.sqrt(np.diag(covariance) + noise) * y.std(), rtol=1e-6)
+    assert_allclose(model.elbo_, lml - 300 * np.log(y.std()), rtol=1e-7)
+
+
+@pytest.mark.parametrize("n_points", [40, 1.0])
+def test_discrete_targets_are_covered(n_points):
+    X, y = wine(900)
+    model = VGPRegressor(n_inducing_points=n_points, random_state=0)
+    model.fit(X[:500], y[:500])
+    mean, std = model.predict(X[500:], return_std=True)
+    assert np.all(np.isfinite(mean))
+    # Noise of .5, and .29 of rounding
+    assert 0.4 < model.noise_std_ < 0.8
+    for level in (0.68, 0.95):
+        # Five standard errors of 400 rows, .1; and a grid target comes in steps.
+        assert abs(interval_coverage(y[500:], mean, std, coverage=level) - level) < 0.1
+    assert np.mean((y[500:] - mean) ** 2) < 0.7 * y.var()
+
+
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_constant_column_of_many_rows_has_scale_one(value, weighted):
+    X = np.tile(battery.X, (75, 1))
+    X[:, 2] = value
+    weights = np.linspace(0.5, 2.0, 3000) if weighted else None
+    model = quick(n_inducing_points=5, max_iter=1)
+    model.fit(X, np.tile(battery.y, 75), sample_weight=weights)
+    other = X[:5].copy()
+    other[:, 2] += 1e-9 * value
+    assert_allclose(model.predict(other), model.predict(X[:5]), rtol=1e-2)
+
+
+def test_constant_target_of_many_rows_is_predicted():
+    X = np.random.default_rng(0).normal(size=(3000, 2))
+    mean, std = (
+        quick(n_inducing_points=5)
+        .fit(X, np.full(3000, 0.1))
+        .predict(X[:4], return_std=True)
+    )
+    assert_allclose(mean, 0.1, rtol=1e-12)
+    assert np.all(std > 1e-6)
+
+
+def test_tiny_and_huge_columns_are_standardised():
+    X = battery.X * [1e-9, 1.0, 1e9, 1.0] + [0.0, 0.0, 1e12, 0.0]
+    want = quick().fit(battery.X, battery.y)
+    got = quick().fit(X, battery.y)
+    # 1e12 + 1e9 x keeps 13 digits of x; L-BFGS runs side by side.
+    new = battery.X_NEW * [1e-9, 1.0, 1e9, 1.0] + [0.0, 0.0, 1e12, 0.0]
+    assert_allclose(got.predict(new), want.predict(battery.X_NEW), atol=1e-4)
+
+
+def test_noise_free_data_is_interpolated():
+    X = np.linspace(0, 1, 30)[:, None]
+    y = np.sin(6 * X[:, 0])
+    model = VGPRegressor("rbf", random_state=0).fit(X, y)
+    mean, std = model.predict(X, return_std=True)
+    assert_allclose(mean, y, atol=0.01)
+    assert np.all(std < 0.05)
+
+
+# --- documentation --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sklearn_unlocknn.__all__)
+def test_documented_defaults_are_the_signatures(name):
+    cls = getattr(sklearn_unlocknn, name)
+    documented = {}
+    section = cls.__doc__.split("Parameters\n")[1].split("Attributes\n")[0]
+    section = section.replace("\\\n", "")
+    for entry in re.finditer(r"^ {4}(\w+) : .*default=(.+?)$", section, re.M):
+        documented[entry[1]] = entry[2].strip()
+    parameters = inspect.signature(cls).parameters
+    assert documented.keys() == parameters.keys()
+    for parameter, text in documented.items():
+        assert eval(text) == parameters[parameter].default, parameter
+
+
+def test_kernel_is_not_shared_between_models():
+    kernel = gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
+    one, other = quick(kernel=kernel), quick(kernel=kernel)
+    one.fit(battery.X, battery.y)
+    other.fit(battery.X, np.abs(battery.y))
+    assert one.kernel_ is not other.kernel_
+    assert_array_equal(kernel.theta, np.log([1.0, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "asked", "chosen"),
+    [(900, "auto", 800), (4100, "auto", 820), (10_100, "auto", 2000), (900, 30, 30)],
+)
+def test_rows_that_the_hyperparameters_are_fitted_on(
+    n_rows, asked, chosen, monkeypatch
+):
+    counts = []
+    real = training.informative_rows
+
+    def spy(*args):
+        counts.append(len(rows := real(*args)))
+        return rows
+
+    monkeypatch.setattr(training, "informative_rows", spy)
+    X = np.linspace(0.0, 1.0, n_rows)[:, None]
+    model = VGPRegressor(0.1 * gpk.RBF(0.3), 3, n_hyper_samples=asked, max_iter=0)
+    model.set_params(random_state=0).fit(X, np.sin(9.0 * X[:, 0]))
+    assert counts == [chosen]

@@ -1,0 +1,469 @@
+"""CalibratedProbRegressor: closed forms, guarantees, scikit-learn's contract."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import integrate, stats
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import BayesianRidge, LinearRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RepeatedKFold,
+    check_cv,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn.calibration import CalibratedProbRegressor
+from sklearn_unlocknn.metrics import gaussian_nll, prob_scoring
+from sklearn_unlocknn.model_selection import cross_val_predict_dist
+
+METHODS = ["std", "isotonic", "conformal"]
+LEVELS = np.linspace(0.01, 0.99, 99)
+
+
+@parametrize_with_checks(
+    [
+        CalibratedProbRegressor(BayesianRidge()),
+        CalibratedProbRegressor(BayesianRidge(), method="isotonic", cv=2),
+        CalibratedProbRegressor(BayesianRidge(), method="conformal", cv=2),
+        CalibratedProbRegressor(VGPRegressor("linear", max_iter=0), cv=2),
+    ]
+)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+class Given(RegressorMixin, BaseEstimator):
+    """Predicts the means and stds that are the columns of X: half each."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.fitted_ = True
+        return self
+
+    def predict(self, X, return_std=False):
+        mean, std = np.split(np.asarray(X, dtype=float), 2, axis=1)
+        if mean.shape[1] == 1:
+            mean, std = mean[:, 0], std[:, 0]
+        return (mean, std) if return_std else mean
+
+
+class Words(RegressorMixin, BaseEstimator):
+    """Takes a list of words, as others take a list of structures."""
+
+    def fit(self, X, y):
+        assert isinstance(X, list)
+        self.mean_ = np.mean(y)
+        return self
+
+    def predict(self, X, return_std=False):
+        assert isinstance(X, list)
+        mean = self.mean_ + np.array([np.nan if w == "" else len(w) for w in X])
+        return (mean, 0 * mean + 1) if return_std else mean
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+FROZEN = FrozenEstimator(Given().fit(None, None))
+
+
+def drawn(n, errors, seed=0):
+    """Give X = (mean, std) and y = mean + std * error."""
+    rng = np.random.default_rng(seed)
+    X = np.column_stack([rng.normal(size=n), rng.uniform(0.5, 2, size=n)])
+    return X, X[:, 0] + X[:, 1] * errors.rvs(n, random_state=rng)
+
+
+def calibrated(method, X, y, **fit_params):
+    return CalibratedProbRegressor(FROZEN, method=method).fit(X, y, **fit_params)
+
+
+def everything(model, X):
+    parts = *model.predict(X, return_std=True), model.predict_interval(X, 0.8)
+    return np.concatenate([np.reshape(part, (len(X), -1)) for part in parts], axis=1)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(120, 3))
+    return X, X @ [1.0, 2.0, 3.0] + rng.standard_t(3, size=120)
+
+
+# --- std ------------------------------------------------------------------------
+
+
+def test_factor_minimises_the_held_out_nll(linear):
+    X, y = linear
+    mean, std = np.empty(len(y)), np.empty(len(y))
+    for train, test in KFold(5).split(X):
+        model = BayesianRidge().fit(X[train], y[train])
+        mean[test], std[test] = model.predict(X[test], return_std=True)
+    model = CalibratedProbRegressor(BayesianRidge()).fit(X, y)
+    factor = model.calibrators_[0].factor
+    assert_allclose(factor, np.sqrt(np.mean(((y - mean) / std) ** 2)))
+    least = gaussian_nll(y, mean, factor * std)
+    for other in (0.99, 1.01):
+        assert gaussian_nll(y, mean, other * factor * std) > least
+
+    want_mean, want_std = BayesianRidge().fit(X, y).predict(X, return_std=True)
+    got_mean, got_std = model.predict(X, return_std=True)
+    assert_allclose(got_mean, want_mean)
+    assert_allclose(got_std, factor * want_std)
+
+
+def test_normal_errors_have_normal_intervals():
+    X, y = drawn(500, stats.norm(scale=0.3))
+    model = calibrated("std", X, y)
+    assert model.calibrators_[0].dof == np.inf
+    mean, std = model.predict(X, return_std=True)
+    assert_allclose(std / X[:, 1], 0.3, rtol=3 / np.sqrt(2 * 500))
+    z = stats.norm.ppf(0.95)
+    interval = np.column_stack([mean - z * std, mean + z * std])
+    assert_allclose(model.predict_interval(X, 0.9), interval)
+
+
+def test_heavy_tails_have_the_intervals_of_a_student_t():
+    errors = stats.t(3, scale=0.5)
+    model = calibrated("std", *drawn(20_000, errors))
+    got = model.predict_quantiles([[0.0, 1.0]], LEVELS)[0]
+    assert_allclose(errors.cdf(got), LEVELS, atol=0.01)
+
+
+def test_few_rows_make_no_heavy_tail():
+    dofs = [
+        calibrated("std", *drawn(20, stats.norm, seed)).calibrators_[0].dof
+        for seed in range(20)
+    ]
+    assert np.mean(np.isinf(dofs)) >= 0.9
+
+
+# --- isotonic -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("errors", [stats.expon(-1), stats.t(3), stats.uniform(3, 1)])
+def test_isotonic_finds_any_distribution(errors):
+    model = calibrated("isotonic", *drawn(20_000, errors))
+    got = model.predict_quantiles([[1.0, 2.0]], LEVELS)[0]
+    assert_allclose(errors.cdf((got - 1.0) / 2.0), LEVELS, atol=0.015)
+    assert np.all(np.diff(got) > 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_isotonic_mean_and_std_are_integrals_of_its_quantiles(n):
+    X, y = drawn(n, stats.expon, seed=3)
+    model = calibrated("isotonic", X, y)
+    mean, std = (part[0] for part in model.predict([[0.0, 1.0]], return_std=True))
+
+    def quantile(q):
+        return model.predict_quantiles([[0.0, 1.0]], q)[0, 0]
+
+    knots = model.calibrators_[0].levels
+    ends = [1e-12, *knots, 1 - 1e-12]
+    first, second = (
+        sum(
+            integrate.quad(lambda q, p=power: quantile(q) ** p, a, b)[0]
+            for a, b in itertools.pairwise(ends)
+        )
+        for power in (1, 2)
+    )
+    assert_allclose([mean, std], [first, np.sqrt(second - first**2)], rtol=1e-5)
+
+
+def test_isotonic_stands_scores_far_beyond_the_floats():
+    X, y = drawn(10, stats.norm)
+    y[3] = X[3, 0] + 1e6 * X[3, 1]
+    values = everything(calibrated("isotonic", X, y), X)
+    assert np.all(np.isfinite(values))
+
+
+# --- conformal ------------------------------------------------------------------
+
+
+def test_split_conformal_is_the_order_statistic():
+    X, y = drawn(39, stats.t(2))
+    sizes = np.sort(np.abs((y - X[:, 0]) / X[:, 1]))
+    model = calibrated("conformal", X, y)
+    for coverage, rank in [(0.5, 20), (0.8, 32), (0.9, 36), (0.95, 38), (0.91, 37)]:
+        half = sizes[rank - 1] * X[:, 1]
+        want = np.column_stack([X[:, 0] - half, X[:, 0] + half])
+        assert_allclose(model.predict_interval(X, coverage), want)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+def test_split_conformal_covers_as_guaranteed(coverage):
+    # Wrong model, skewed errors, 25 rows: mean over calibration sets is what holds.
+    n, n_new, repetitions = 25, 200, 150
+    held = []
+    for seed in range(repetitions):
+        X, y = drawn(n + n_new, stats.expon(-0.3, 3), seed)
+        model = calibrated("conformal", X[:n], y[:n])
+        lower, upper = model.predict_interval(X[n:], coverage).T
+        held.append(np.mean((lower <= y[n:]) & (y[n:] <= upper)))
+    error = 4 * np.std(held) / np.sqrt(repetitions)
+    assert coverage - error <= np.mean(held) <= coverage + 1 / (n + 1) + error
+
+
+@pytest.mark.parametrize("coverage", [0.02, 0.5, 0.9])
+def test_folds_give_the_order_statistic_of_all_held_out_rows(linear, coverage):
+    X, y = linear
+    cv = KFold(4, shuffle=True, random_state=0)
+    model = CalibratedProbRegressor(BayesianRidge(), method="conformal", cv=cv)
+    model.fit(X[:60], y[:60])
+    sizes = []
+    for train, test in cv.split(X[:60]):
+        one = BayesianRidge().fit(X[train], y[train])
+        mean, std = one.predict(X[test], return_std=True)
+        sizes.extend(np.abs(y[test] - mean) / std)
+    size = np.sort(sizes)[int(np.ceil(coverage * 61)) - 1]
+    mean, std = BayesianRidge().fit(X[:60], y[:60]).predict(X[60:], return_std=True)
+    want = np.column_stack([mean - size * std, mean + size * std])
+    assert_allclose(model.predict_interval(X[60:], coverage), want)
+
+
+def test_cross_conformal_covers():
+    n, repetitions, held = 30, 40, []
+    for seed in range(repetitions):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(n + 200, 2))
+        y = X @ [1.0, 2.0] + np.exp(X[:, 0]) * rng.exponential(size=len(X))
+        model = CalibratedProbRegressor(BayesianRidge(), method="conformal", cv=3)
+        lower, upper = model.fit(X[:n], y[:n]).predict_interval(X[n:], 0.8).T
+        held.append(np.mean((lower <= y[n:]) & (y[n:] <= upper)))
+    assert np.mean(held) > 0.8 - 4 * np.std(held) / np.sqrt(repetitions)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_fit_of_our_own_gives_the_held_out_rows(method, linear):
+    X, y = linear
+    head = VGPRegressor("rbf", random_state=0, n_hyper_samples=60)
+    weights = np.where(np.arange(120) % 7 == 0, 0.0, 1.0 + np.arange(120) % 2)
+    cv = KFold(4, shuffle=True, random_state=0)
+    model = CalibratedProbRegressor(head, method=method, cv=cv)
+    model.fit(X, y, sample_weight=weights)
+    parts = cross_val_predict_dist(
+        head, X, y, cv=cv, method="fast", params={"sample_weight": weights}
+    )
+    table = np.column_stack([parts.mean, parts.std])
+    want = calibrated(method, table, y, sample_weight=weights)
+    for got, expected in zip(model.calibrators_, want.calibrators_, strict=True):
+        for part in got._fields:
+            assert_allclose(getattr(got, part), getattr(expected, part), rtol=1e-6)
+    plain = clone(head).fit(X, y, sample_weight=weights)
+    assert_array_equal(model.estimator_.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("n_hyper_samples", "cv"),
+    [(61, 3), (20, RepeatedKFold(n_splits=3, n_repeats=2, random_state=0))],
+)
+def test_few_rows_or_repeated_folds_are_fitted_again(n_hyper_samples, cv, linear):
+    X, y = linear
+    head = VGPRegressor("rbf", random_state=0, n_hyper_samples=n_hyper_samples)
+    model = CalibratedProbRegressor(head, cv=cv).fit(X, y)
+    sizes = []
+    for train, test in check_cv(cv).split(X, y):
+        mean, std = clone(head).fit(X[train], y[train]).predict(X[test], True)
+        sizes.extend((y[test] - mean) / std)
+    assert_allclose(model.calibrators_[0].factor, np.sqrt(np.mean(np.square(sizes))))
+
+
+def test_too_few_rows_for_a_coverage():
+    X, y = drawn(18, stats.norm)
+    model = calibrated("conformal", X, y)
+    with pytest.warns(UserWarning, match="it takes 19 rows") as record:
+        assert np.all(np.isinf(model.predict_interval(X, 0.95)))
+    assert record[0].filename == __file__
+    assert np.all(np.isfinite(model.predict_interval(X, 0.94)))
+    assert np.all(np.isfinite(model.predict(X, return_std=True)))
+
+
+def test_rows_held_out_twice_have_no_rank(linear):
+    model = CalibratedProbRegressor(
+        BayesianRidge(), method="conformal", cv=RepeatedKFold(n_splits=3)
+    )
+    with pytest.raises(ValueError, match="holds rows out more than once"):
+        model.fit(*linear)
+    assert model.set_params(method="isotonic").fit(*linear).calibrators_
+
+
+# --- all methods ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_units_of_the_std_do_not_matter(method):
+    X, y = drawn(50, stats.t(3))
+    scaled = X * [1.0, 1e-3]
+    assert_allclose(
+        everything(calibrated(method, X, y), X),
+        everything(calibrated(method, scaled, y), scaled),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_are_repetitions(method):
+    X, y = drawn(60, stats.t(3))
+    counts = np.arange(60) % 3
+    weighted = calibrated(method, X, y, sample_weight=counts)
+    repeated = calibrated(method, np.repeat(X, counts, axis=0), np.repeat(y, counts))
+    assert_allclose(everything(weighted, X), everything(repeated, X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interval_is_a_pair_of_quantiles_around_the_median(method, linear):
+    X, y = linear
+    model = CalibratedProbRegressor(BayesianRidge(), method=method).fit(X, y)
+    quantiles = model.predict_quantiles(X, [0.05, 0.25, 0.5, 0.75, 0.95])
+    assert_allclose(model.predict_interval(X, 0.9), quantiles[:, [0, 4]])
+    assert np.all(np.diff(quantiles, axis=1) > 0)
+    assert_array_equal(model.predict(X), model.predict(X, return_std=True)[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_outputs_are_calibrated_side_by_side(method):
+    (X1, y1), (X2, y2) = drawn(50, stats.norm, 1), drawn(50, stats.expon, 2)
+    X = np.column_stack([X1[:, 0], X2[:, 0], X1[:, 1], X2[:, 1]])
+    both = calibrated(method, X, np.column_stack([y1, y2]))
+    assert both.predict_quantiles(X, [0.1, 0.5, 0.9]).shape == (50, 3, 2)
+    for j, (X_one, y_one) in enumerate([(X1, y1), (X2, y2)]):
+        one = calibrated(method, X_one, y_one)
+        interval = both.predict_interval(X, 0.8)[:, :, j]
+        assert_allclose(interval, one.predict_interval(X_one, 0.8))
+        for got, want in zip(
+            both.predict(X, return_std=True),
+            one.predict(X_one, return_std=True),
+            strict=True,
+        ):
+            assert_allclose(got[:, j], want)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_copies_predict_the_same(method, linear):
+    X, y = linear
+    model = CalibratedProbRegressor(BayesianRidge(), method=method, cv=3).fit(X, y)
+    before = everything(model, X)
+    assert_array_equal(everything(pickle.loads(pickle.dumps(model)), X), before)
+    copied = clone(model)
+    assert not hasattr(copied, "calibrators_")
+    assert_array_equal(everything(copied.fit(X, y), X), before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lists_and_rows_without_a_prediction(method):
+    words = ["a", "bb", "", "ccc"] * 10
+    y = np.arange(40.0)
+    model = CalibratedProbRegressor(Words(), method=method)
+    with pytest.warns(UserWarning, match="for 10 of 40 held-out rows"):
+        model.fit(words, y)
+    values = everything(model, words)
+    missing = np.array(words) == ""
+    assert np.all(np.isnan(values[missing]))
+    assert np.all(np.isfinite(values[~missing]))
+    with pytest.raises(ValueError, match="no finite prediction for any of 6"):
+        model.fit([""] * 6, y[:6])
+
+
+def test_perfect_predictions_stay_perfect():
+    X = np.column_stack([np.arange(30.0), np.ones(30)])
+    for method in METHODS:
+        model = calibrated(method, X, X[:, 0])
+        mean, std = model.predict(X, return_std=True)
+        assert_allclose(mean, X[:, 0])
+        assert_array_equal(std, 0.0)
+        assert_allclose(model.predict_interval(X, 0.9), X[:, [0, 0]])
+
+
+def test_search_over_methods_and_scores(linear):
+    X, y = linear
+    search = GridSearchCV(
+        CalibratedProbRegressor(BayesianRidge(), cv=3),
+        {"method": METHODS, "estimator__alpha_1": [1e-6, 1.0]},
+        scoring=prob_scoring(["neg_nll", "neg_crps"]),
+        refit="neg_nll",
+        cv=2,
+    ).fit(X, y)
+    assert np.all(np.isfinite(search.cv_results_["mean_test_neg_crps"]))
+    result = cross_validate(
+        make_pipeline(StandardScaler(), CalibratedProbRegressor(BayesianRidge())),
+        X, y, cv=3, scoring=prob_scoring(["neg_nll", "neg_miscalibration_area", "r2"]),
+    )  # fmt: skip
+    assert np.all(result["test_neg_miscalibration_area"] > -0.2)
+
+
+def test_frames_and_a_pipeline_inside(linear):
+    X, y = linear
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], index=np.arange(120)[::-1])
+    inner = make_pipeline(StandardScaler(), BayesianRidge())
+    model = CalibratedProbRegressor(inner, method="conformal")
+    by_frame = everything(model.fit(frame, pd.Series(y, index=frame.index)), frame)
+    assert list(model.feature_names_in_) == ["a", "b", "c"]
+    assert_allclose(by_frame, everything(model.fit(X, y), X))
+
+
+def test_weights_reach_estimator_and_groups_reach_splitter(linear):
+    X, y = linear
+    weights, groups = np.linspace(0.1, 2, 120), np.arange(120) % 7
+    splits = list(GroupKFold(3).split(X, y, groups))
+    plain = CalibratedProbRegressor(BayesianRidge(), cv=splits)
+    want = everything(plain.fit(X, y, sample_weight=weights), X)
+    unweighted = everything(clone(plain).fit(X, y), X)
+    assert not np.allclose(want[:, 0], unweighted[:, 0])
+    with sklearn.config_context(enable_metadata_routing=True):
+        inner = BayesianRidge().set_fit_request(sample_weight=True)
+        routed = CalibratedProbRegressor(inner, cv=GroupKFold(3))
+        routed.fit(X, y, sample_weight=weights, groups=groups)
+    assert_allclose(everything(routed, X), want)
+
+    inner = make_pipeline(StandardScaler(), BayesianRidge())
+    with pytest.warns(UserWarning, match="only the calibration is weighted"):
+        CalibratedProbRegressor(inner).fit(X, y, sample_weight=weights)
+
+
+def test_frozen_estimator_is_not_fitted_again(linear):
+    X, y = linear
+    inner = BayesianRidge().fit(X[:60], y[:60])
+    coefficients = inner.coef_.copy()
+    model = CalibratedProbRegressor(FrozenEstimator(inner)).fit(X[60:], y[60:])
+    assert_array_equal(inner.coef_, coefficients)
+    mean, std = inner.predict(X[60:], return_std=True)
+    want = np.sqrt(np.mean(((y[60:] - mean) / std) ** 2))
+    assert_allclose(model.calibrators_[0].factor, want)
+
+
+def test_errors_say_what_to_do(linear):
+    X, y = linear
+    for params, error, message in [
+        ({"method": "platt"}, ValueError, "Got method='platt', expected one of"),
+        ({"estimator": LinearRegression()}, TypeError, "has no return_std"),
+        (
+            {"estimator": VGPRegressor(n_hyper_samples="Auto")},
+            ValueError,
+            "n_hyper_samples='Auto'.*or 'auto'",
+        ),
+    ]:
+        with pytest.raises(error, match=message):
+            CalibratedProbRegressor(BayesianRidge()).set_params(**params).fit(X, y)
+    with pytest.raises(ValueError, match=r"std of zero or less .* in 2 of 3"):
+        calibrated("std", [[0.0, 0.0], [1.0, 0.0], [2.0, 1.0]], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match=r"predictions of shape \(120, 1\)"):
+        calibrated("std", X[:, :2], np.column_stack([y, y]))
+    model = CalibratedProbRegressor(BayesianRidge()).fit(X, y)
+    with pytest.raises(ValueError, match="levels inside"):
+        model.predict_quantiles(X, [0.0, 0.5])
+    with pytest.raises(ValueError, match=r"coverage=1\.0"):
+        model.predict_interval(X, 1.0)
