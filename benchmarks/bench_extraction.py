@@ -82,14 +82,14 @@ def take_turns(passes, repeats):
 def load(data):
     """Return the network as this package and as megnet load it."""
     from sklearn_unlocknn._megnet.compat import import_megnet
-    from sklearn_unlocknn._megnet.network import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import MEGNetSnapshot
     from sklearn_unlocknn.datasets import fetch_megnet_model
 
     file = fetch_megnet_model(NETWORK, data_home=data)
     import_megnet()
     from megnet.models import MEGNetModel
 
-    return FrozenMEGNet.of(file), MEGNetModel.from_file(str(file))
+    return MEGNetSnapshot.of(file), MEGNetModel.from_file(str(file))
 
 
 def run_speed(name, data, n, repeats):
@@ -147,10 +147,10 @@ def strained(cells, n, rng, name):
 
 def run_memory(name, data):
     """Stream structures; print the peak memory at the checkpoints."""
-    from sklearn_unlocknn._megnet.network import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import MEGNetSnapshot
     from sklearn_unlocknn.datasets import fetch_megnet_model, fetch_perovskites
 
-    ours = FrozenMEGNet.of(fetch_megnet_model(NETWORK, data_home=data))
+    ours = MEGNetSnapshot.of(fetch_megnet_model(NETWORK, data_home=data))
     cells = list(fetch_perovskites(data_home=data).data)
     ours.run(cells[:10], predict=True)
     rows = [{"structures": 0, "peak_MB": peak(), "seconds": 0.0}]

@@ -109,7 +109,7 @@ def steps_of_fit(data, n_rows):
     """Time the steps of the same fit, one after the other, likewise from nothing."""
     import_all()
     from sklearn_unlocknn import VGPRegressor
-    from sklearn_unlocknn._megnet.network import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import MEGNetSnapshot
     from sklearn_unlocknn._structures.read import as_structure
     from sklearn_unlocknn.datasets import fetch_megnet_model
 
@@ -124,7 +124,7 @@ def steps_of_fit(data, n_rows):
         return result
 
     def trace():
-        network = FrozenMEGNet.of(fetch_megnet_model(NETWORK, data_home=data))
+        network = MEGNetSnapshot.of(fetch_megnet_model(NETWORK, data_home=data))
         network.run([as_structure(X[0])], predict=True)
         return network
 

@@ -66,19 +66,19 @@ def run_search(args):
     """Time the search; count what goes through the network in this process."""
     from sklearn.model_selection import GridSearchCV
 
-    from sklearn_unlocknn._megnet.network import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import MEGNetSnapshot
     from sklearn_unlocknn.metrics import get_prob_scorer
 
     X, y = load(args.data, args.n)
     log = Path(os.environ["SEARCH_LOG"])
-    run = FrozenMEGNet._run_block
+    run = MEGNetSnapshot._run_block
 
     def counted(self, block):
         with log.open("a") as file:
             file.write(f"{len(block[1])}\n")
         return run(self, block)
 
-    FrozenMEGNet._run_block = counted
+    MEGNetSnapshot._run_block = counted
     search = GridSearchCV(
         model(), {"kernel": KERNELS, "n_inducing_points": POINTS}, cv=folds(len(X)),
         scoring=get_prob_scorer("neg_nll"), refit=False, n_jobs=args.n_jobs,
@@ -229,12 +229,12 @@ def run_heads(args, fit):
 
 def run_unlocknn(args):
     """Time epochs that each run the network, warm, over the rows of a fold."""
-    from sklearn_unlocknn._megnet.network import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import MEGNetSnapshot
     from sklearn_unlocknn.datasets import fetch_megnet_model
 
     X, _ = load(args.data, args.n)
     train, _ = folds(len(X))[0]
-    network = FrozenMEGNet.of(fetch_megnet_model(NETWORK, data_home=args.data))
+    network = MEGNetSnapshot.of(fetch_megnet_model(NETWORK, data_home=args.data))
     graphs = network.graphs([X[i] for i in train])
     network.run(X[:200])
     dicts = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn.datasets import (
     fetch_elasticity,
     fetch_megnet_model,
@@ -49,7 +49,7 @@ def main():
     structures, y = DATASETS[args.dataset](args.data_folder)
     row = np.flatnonzero(np.isfinite(y))
     file = fetch_megnet_model(args.network, data_home=args.data_folder)
-    network = FrozenMEGNet(file)
+    network = MEGNetSnapshot(file)
     start = time.perf_counter()
     made = network.run(
         [structures[i] for i in row], args.layer, n_jobs=args.n_jobs, on_error="nan"

@@ -30,7 +30,7 @@ y += np.random.default_rng(0).standard_t(3, size=len(y))
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, train_size=1000, random_state=0
 )
-base = VGPRegressor("matern52_ard + linear", n_hyper_samples=300, random_state=0)
+base = VGPRegressor("matern52_ard + linear", hyper_subset_size=300, random_state=0)
 models = {
     "before": base,
     "std": CalibratedProbRegressor(base, method="std"),

@@ -73,7 +73,7 @@ def check_refit_is_a_fresh_fit(model):
 
 
 def check_same_seed_same_bits(model):
-    sparse_model = model.set_params(n_inducing_points=9, n_hyper_samples=20)
+    sparse_model = model.set_params(n_inducing_points=9, hyper_subset_size=20)
     first = clone(sparse_model).fit(X, y)
     second = clone(sparse_model).fit(X, y)
     assert_array_equal(first.inducing_points_, second.inducing_points_)

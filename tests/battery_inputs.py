@@ -206,8 +206,12 @@ def check_unknown_parameters_are_named(model):
         ({"max_iter": 2.5}, ValueError, "max_iter=2.5"),
         ({"tol": -1.0}, ValueError, "tol=-1.0"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
-        ({"n_hyper_samples": 1}, ValueError, "n_hyper_samples=1"),
-        ({"n_hyper_samples": "all"}, ValueError, "n_hyper_samples='all'.*or 'auto'"),
+        ({"hyper_subset_size": 1}, ValueError, "hyper_subset_size=1"),
+        (
+            {"hyper_subset_size": "all"},
+            ValueError,
+            "hyper_subset_size='all'.*or 'auto'",
+        ),
     ]
     for params, error, message in cases:
         wrong = clone(model).set_params(**params)

@@ -112,9 +112,9 @@ def tiny_net():
 @pytest.fixture(scope="module")
 def tiny_frozen(tiny_net):
     """Give it frozen."""
-    from sklearn_unlocknn._megnet.network import FrozenMEGNet
+    from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 
-    return FrozenMEGNet.of(tiny_net)
+    return MEGNetSnapshot.of(tiny_net)
 
 
 @pytest.fixture(scope="module")

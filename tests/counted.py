@@ -5,7 +5,7 @@ import os
 import keras
 import tensorflow as tf
 
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 
 
 def note(log, n_rows):
@@ -54,7 +54,7 @@ def counted_net(log, n_inputs=4):
     return keras.Model(inputs, keras.layers.Dense(1)(hidden))
 
 
-class CountedMEGNet(FrozenMEGNet):
+class CountedMEGNet(MEGNetSnapshot):
     """A frozen MEGNet whose structures are taken down."""
 
     def __init__(self, network, log):

@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, VGPRegressor
 from sklearn_unlocknn._gp.noise import closed_form
 from sklearn_unlocknn._gp.posterior import exact_posterior
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
 
 N = 60
@@ -179,7 +179,7 @@ def structures():
 
 @pytest.fixture(scope="module")
 def network():
-    return FrozenMEGNet.of(make_megnet())
+    return MEGNetSnapshot.of(make_megnet())
 
 
 def on_structures(network, **params):
@@ -209,7 +209,7 @@ def test_network_mean_of_structures_in_units_of_the_row(structures):
 
     net = make_megnet(scaler=TargetScaler(-5.0, 2.0, is_intensive=False))
     estimator = on_structures(net, mean="network")
-    output = FrozenMEGNet.of(net).predict(structures)[:, 0]
+    output = MEGNetSnapshot.of(net).predict(structures)[:, 0]
     got = assert_fast_is_anew(estimator, structures, output + y[:24])
     n_atoms = np.array([len(s) for s in structures])
     noise = got.aleatoric_std / got.aleatoric_std[0] * n_atoms[0]

@@ -26,14 +26,14 @@ from sklearn.model_selection import (
 from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor
 from sklearn_unlocknn._features import shards as _shards
 from sklearn_unlocknn._keras import network as keras_nets
-from sklearn_unlocknn._keras.network import FrozenNetwork
+from sklearn_unlocknn._keras.network import NetworkHandle
 from sklearn_unlocknn._megnet import network as megnet_graphs
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._parallel import limit_threads
 
 GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [4, 8]}
 CV = KFold(3)
-HEAD = {"max_iter": 2, "n_hyper_samples": 30, "random_state": 0}
+HEAD = {"max_iter": 2, "hyper_subset_size": 30, "random_state": 0}
 #: How a search runs: processes of its own, threads, or in turn.
 WAYS = [("loky", 1), ("loky", 2), ("threading", 2)]
 
@@ -171,12 +171,12 @@ def test_few_handles_are_kept(keras3_net, tmp_path, monkeypatch):
     monkeypatch.setattr(keras_nets, "_RECENT", keras_nets.Recent(2))
     for i in range(4):
         keras3_net.save(tmp_path / f"{i}.keras")
-        FrozenNetwork.of(tmp_path / f"{i}.keras")
+        NetworkHandle.of(tmp_path / f"{i}.keras")
     assert len(keras_nets._RECENT._values) == 2
 
 
 def test_tasks_of_a_worker_share_what_they_unpickle(keras3_net):
-    handle = FrozenNetwork.of(keras3_net)
+    handle = NetworkHandle.of(keras3_net)
     with joblib.parallel_config("loky", n_jobs=2):
         ids = joblib.Parallel()(joblib.delayed(_identity)(handle) for _ in range(6))
     by_process = {}
@@ -190,14 +190,14 @@ def _identity(handle):
 
 
 def test_what_is_unpickled_here_is_independent(keras3_net):
-    content = pickle.dumps(FrozenNetwork.of(keras3_net))
+    content = pickle.dumps(NetworkHandle.of(keras3_net))
     first, second = pickle.loads(content), pickle.loads(content)
     assert first.model is not second.model
 
 
 def test_equal_megnets_share_a_handle(tiny_megnet):
     network, _ = tiny_megnet
-    assert FrozenMEGNet.of(network) is FrozenMEGNet.of(network)
+    assert MEGNetSnapshot.of(network) is MEGNetSnapshot.of(network)
 
 
 # --- threads ----------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Tuning:
 
     Attributes
     ----------
-    network : FrozenNetwork, FrozenMEGNet or None
+    network : NetworkHandle, MEGNetSnapshot or None
         Handle of the tuned copy; None where no epoch was better than none.
     curve : ndarray of shape (epochs + 1,)
         Bound of the training rows before the first and after each epoch, in nats.
@@ -200,7 +200,7 @@ def tune(trainee, kernel, posterior, problem, scaling, settings, rng, report):
 
     Parameters
     ----------
-    trainee : KerasTrainee or MEGNetTrainee
+    trainee : KerasTrainableCopy or MEGNetTrainableCopy
         The copy of the network.
     kernel : Covariance
         The kernel.

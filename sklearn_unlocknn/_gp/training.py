@@ -43,7 +43,7 @@ class Settings:
     max_iter: int
     tol: float
     batch_size: int
-    n_hyper_samples: int
+    hyper_subset_size: int
     n_jobs: int | None = 1
     warm_start: bool = False
 
@@ -161,7 +161,7 @@ def _hyperparameters(kernel, rows, settings, followed, rng, report, before):
 
     ``followed`` is whether the iterations that are granted are those of a later stage.
     """
-    some = informative_rows(rows, settings.n_hyper_samples, rng)
+    some = hyperparameter_subset(rows, settings.hyper_subset_size, rng)
     groups = rows.take(np.sort(some)).grouped()
     key = memo.fingerprint("marginal likelihood", kernel.template, groups)
     starts, max_iter = _starts(kernel), settings.max_iter
@@ -238,7 +238,7 @@ def _known(objective, key, before, progress):
     memo.remember(key, known)
 
 
-def informative_rows(rows, n_rows, rng):
+def hyperparameter_subset(rows, n_rows, rng):
     """Choose rows: half of them at random, half the nearest neighbours of those.
 
     Random rows alone lie far apart: where function ends and noise begins is then a

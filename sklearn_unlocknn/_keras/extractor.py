@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
 from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_rows
 from .._validation import check_batch_size
 from .inputs import network_inputs
-from .network import FrozenNetwork
+from .network import NetworkHandle
 from .serialization import library_of
 
 # With `memory`, outputs of up to this many values are kept beside the features, so
@@ -31,7 +31,7 @@ def resolve_network(network, X, y=None, sample_weight=None):
 
     Parameters
     ----------
-    network : keras.Model, tf_keras.Model, path-like, FrozenNetwork or estimator
+    network : keras.Model, tf_keras.Model, path-like, NetworkHandle or estimator
         An estimator is cloned and fitted on the data; it must then have the Keras
         model as ``model_``, as SciKeras' have.
     X : array-like
@@ -43,7 +43,7 @@ def resolve_network(network, X, y=None, sample_weight=None):
 
     Returns
     -------
-    FrozenNetwork
+    NetworkHandle
 
     Raises
     ------
@@ -55,7 +55,7 @@ def resolve_network(network, X, y=None, sample_weight=None):
     if isinstance(network, type) or not (
         hasattr(network, "fit") and hasattr(network, "get_params")
     ):
-        return FrozenNetwork.of(network)
+        return NetworkHandle.of(network)
     if y is None:
         raise ValueError(
             f"`network` is an estimator, {type(network).__name__}, that is trained in "
@@ -72,7 +72,7 @@ def resolve_network(network, X, y=None, sample_weight=None):
             f"`network` is an estimator, {type(network).__name__}, that after `fit` "
             f"has `model_`={model!r}, expected a keras or tf_keras model there."
         )
-    return FrozenNetwork.of(model)
+    return NetworkHandle.of(model)
 
 
 class _LiveModel:
@@ -103,7 +103,7 @@ class NetworkParamMixin:
 
     @staticmethod
     def _handle_of(network):
-        return FrozenNetwork.of(network)
+        return NetworkHandle.of(network)
 
     @staticmethod
     def _model_of(handle):
@@ -304,7 +304,7 @@ class KerasFeatureExtractor(
 
     Attributes
     ----------
-    network_ : FrozenNetwork or None
+    network_ : NetworkHandle or None
         Handle on the network; ``network_.model`` is the Keras model.
     n_features_in_ : int
         Number of features in X; over all inputs if X is a list of arrays.

@@ -58,10 +58,10 @@ def _volume(shape):
     return int(np.prod(shape, dtype=int))
 
 
-class FrozenNetwork:
+class NetworkHandle:
     """A handle on a user's Keras network that runs it and never changes it.
 
-    Build it by `FrozenNetwork.of`. Estimators that hold the same network share the
+    Build it by `NetworkHandle.of`. Estimators that hold the same network share the
     handle, so that a cut network is compiled once and a pickle holds it once. Copies
     and scikit-learn clones of a handle are the handle itself.
 
@@ -92,12 +92,12 @@ class FrozenNetwork:
 
         Parameters
         ----------
-        network : keras.Model, tf_keras.Model, path-like or FrozenNetwork
+        network : keras.Model, tf_keras.Model, path-like or NetworkHandle
             The network, or a file (.keras, .h5, .hdf5) to load it from.
 
         Returns
         -------
-        FrozenNetwork
+        NetworkHandle
 
         Raises
         ------
@@ -323,7 +323,7 @@ class FrozenNetwork:
             for i in range(0, n, size)
         )
         start, whole = 0, None
-        for parts in run_blocks(FrozenNetwork._run_block, self, blocks, n_jobs):
+        for parts in run_blocks(NetworkHandle._run_block, self, blocks, n_jobs):
             if whole is None:
                 whole = [np.empty((n, part.shape[1])) for part in parts]
             for values, part in zip(whole, parts, strict=True):
@@ -432,7 +432,7 @@ class FrozenNetwork:
         return self
 
     def __repr__(self):
-        return f"FrozenNetwork({self.model.name!r}, library={self.library!r})"
+        return f"NetworkHandle({self.model.name!r}, library={self.library!r})"
 
 
 def _rebuild(payload, digest, fingerprint=None):
@@ -448,5 +448,5 @@ def _rebuild(payload, digest, fingerprint=None):
 
 
 def _handle(model, digest):
-    handle = _HANDLES[id(model)] = FrozenNetwork(model, digest)
+    handle = _HANDLES[id(model)] = NetworkHandle(model, digest)
     return handle

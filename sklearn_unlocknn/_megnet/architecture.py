@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from .compat import fast_layer, fast_set2set, import_megnet, network_state, softplus2
-from .network import FrozenMEGNet
+from .network import MEGNetSnapshot
 
 #: Atomic numbers that the embedding knows are those below.
 N_ELEMENTS = 95
@@ -40,7 +40,7 @@ def new_megnet(
 
     Returns
     -------
-    FrozenMEGNet
+    MEGNetSnapshot
     """
     import_megnet()
     from megnet.data.crystal import CrystalGraph
@@ -54,7 +54,7 @@ def new_megnet(
         bond_converter=GaussianDistance(centers, GAUSSIAN_WIDTH), cutoff=float(cutoff)
     )
     parts = SimpleNamespace(model=model, graph_converter=converter)
-    return FrozenMEGNet(network_state(parts))
+    return MEGNetSnapshot(network_state(parts))
 
 
 def glorot(shape, rng):

@@ -18,7 +18,7 @@ from .._keras.extractor import NetworkParamMixin
 from .._structures.read import StructureError, as_items, content_of, describe
 from .._validation import check_batch_size
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
-from .network import Extraction, FrozenMEGNet
+from .network import Extraction, MEGNetSnapshot
 
 
 def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
@@ -26,7 +26,7 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
 
     Parameters
     ----------
-    network : str, path-like, GraphModel, FrozenMEGNet or estimator
+    network : str, path-like, GraphModel, MEGNetSnapshot or estimator
         A pretrained name, which is fetched; an .hdf5 file; a model object; or an
         estimator that is cloned, fitted on the data and then has a ``network_``.
     X : list of structures
@@ -40,7 +40,7 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
 
     Returns
     -------
-    FrozenMEGNet
+    MEGNetSnapshot
 
     Raises
     ------
@@ -52,7 +52,7 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
         If a pretrained network is neither in the data folder nor can be fetched.
     """
     if isinstance(network, str) and network in MEGNET_MODELS:
-        return FrozenMEGNet.of(fetch_megnet_model(network))
+        return MEGNetSnapshot.of(fetch_megnet_model(network))
     if isinstance(network, str | os.PathLike) and not Path(network).is_file():
         close = difflib.get_close_matches(str(network), MEGNET_MODELS, 3, 0.4)
         names = [*close, *(known for known in MEGNET_MODELS if known not in close)]
@@ -62,7 +62,7 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
         )
     trains = hasattr(network, "fit") and hasattr(network, "get_params")
     if isinstance(network, type) or not trains:
-        return FrozenMEGNet.of(network)
+        return MEGNetSnapshot.of(network)
     if y is None:
         raise ValueError(
             f"`{name}` is an estimator, {type(network).__name__}, that is trained in "
@@ -74,7 +74,7 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
         extra["sample_weight"] = sample_weight
     trainer.fit(X, y, **extra)
     trained = getattr(trainer, "network_", None)
-    if not isinstance(trained, FrozenMEGNet):
+    if not isinstance(trained, MEGNetSnapshot):
         raise ValueError(
             f"`{name}` is an estimator, {type(network).__name__}, that after `fit` "
             f"has `network_`={trained!r}, expected a trained MEGNet there, as "
@@ -96,7 +96,7 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
 
     @staticmethod
     def _handle_of(network):
-        return FrozenMEGNet.of(network)
+        return MEGNetSnapshot.of(network)
 
     @staticmethod
     def _model_of(handle):
@@ -129,7 +129,7 @@ class MEGNetFeaturesMixin(NetworkParamMixin):
         Parameters
         ----------
         items : list of structures
-            Of any kind that `FrozenMEGNet.stream` takes.
+            Of any kind that `MEGNetSnapshot.stream` takes.
         keep : bool, default=True
             False neither looks features up nor keeps them.
 
@@ -260,7 +260,7 @@ class MEGNetFeatureExtractor(
 
     Attributes
     ----------
-    network_ : FrozenMEGNet
+    network_ : MEGNetSnapshot
         Handle on the network; ``network_.predict(X)`` is its own prediction.
     n_features_out_ : int
         Number of features that `transform` gives.

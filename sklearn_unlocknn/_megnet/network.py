@@ -27,7 +27,7 @@ _RECENT = Recent(4)
 BLOCK = 512
 
 
-class FrozenMEGNet:
+class MEGNetSnapshot:
     """A MEGNet network that never changes: extract, predict, fingerprint, pickle.
 
     Holds JSON text and NumPy arrays; TensorFlow and megnet are imported on first use.
@@ -35,13 +35,13 @@ class FrozenMEGNet:
 
     Parameters
     ----------
-    network : str, path-like, GraphModel or FrozenMEGNet
+    network : str, path-like, GraphModel or MEGNetSnapshot
         An .hdf5 file with its .json beside it, or a model object, of which a snapshot
         is taken.
     """
 
     def __init__(self, network):
-        if isinstance(network, FrozenMEGNet):
+        if isinstance(network, MEGNetSnapshot):
             network = network._state
         self._state = network if isinstance(network, dict) else network_state(network)
         self._lock = threading.RLock()
@@ -316,7 +316,7 @@ class FrozenMEGNet:
             (self._spec, start, items, allow_isolated)
             for start, items in cut(as_items(structures), BLOCK)
         )
-        done = run_blocks(FrozenMEGNet._convert_block, self, blocks, n_jobs)
+        done = run_blocks(MEGNetSnapshot._convert_block, self, blocks, n_jobs)
         return [graph for graphs in done for graph in graphs]
 
     def _convert_block(self, block):
@@ -485,4 +485,4 @@ class FrozenMEGNet:
 
 def revive(state):
     """Return the handle of a pickled network, the same one for equal content."""
-    return FrozenMEGNet.of(state)
+    return MEGNetSnapshot.of(state)

@@ -74,7 +74,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
 
     Attributes
     ----------
-    network_ : FrozenMEGNet
+    network_ : MEGNetSnapshot
         The trained network; ``network_.keras_model`` is its Keras model.
     n_outputs_ : int
         Number of targets.
@@ -357,9 +357,9 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         state = dict(super().__getstate__())
         start = self.initial_network
         if hasattr(type(start), "save_model") and hasattr(start, "model"):
-            from .network import FrozenMEGNet
+            from .network import MEGNetSnapshot
 
-            state["initial_network"] = FrozenMEGNet.of(start)
+            state["initial_network"] = MEGNetSnapshot.of(start)
         return state
 
 

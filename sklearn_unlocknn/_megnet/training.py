@@ -9,7 +9,7 @@ from .._structures.read import StructureError, _name, as_structure
 from .architecture import output_layer, with_outputs
 from .batches import batches, join
 from .compat import freeze_object, thaw_object
-from .network import FrozenMEGNet
+from .network import MEGNetSnapshot
 
 #: Norm that the gradient of a batch is shortened to.
 CLIP_NORM = 3.0
@@ -48,10 +48,10 @@ def convert(network, items, y, weights, n_jobs=None):
 
     Parameters
     ----------
-    network : FrozenMEGNet
+    network : MEGNetSnapshot
         Whose graph converter to use.
     items : list of structures
-        Of any kind that `FrozenMEGNet.stream` takes.
+        Of any kind that `MEGNetSnapshot.stream` takes.
     y : ndarray of shape (n, k)
         Targets.
     weights : ndarray of shape (n,)
@@ -101,7 +101,7 @@ class Training:
 
     Attributes
     ----------
-    network : FrozenMEGNet
+    network : MEGNetSnapshot
         With the best weights.
     losses, validation_losses : list of float
         Mean squared error of every epoch, in units of the target's variance; while
@@ -110,7 +110,7 @@ class Training:
         Epochs after which the network had these weights.
     """
 
-    network: FrozenMEGNet
+    network: MEGNetSnapshot
     losses: list
     validation_losses: list
     best_iter: int
@@ -121,7 +121,7 @@ def train(network, rows, validation, settings, rng, report=lambda *values: None)
 
     Parameters
     ----------
-    network : FrozenMEGNet
+    network : MEGNetSnapshot
         Where to start.
     rows : Rows
         To train on.
@@ -188,7 +188,7 @@ class _Trainee:
         same = network.n_outputs == k
         mean, scale, self.intensive = _affine(network)
         state = network._state if same else with_outputs(network, k, rng)
-        self.network = FrozenMEGNet(state)
+        self.network = MEGNetSnapshot(state)
         self.model = self.network.keras_model
         self.model.trainable = True
         self.mean_weight = rows.weights.mean()
@@ -325,7 +325,7 @@ class _Trainee:
             "weights": self.model.get_weights(),
             "scaler": freeze_object(scaler),
         }
-        return FrozenMEGNet(state)
+        return MEGNetSnapshot(state)
 
 
 def _affine(network):

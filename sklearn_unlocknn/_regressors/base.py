@@ -127,7 +127,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             max_iter=self.max_iter,
             tol=self.tol,
             batch_size=self.batch_size,
-            n_hyper_samples=self._count_hyper_samples(n),
+            hyper_subset_size=self._hyper_subset_size(n),
             n_jobs=self.n_jobs,
             warm_start=self.warm_start,
         )
@@ -344,9 +344,9 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             count = int(np.ceil(count * n))
         return min(count, n)
 
-    def _count_hyper_samples(self, n):
-        if not isinstance(self.n_hyper_samples, str):
-            return self.n_hyper_samples
+    def _hyper_subset_size(self, n):
+        if not isinstance(self.hyper_subset_size, str):
+            return self.hyper_subset_size
         return int(np.clip(n // 5, 800, 2000))
 
     def _choose_solver(self, n):

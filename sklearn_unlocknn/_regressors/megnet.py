@@ -63,7 +63,7 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
     Attributes
     ----------
     [head attributes]
-    network_ : FrozenMEGNet
+    network_ : MEGNetSnapshot
         Handle of the network that gives the features; ``network_.predict(X)`` is its
         own prediction. After fine-tuning that of a copy.
     n_features_out_ : int
@@ -148,7 +148,7 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         max_iter=DEFAULTS["max_iter"],
         tol=DEFAULTS["tol"],
         batch_size=1024,
-        n_hyper_samples=DEFAULTS["n_hyper_samples"],
+        hyper_subset_size=DEFAULTS["hyper_subset_size"],
         normalize_y=True,
         random_state=None,
         verbose=0,
@@ -174,7 +174,7 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         self.max_iter = max_iter
         self.tol = tol
         self.batch_size = batch_size
-        self.n_hyper_samples = n_hyper_samples
+        self.hyper_subset_size = hyper_subset_size
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
@@ -220,11 +220,11 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
             raise error.at(start + error.index) from error
 
     def _trainee(self, inputs, kept):
-        from .._fine_tuning.trainees import MEGNetTrainee
+        from .._fine_tuning.trainable_copy import MEGNetTrainableCopy
 
         graphs = self.network_.graphs([inputs[i] for i in kept], n_jobs=self.n_jobs)
         with_output = self.mean == "network"
-        return MEGNetTrainee(self.network_, self.layer, graphs, with_output)
+        return MEGNetTrainableCopy(self.network_, self.layer, graphs, with_output)
 
     def _use_tuned(self, network, inputs):
         self.network_ = network

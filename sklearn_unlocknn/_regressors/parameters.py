@@ -32,7 +32,7 @@ HEAD_PARAMETERS = """\
         Coefficients are generalised least squares estimates.
     solver : {{"auto", "collapsed", "minibatch"}}, default="auto"
         "collapsed": hyperparameters by L-BFGS on the marginal likelihood of
-        ``n_hyper_samples`` rows, then the optimal posterior of all rows in one pass;
+        ``hyper_subset_size`` rows, then the optimal posterior of all rows in one pass;
         with ``optimize_inducing_points`` L-BFGS on the bound of all rows in between.
         "minibatch": natural gradients and Adam on the bound of batches in between.
         Either ends with the noise level that all rows ask for (sparse models: by
@@ -40,7 +40,7 @@ HEAD_PARAMETERS = """\
         "auto" is "collapsed", except to move inducing points with more than 20000
         rows.
     max_iter : int, default={max_iter}
-        L-BFGS iterations on the ``n_hyper_samples`` rows or, where inducing points
+        L-BFGS iterations on the ``hyper_subset_size`` rows or, where inducing points
         move, on the bound; epochs of the minibatch solver. Before these two the
         hyperparameters have 20 iterations on those rows. 0 keeps them as they are.
     tol : float, default={tol}
@@ -49,14 +49,14 @@ HEAD_PARAMETERS = """\
         250000 rows on) improve the mean of as many before by less than that.
     batch_size : int, default=1024
         Rows in a batch of the minibatch solver.
-    n_hyper_samples : int or "auto", default="{n_hyper_samples}"
+    hyper_subset_size : int or "auto", default="{hyper_subset_size}"
         Rows that the hyperparameters are fitted on: half drawn at random, half
         their nearest neighbours. Time grows with its cube. "auto" is a fifth of
         all rows, at least 800 and at most 2000.
     normalize_y : bool, default=True
         Standardise the target. Without, variances are in squared target units.
     random_state : int, RandomState instance or None, default=None
-        Draws rows for ``n_hyper_samples``, "kmeans", "random" and batches.
+        Draws rows for ``hyper_subset_size``, "kmeans", "random" and batches.
     verbose : int, default=0
         1 prints a line every ten iterations, 2 every iteration.
     n_jobs : int or None, default=None
@@ -85,7 +85,7 @@ HEAD_ATTRIBUTES = """\
     elbo_curve_ : ndarray of shape (n_iter_ + 1,) or (n_iter_,)
         The objective at the start and after each iteration of the last stage, in
         nats, of the standardised target: log marginal likelihood of the
-        ``n_hyper_samples`` rows, bound of all rows where inducing points move, or
+        ``hyper_subset_size`` rows, bound of all rows where inducing points move, or
         mean bound of the batches of each epoch.
     n_iter_ : int
         Iterations (epochs) of the last stage.
@@ -142,7 +142,7 @@ DEFAULTS = {
     "n_inducing_points": 4000,
     "max_iter": 20,
     "tol": 1e-4,
-    "n_hyper_samples": "auto",
+    "hyper_subset_size": "auto",
 }
 
 
@@ -192,7 +192,11 @@ def check_parameters(estimator, means):
         value = getattr(estimator, name)
         if not (isinstance(value, str) and value in allowed):
             raise ValueError(f"Got {name}={value!r}, expected one of {list(allowed)}.")
-    counts = ("max_iter", 0, ""), ("batch_size", 1, ""), ("n_hyper_samples", 2, "auto")
+    counts = (
+        ("max_iter", 0, ""),
+        ("batch_size", 1, ""),
+        ("hyper_subset_size", 2, "auto"),
+    )
     for name, least, word in counts:
         value = getattr(estimator, name)
         if word and isinstance(value, str) and value == word:

@@ -47,7 +47,7 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
     Attributes
     ----------
     [head attributes]
-    network_ : FrozenNetwork or None
+    network_ : NetworkHandle or None
         Handle of the network that gives the features; ``network_.model`` is the Keras
         model, after fine-tuning a copy.
     n_features_out_ : int
@@ -121,7 +121,7 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         max_iter=DEFAULTS["max_iter"],
         tol=DEFAULTS["tol"],
         batch_size=1024,
-        n_hyper_samples=DEFAULTS["n_hyper_samples"],
+        hyper_subset_size=DEFAULTS["hyper_subset_size"],
         normalize_y=True,
         random_state=None,
         verbose=0,
@@ -146,7 +146,7 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         self.max_iter = max_iter
         self.tol = tol
         self.batch_size = batch_size
-        self.n_hyper_samples = n_hyper_samples
+        self.hyper_subset_size = hyper_subset_size
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
@@ -182,11 +182,11 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         return Latent(*result) if with_output else Latent(result)
 
     def _trainee(self, inputs, kept):
-        from .._fine_tuning.trainees import KerasTrainee
+        from .._fine_tuning.trainable_copy import KerasTrainableCopy
 
         arrays = [a[kept] for a in self._check_X(inputs, self.network_, reset=False)]
         with_output = self.mean == "network"
-        return KerasTrainee(self.network_, self.layer, arrays, with_output)
+        return KerasTrainableCopy(self.network_, self.layer, arrays, with_output)
 
     def _use_tuned(self, network, inputs):
         self.network_, self._fingerprint = network, network.fingerprint()

@@ -90,7 +90,7 @@ class VGPRegressor(BaseVGPRegressor):
         max_iter=DEFAULTS["max_iter"],
         tol=DEFAULTS["tol"],
         batch_size=1024,
-        n_hyper_samples=DEFAULTS["n_hyper_samples"],
+        hyper_subset_size=DEFAULTS["hyper_subset_size"],
         normalize_y=True,
         random_state=None,
         verbose=0,
@@ -106,7 +106,7 @@ class VGPRegressor(BaseVGPRegressor):
         self.max_iter = max_iter
         self.tol = tol
         self.batch_size = batch_size
-        self.n_hyper_samples = n_hyper_samples
+        self.hyper_subset_size = hyper_subset_size
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose

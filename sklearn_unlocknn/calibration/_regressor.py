@@ -86,7 +86,7 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
     Notes
     -----
     Rows are held out from clones, one fitted for each fold. For this package's
-    regressors with at least twice `n_hyper_samples` rows there is one fit: folds are
+    regressors with at least twice `hyper_subset_size` rows there is one fit: folds are
     taken out of its posterior, as with ``method="fast"`` of
     :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist`. That costs a third
     of it, and calibrates the very hyperparameters that predict, which clones choose
@@ -460,7 +460,7 @@ def _one_fit_will_do(model, splits, n_rows):
     return (
         obstacle(model, splits) is None
         and not _held_out_twice(splits)
-        and n_rows >= _FEW * model._count_hyper_samples(n_rows)
+        and n_rows >= _FEW * model._hyper_subset_size(n_rows)
     )
 
 

@@ -45,7 +45,7 @@ def test_search_survives_the_loss_of_a_worker(client, tmp_path):
     X = rng.normal(size=(300, 4))
     y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=300)
     model = ProbNNRegressor(
-        counted_net(tmp_path / "log"), max_iter=3, n_hyper_samples=50, random_state=0
+        counted_net(tmp_path / "log"), max_iter=3, hyper_subset_size=50, random_state=0
     )
     splits = list(KFold(3).split(X))
 
@@ -75,7 +75,7 @@ def test_search_survives_the_loss_of_a_worker(client, tmp_path):
 def test_rows_of_a_search_on_dask(client, tmp_path):
     X = np.random.default_rng(0).normal(size=(90, 4))
     model = ProbNNRegressor(
-        counted_net(tmp_path / "log"), max_iter=2, n_hyper_samples=30, random_state=0
+        counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30, random_state=0
     )
     with joblib.parallel_config("dask"):
         GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
@@ -135,7 +135,7 @@ def ray():
 def test_search_on_ray(ray, tmp_path):
     X = np.random.default_rng(0).normal(size=(90, 4))
     model = ProbNNRegressor(
-        counted_net(tmp_path / "log"), max_iter=2, n_hyper_samples=30, random_state=0
+        counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30, random_state=0
     )
     with joblib.parallel_config("ray", n_jobs=2):
         got = GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])

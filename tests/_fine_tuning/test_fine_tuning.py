@@ -20,7 +20,7 @@ from sklearn_unlocknn import (
     ProbNNRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn.metrics import gaussian_nll
 
 _rng = np.random.default_rng(0)
@@ -232,7 +232,7 @@ def test_megnet(extensive):
     from megnet.utils.preprocessing import StandardScaler
 
     scaler = StandardScaler(1.0, 2.0, is_intensive=not extensive)
-    network = FrozenMEGNet(make_megnet(scaler=scaler))
+    network = MEGNetSnapshot(make_megnet(scaler=scaler))
     structures = [s for s in make_structures(42) if len(s) < 10][:40]
     size = np.array([len(s) for s in structures]) if extensive else 1.0
     targets = np.log([s.density for s in structures]) * size

@@ -12,13 +12,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn._fine_tuning import tune as fine_tuning
-from sklearn_unlocknn._fine_tuning.trainees import KerasTrainee, MEGNetTrainee
+from sklearn_unlocknn._fine_tuning.trainable_copy import (
+    KerasTrainableCopy,
+    MEGNetTrainableCopy,
+)
 from sklearn_unlocknn._gp import minibatch, noise
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.rows import Rows
-from sklearn_unlocknn._keras.network import FrozenNetwork
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._keras.network import NetworkHandle
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 
 from megnet.utils.preprocessing import StandardScaler  # isort: skip
 
@@ -156,11 +159,11 @@ def precise_net(K):
 
 @pytest.mark.parametrize("mean", ["constant", "linear", "network"])
 def test_bound_by_the_weights_of_a_keras_network(K, mean):
-    network = FrozenNetwork.of(precise_net(K))
+    network = NetworkHandle.of(precise_net(K))
     problem, index = make_problem(mean, n=9), np.array([0, 7, 2, 5])
     inputs = [INPUTS.astype(np.float64)]
     with_output = mean == "network"
-    trainee = KerasTrainee(network, ["first", "latent"][1:], inputs, with_output)
+    trainee = KerasTrainableCopy(network, ["first", "latent"][1:], inputs, with_output)
     rng, kernel = np.random.default_rng(4), Covariance(KERNEL, 3)
     scaling = fine_tuning.Scaling(
         rng.normal(size=3), rng.uniform(0.5, 2.0, 3), problem.weights
@@ -196,8 +199,8 @@ def test_bound_by_the_weights_of_a_keras_network(K, mean):
 
 def test_keras_trainee_runs_as_the_network(K):
     net = build_net(K)
-    network = FrozenNetwork.of(net)
-    trainee = KerasTrainee(network, ["hidden", "latent"], [INPUTS], True)
+    network = NetworkHandle.of(net)
+    trainee = KerasTrainableCopy(network, ["hidden", "latent"], [INPUTS], True)
     index = np.array([5, 1, 8])
     features, output, _ = trainee.forward(index)
     want = network.extract([INPUTS[index]], ["hidden", "latent"], with_output=True)
@@ -217,7 +220,7 @@ def test_keras_network_of_a_fixed_batch(K):
     inputs = K.Input(batch_shape=(4, 4))
     latent = K.layers.Dense(3, name="latent")(inputs)
     net = K.Model(inputs, K.layers.Dense(1)(latent))
-    trainee = KerasTrainee(FrozenNetwork.of(net), "latent", [INPUTS], False)
+    trainee = KerasTrainableCopy(NetworkHandle.of(net), "latent", [INPUTS], False)
     features, _, pull_back = trainee.forward(np.arange(9))
     assert_allclose(features, INPUTS @ net.get_weights()[0], rtol=1e-4, atol=1e-5)
     by_features = np.arange(27.0).reshape(9, 3)
@@ -239,7 +242,7 @@ def test_subclassed_network_without_a_graph():
 
     net = Plain()
     net(INPUTS)
-    trainee = KerasTrainee(FrozenNetwork.of(net), -1, [INPUTS], True)
+    trainee = KerasTrainableCopy(NetworkHandle.of(net), -1, [INPUTS], True)
     one, zero = np.ones((9, 2)), np.zeros((9, 2))
     for both in ((one, zero), (zero, one)):
         features, output, pull_back = trainee.forward(np.arange(9))
@@ -250,10 +253,10 @@ def test_subclassed_network_without_a_graph():
 def test_frozen_layers_stay(K):
     net = build_net(K)
     net.get_layer("hidden").trainable = False
-    network = FrozenNetwork.of(net)
-    assert len(KerasTrainee(network, "latent", [INPUTS], False).variables) == 4
+    network = NetworkHandle.of(net)
+    assert len(KerasTrainableCopy(network, "latent", [INPUTS], False).variables) == 4
     with pytest.raises(ValueError, match=r"no trainable weights up to .*'hidden'"):
-        KerasTrainee(network, "hidden", [INPUTS], False)
+        KerasTrainableCopy(network, "hidden", [INPUTS], False)
 
 
 class Odd:
@@ -279,21 +282,21 @@ def test_network_that_cannot_be_copied_is_named():
     inputs = K.Input((4,))
     net = K.Model(inputs, K.layers.Dense(1)(Odd(K)(inputs)))
     with pytest.raises(ValueError, match=r"(?s)copy of the network, .* `get_config`"):
-        KerasTrainee(FrozenNetwork.of(net), -1, [INPUTS], False)
+        KerasTrainableCopy(NetworkHandle.of(net), -1, [INPUTS], False)
 
 
 def test_other_keras_backend_is_named(monkeypatch):
     keras = importlib.import_module("keras")
-    network = FrozenNetwork.of(build_net(keras))
+    network = NetworkHandle.of(build_net(keras))
     # No other backend is installed to be run.
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"Keras backend 'jax'.*KERAS_BACKEND"):
-        KerasTrainee(network, "latent", [INPUTS], False)
+        KerasTrainableCopy(network, "latent", [INPUTS], False)
 
 
 def test_values_that_are_not_finite_are_told(K):
     net = build_net(K)
-    trainee = KerasTrainee(FrozenNetwork.of(net), "hidden", [INPUTS], False)
+    trainee = KerasTrainableCopy(NetworkHandle.of(net), "hidden", [INPUTS], False)
     trainee.variables[0].assign(np.full((4, 8), np.nan))
     with pytest.raises(ValueError, match=r"diverged: .* Lower `network_learning_rate`"):
         trainee.forward(np.arange(3))
@@ -301,9 +304,9 @@ def test_values_that_are_not_finite_are_told(K):
 
 def test_megnet_trainee(monkeypatch):
     scaler = StandardScaler(mean=3.0, std=2.0, is_intensive=False)
-    network = FrozenMEGNet(make_megnet(scaler=scaler))
+    network = MEGNetSnapshot(make_megnet(scaler=scaler))
     structures = make_structures(8)
-    trainee = MEGNetTrainee(network, [-4, -2], network.graphs(structures), True)
+    trainee = MEGNetTrainableCopy(network, [-4, -2], network.graphs(structures), True)
     index = np.array([6, 0, 3, 5])
     features, output, pull_back = trainee.forward(index)
     chosen = [structures[i] for i in index]
@@ -347,7 +350,7 @@ def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=No
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4)).astype(np.float32)
     y = np.sin(2 * X[:, :1]) + 0.1 * rng.normal(size=(60, 1))
-    network = FrozenNetwork.of(build_net(keras))
+    network = NetworkHandle.of(build_net(keras))
     features = network.extract([X], "hidden")
     d = features.shape[1]
     problem = fine_tuning.Problem(
@@ -361,7 +364,7 @@ def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=No
     rows = problem.rows(np.arange(60), scaling.at(features), None)
     posterior = noise.closed_form(kernel, kernel.theta, rows.X[:20], rows)(kernel.theta)
     settings = fine_tuning.Settings(epochs, rate, rate, batch_size, validation_fraction)
-    trainee = KerasTrainee(network, "hidden", [X], False)
+    trainee = KerasTrainableCopy(network, "hidden", [X], False)
     tuning = fine_tuning.tune(
         trainee, kernel, posterior, problem, scaling, settings,
         np.random.RandomState(0), lambda *values: None,

@@ -119,7 +119,7 @@ def test_minibatch_solver_comes_near_the_collapsed_one(moved):
     params = {"n_inducing_points": 12 if moved else 40, "mean": "constant"}
     moving = {**params, "optimize_inducing_points": moved}
     collapsed = fit((X, y), **moving)
-    few = {"n_hyper_samples": 60}
+    few = {"hyper_subset_size": 60}
     start = fit((X, y), **params, **few)
     stochastic = fit(
         (X, y), **moving, **few, solver="minibatch", batch_size=50, max_iter=60

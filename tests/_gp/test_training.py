@@ -113,7 +113,7 @@ def test_moved_points_start_at_the_noise_of_all_rows(solver):
     X = rng.normal(size=(1500, 4))
     y = np.sin(2.0 * X).sum(axis=1) + 0.01 * rng.normal(size=1500)
     model = VGPRegressor(
-        "rbf", 30, solver=solver, optimize_inducing_points=True, n_hyper_samples=300,
+        "rbf", 30, solver=solver, optimize_inducing_points=True, hyper_subset_size=300,
         batch_size=250, random_state=0,
     ).fit(X[:1000], y[:1000])  # fmt: skip
     # Who calls all of it noise has a bound of -1000 log(2 pi e) / 2.
@@ -153,7 +153,7 @@ def test_a_subset_fits_the_hyperparameters_and_all_rows_the_posterior(
         return exact_bound(kernel, theta, rows)
 
     monkeypatch.setattr(training, "exact_bound", spy)
-    model = fit(data, n_hyper_samples=20)
+    model = fit(data, hyper_subset_size=20)
     assert {len(rows.X) for rows in seen} == {20}
     scaled = (X - X.mean(axis=0)) / X.std(axis=0)
     target = ((y - y.mean()) / y.std())[:, None]
@@ -166,7 +166,7 @@ def test_rows_for_the_hyperparameters_come_with_their_neighbours():
     X = 100.0 * rng.normal(size=(30, 2))
     X = np.vstack([X, X + 0.01])  # row i + 30 is the nearest of row i
     rows = Rows(X, X[:, :1], np.ones(60), 1)
-    order = training.informative_rows(rows, 24, rng)
+    order = training.hyperparameter_subset(rows, 24, rng)
     assert len(order) == len(set(order.tolist())) == 24
     for stop in (4, 10, 24):
         assert np.all(np.bincount(order[:stop] % 30) != 1)
@@ -177,7 +177,7 @@ def test_rows_for_the_hyperparameters_are_all_where_few(data):
     for n, wanted in ((5, 300), (80, 300), (80, 81), (80, 30)):
         X = np.tile(data[0][:1], (n, 1)) if n == 5 else data[0][:n]
         rows = Rows(X, X[:, :1], np.ones(n), 1)
-        order = training.informative_rows(rows, wanted, rng)
+        order = training.hyperparameter_subset(rows, wanted, rng)
         assert len(order) == len(set(order.tolist()))
         assert len(order) == min(n, wanted) or len(order) == n
 
@@ -232,7 +232,7 @@ def test_left_out_score_is_what_leaving_each_row_out_gives(n_outputs):
 
 
 def test_noise_of_all_rows_is_the_likeliest(data):
-    model = fit(data, n_hyper_samples=20)
+    model = fit(data, hyper_subset_size=20)
     theta = model._posterior.theta
     kernel, index = model._translated(), model._translated().noise_index
     X, y = data

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_unlocknn import KerasFeatureExtractor
 from sklearn_unlocknn._keras.extractor import NetworkFeaturesMixin
-from sklearn_unlocknn._keras.network import FrozenNetwork
+from sklearn_unlocknn._keras.network import NetworkHandle
 
 
 @parametrize_with_checks([KerasFeatureExtractor()])
@@ -35,13 +35,13 @@ A = np.random.default_rng(0).normal(size=(6, 3))
 def count_rows(monkeypatch):
     """Take down how many rows go through any network."""
     rows = []
-    original = FrozenNetwork._run
+    original = NetworkHandle._run
 
     def run(self, inputs, *args):
         rows.append(len(inputs[0]))
         return original(self, inputs, *args)
 
-    monkeypatch.setattr(FrozenNetwork, "_run", run)
+    monkeypatch.setattr(NetworkHandle, "_run", run)
     return rows
 
 
@@ -54,10 +54,10 @@ def test_transform(net, small_data):
     features = extractor.transform(X)
     assert features.shape == (60, 5)
     assert features.dtype == np.float64
-    assert_allclose(features, FrozenNetwork.of(net).extract([X.astype("f4")], -2))
+    assert_allclose(features, NetworkHandle.of(net).extract([X.astype("f4")], -2))
     assert extractor.n_features_in_ == 4
     assert extractor.n_features_out_ == 5
-    assert extractor.network_ is FrozenNetwork.of(net)
+    assert extractor.network_ is NetworkHandle.of(net)
     assert extractor.network_.model is net
     assert_allclose(extractor.transform(X[:1]), features[:1], rtol=1e-5, atol=1e-7)
 
@@ -346,10 +346,10 @@ def test_pickle_and_memory_in_a_fresh_process(make_net, small_data, tmp_path):
         for pipe, value in zip(fitted, expected[0], strict=True):
             np.testing.assert_array_equal(pipe.predict(X), value)
 
-        from sklearn_unlocknn._keras.network import FrozenNetwork
+        from sklearn_unlocknn._keras.network import NetworkHandle
         def run(self, *args):
             raise AssertionError("the network ran")
-        FrozenNetwork._run = run
+        NetworkHandle._run = run
         for pipe, value in zip(kept, expected[1], strict=True):
             np.testing.assert_array_equal(pipe.predict(X), value)
             np.testing.assert_array_equal(pipe.fit(X, y).predict(X), value)

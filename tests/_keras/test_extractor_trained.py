@@ -155,16 +155,16 @@ def test_processes_are_asked_for_the_network_of_a_regressor(make_net, monkeypatc
     import keras
 
     from sklearn_unlocknn import ProbNNRegressor
-    from sklearn_unlocknn._keras.network import FrozenNetwork
+    from sklearn_unlocknn._keras.network import NetworkHandle
 
     asked = []
-    real = FrozenNetwork.extract
+    real = NetworkHandle.extract
 
     def extract(self, *args, **kwargs):
         asked.append(kwargs["n_jobs"])
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(FrozenNetwork, "extract", extract)
+    monkeypatch.setattr(NetworkHandle, "extract", extract)
     X = np.random.default_rng(0).normal(size=(30, 4))
     net = make_net(keras)
     ProbNNRegressor(net, "latent", "rbf", n_jobs=1, random_state=0).fit(X, X[:, 0])

@@ -17,7 +17,7 @@ from keras_networks import (
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from sklearn_unlocknn._keras.network import FrozenNetwork
+from sklearn_unlocknn._keras.network import NetworkHandle
 
 
 def reference(K, net, names, *arrays):
@@ -57,13 +57,13 @@ def assert_same(before, after):
 
 @pytest.mark.parametrize("names", [["latent"], ["hidden"], ["hidden", "latent"]])
 def test_extract_equals_keras(K, net, names):
-    got = FrozenNetwork.of(net).extract([X], names, 3)
+    got = NetworkHandle.of(net).extract([X], names, 3)
     assert got.dtype == np.float64
     assert_allclose(got, reference(K, net, names, X), rtol=1e-5, atol=1e-6)
 
 
 def test_index_and_name_are_the_same_layer(net):
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     by_name = handle.extract([X], "latent")
     for layer in (-2, np.int64(-2), len(net.layers) - 2, [-2]):
         assert_array_equal(handle.extract([X], layer), by_name)
@@ -71,7 +71,7 @@ def test_index_and_name_are_the_same_layer(net):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
 def test_any_number_of_rows_in_batches_with_one_trace(net, n):
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     every = handle.extract([X], "latent", 1024)
     assert_allclose(handle.extract([X[:n]], "latent", 3), every[:n], rtol=1e-6)
     assert len(handle._cuts) == 1
@@ -79,7 +79,7 @@ def test_any_number_of_rows_in_batches_with_one_trace(net, n):
 
 def test_one_trace_for_all_batch_sizes(keras3_net):
     calls = []
-    handle = FrozenNetwork.of(keras3_net)
+    handle = NetworkHandle.of(keras3_net)
     original = type(keras3_net).call
 
     class Counted(type(keras3_net)):
@@ -101,7 +101,7 @@ def test_one_trace_for_all_batch_sizes(keras3_net):
 
 
 def test_features_and_output_from_one_pass(K, net):
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     features, output = handle.extract([X], "latent", 4, with_output=True)
     assert len(handle._cuts) == 1
     assert_allclose(features, handle.extract([X], "latent"), rtol=1e-6)
@@ -114,7 +114,7 @@ def test_features_and_output_from_one_pass(K, net):
 def test_every_kind_of_network(K, build):
     net = build(K)
     arrays = ARRAYS.get(build.__name__, [X])
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     expected = net(arrays if len(arrays) > 1 else arrays[0], training=False)
     assert_allclose(handle.predict(arrays, 3), expected, rtol=1e-5, atol=1e-6)
     assert handle.extract(arrays, LAYER.get(build.__name__, -2), 3).shape[0] == 7
@@ -124,13 +124,13 @@ def test_every_kind_of_network(K, build):
 def test_nested_model_gives_its_output_in_the_outer_graph(K):
     net = nested(K)
     inner = net.layers[-2]
-    middle = FrozenNetwork.of(net).extract([X], "middle")
+    middle = NetworkHandle.of(net).extract([X], "middle")
     expected = np.asarray(inner(middle.astype("float32"), training=False))
-    assert_allclose(FrozenNetwork.of(net).extract([X], -2), expected, rtol=1e-5)
+    assert_allclose(NetworkHandle.of(net).extract([X], -2), expected, rtol=1e-5)
 
 
 def test_input_specs(K):
-    a, b = FrozenNetwork.of(two_inputs(K)).input_specs
+    a, b = NetworkHandle.of(two_inputs(K)).input_specs
     assert (a.name, a.shape, a.dtype, a.size) == ("a", (3,), "float32", 3)
     assert (b.name, b.shape, b.dtype, b.size) == ("b", (), "int32", 1)
 
@@ -140,7 +140,7 @@ def test_network_that_insists_on_a_batch_size(K):
     if inputs is None:
         inputs = K.Input((4,), batch_size=4)
     net = K.Model(inputs, K.layers.Dense(1)(K.layers.Dense(3, name="h")(inputs)))
-    got = FrozenNetwork.of(net).extract([X], "h", 1024)
+    got = NetworkHandle.of(net).extract([X], "h", 1024)
     weights, bias = net.get_layer("h").get_weights()
     assert_allclose(got, X @ weights + bias, rtol=1e-5, atol=1e-6)
 
@@ -148,13 +148,13 @@ def test_network_that_insists_on_a_batch_size(K):
 def test_sequential_built_by_data_takes_any_batch(K):
     net = K.Sequential([K.layers.Dense(3), K.layers.Dense(1)])
     net(X[:2])
-    assert FrozenNetwork.of(net).extract([X], 0).shape == (7, 3)
-    assert FrozenNetwork.of(net).input_specs[0].batch is None
+    assert NetworkHandle.of(net).extract([X], 0).shape == (7, 3)
+    assert NetworkHandle.of(net).input_specs[0].batch is None
 
 
 def test_layer_that_needs_only_one_of_the_inputs(K):
     arrays = ARRAYS["two_inputs"]
-    handle = FrozenNetwork.of(two_inputs(K))
+    handle = NetworkHandle.of(two_inputs(K))
     assert handle.extract(arrays, "dense_a").shape == (7, 4)
 
 
@@ -169,7 +169,7 @@ def test_purely_subclassed_model_runs_whole(K):
 
     net = Pure()
     expected = np.asarray(net(X))
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     assert handle.input_specs is None
     assert handle.n_outputs is None
     assert_allclose(handle.extract([X], -1, 3), expected, rtol=1e-5)
@@ -183,7 +183,7 @@ def test_the_network_is_left_as_it_was(K, net):
     net.compile("adam", "mse")
     net.get_layer("hidden").trainable = False
     before = snapshot(net)
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     handle.extract([X], ["hidden", "latent"], 3, with_output=True)
     handle.predict([X])
     handle.fingerprint()
@@ -197,16 +197,16 @@ def test_the_network_is_left_as_it_was(K, net):
 @pytest.mark.parametrize("layer", ["nope", 99, -99, 1.5, None, True, [-2, "nope"]])
 def test_unknown_layer_lists_what_there_is(net, layer):
     with pytest.raises(ValueError, match=r"index from -6 to 5.*'latent', 'out'"):
-        FrozenNetwork.of(net).extract([X], layer)
+        NetworkHandle.of(net).extract([X], layer)
 
 
 def test_empty_layer_list(net):
     with pytest.raises(ValueError, match="empty `layer`"):
-        FrozenNetwork.of(net).extract([X], [])
+        NetworkHandle.of(net).extract([X], [])
 
 
 def test_layer_called_twice(K):
-    handle = FrozenNetwork.of(shared_layer(K))
+    handle = NetworkHandle.of(shared_layer(K))
     with pytest.raises(ValueError, match="'twice' is called 2 times"):
         handle.extract([X], "twice")
     assert handle.extract([X], "head").shape == (7, 1)
@@ -215,7 +215,7 @@ def test_layer_called_twice(K):
 def test_unbuilt_sequential(K):
     net = K.Sequential([K.layers.Dense(3)])
     with pytest.raises(ValueError, match="has not been built"):
-        FrozenNetwork.of(net).extract([X], -1)
+        NetworkHandle.of(net).extract([X], -1)
 
 
 def test_stateful_network(K):
@@ -225,25 +225,25 @@ def test_stateful_network(K):
         inputs = K.Input((2, 2), batch_size=4)
     net = K.Model(inputs, K.layers.LSTM(2, stateful=True)(inputs))
     with pytest.raises(ValueError, match="is stateful"):
-        FrozenNetwork.of(net).predict([np.zeros((4, 2, 2), np.float32)])
+        NetworkHandle.of(net).predict([np.zeros((4, 2, 2), np.float32)])
 
 
 def test_not_finite_features_name_row_and_layer(net):
     bad = X.copy()
     bad[5] = np.nan
     with pytest.raises(ValueError, match=r"layer 'hidden'.*not finite for row 5"):
-        FrozenNetwork.of(net).extract([bad], "hidden", 3)
+        NetworkHandle.of(net).extract([bad], "hidden", 3)
 
 
 @pytest.mark.parametrize("network", [3, object(), [1, 2]])
 def test_not_a_network(network):
     with pytest.raises(TypeError, match="expected a keras"):
-        FrozenNetwork.of(network)
+        NetworkHandle.of(network)
 
 
 def test_a_keras_layer_is_not_a_network(K):
     with pytest.raises(TypeError, match="expected a keras"):
-        FrozenNetwork.of(K.layers.Dense(2))
+        NetworkHandle.of(K.layers.Dense(2))
 
 
 # --- files ----------------------------------------------------------------------
@@ -254,34 +254,34 @@ def test_a_keras_layer_is_not_a_network(K):
 def test_load_from_path(K, net, tmp_path, suffix):
     path = tmp_path / f"net{suffix}"
     net.save(path)
-    handle = FrozenNetwork.of(path)
-    expected = FrozenNetwork.of(net).extract([X], "latent")
+    handle = NetworkHandle.of(path)
+    expected = NetworkHandle.of(net).extract([X], "latent")
     assert_allclose(handle.extract([X], "latent"), expected, rtol=1e-6)
-    assert FrozenNetwork.of(str(path)) is handle
+    assert NetworkHandle.of(str(path)) is handle
 
 
 def test_file_is_loaded_by_the_library_that_wrote_it(K, net, tmp_path):
     net.save(tmp_path / "net.keras")
-    assert FrozenNetwork.of(tmp_path / "net.keras").library == K.__name__
+    assert NetworkHandle.of(tmp_path / "net.keras").library == K.__name__
 
 
 def test_path_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
-        FrozenNetwork.of(tmp_path / "none.keras")
+        NetworkHandle.of(tmp_path / "none.keras")
     with pytest.raises(ValueError, match="expected a file ending in"):
-        FrozenNetwork.of(tmp_path / "net.pt")
+        NetworkHandle.of(tmp_path / "net.pt")
     (tmp_path / "broken.keras").write_bytes(b"this is no network")
     with pytest.raises(ValueError, match=r"(?s)Neither.*\nkeras:.*tf_keras:"):
-        FrozenNetwork.of(tmp_path / "broken.keras")
+        NetworkHandle.of(tmp_path / "broken.keras")
 
 
 # --- identity -------------------------------------------------------------------
 
 
 def test_one_handle_for_a_live_model(net):
-    handle = FrozenNetwork.of(net)
-    assert FrozenNetwork.of(net) is handle
-    assert FrozenNetwork.of(handle) is handle
+    handle = NetworkHandle.of(net)
+    assert NetworkHandle.of(net) is handle
+    assert NetworkHandle.of(handle) is handle
     for copied in (copy.copy(handle), copy.deepcopy(handle), clone(handle)):
         assert copied is handle
     assert "net" in repr(handle)
@@ -291,7 +291,7 @@ def test_handle_does_not_outlive_its_users(make_net):
     import keras
 
     net = make_net(keras)
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     handle.extract([X], "latent")
     dead = weakref.ref(net)
     del net, handle
@@ -301,13 +301,13 @@ def test_handle_does_not_outlive_its_users(make_net):
 
 def test_fingerprint_follows_weights_and_architecture_only(K, make_net):
     net = make_net(K)
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     first = handle.fingerprint()
     net.compile("adam", "mse")
     net.trainable = False
     assert handle.fingerprint() == first
-    assert FrozenNetwork.of(make_net(K, name="other")).fingerprint() == first
-    assert FrozenNetwork.of(make_net(K, seed=5)).fingerprint() != first
+    assert NetworkHandle.of(make_net(K, name="other")).fingerprint() == first
+    assert NetworkHandle.of(make_net(K, seed=5)).fingerprint() != first
     net.get_layer("out").set_weights(
         [w + 1 for w in net.get_layer("out").get_weights()]
     )

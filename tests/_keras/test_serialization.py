@@ -11,14 +11,14 @@ from keras_networks import ARRAYS, LAYER, X, builders, sequential, subclass
 from numpy.testing import assert_array_equal
 
 from sklearn_unlocknn._keras import fingerprint, serialization
-from sklearn_unlocknn._keras.network import FrozenNetwork
+from sklearn_unlocknn._keras.network import NetworkHandle
 
 
 @builders
 def test_pickle_round_trip(K, build):
     net = build(K)
     arrays = ARRAYS.get(build.__name__, [X])
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     loaded = pickle.loads(pickle.dumps(handle))
     assert loaded is not handle
     assert loaded.model is not net
@@ -31,13 +31,13 @@ def test_pickle_round_trip(K, build):
     assert [type(layer) for layer in loaded.model.layers] == [
         type(layer) for layer in net.layers
     ]
-    assert FrozenNetwork.of(loaded.model) is loaded
+    assert NetworkHandle.of(loaded.model) is loaded
 
 
 def test_pickle_keeps_all_state(K, net):
     net.get_layer("hidden").trainable = False
     net(X, training=True)  # moves the seed of the dropout on
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net))).model
+    loaded = pickle.loads(pickle.dumps(NetworkHandle.of(net))).model
     for before, after in zip(net.variables, loaded.variables, strict=True):
         assert_array_equal(before.numpy(), after.numpy())
     assert not loaded.get_layer("hidden").trainable
@@ -48,24 +48,24 @@ def test_pickle_keeps_all_state(K, net):
 
 def test_pickle_model_types(K):
     assert isinstance(
-        pickle.loads(pickle.dumps(FrozenNetwork.of(sequential(K)))).model, K.Sequential
+        pickle.loads(pickle.dumps(NetworkHandle.of(sequential(K)))).model, K.Sequential
     )
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(subclass(K)))).model
+    loaded = pickle.loads(pickle.dumps(NetworkHandle.of(subclass(K)))).model
     assert type(loaded).__name__ == "Functional"
 
     class OwnSequential(K.Sequential):
         pass
 
     net = OwnSequential([K.Input((4,)), K.layers.Dense(2)])
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net)))
+    loaded = pickle.loads(pickle.dumps(NetworkHandle.of(net)))
     assert type(loaded.model) is K.Sequential
-    assert_array_equal(loaded.predict([X]), FrozenNetwork.of(net).predict([X]))
+    assert_array_equal(loaded.predict([X]), NetworkHandle.of(net).predict([X]))
 
 
 def test_compiled_network_with_custom_loss_pickles(K, net):
     net.compile("adam", lambda a, b: (a - b) ** 2)
-    loaded = pickle.loads(pickle.dumps(FrozenNetwork.of(net)))
-    assert_array_equal(loaded.predict([X]), FrozenNetwork.of(net).predict([X]))
+    loaded = pickle.loads(pickle.dumps(NetworkHandle.of(net)))
+    assert_array_equal(loaded.predict([X]), NetworkHandle.of(net).predict([X]))
 
 
 CUSTOM_MODULE = """
@@ -108,7 +108,7 @@ def test_pickle_with_custom_layers_loads_in_a_fresh_process(tmp_path, monkeypatc
     handles = []
     for name in ("keras", "tf_keras"):
         (tmp_path / f"own_{name}.py").write_text(CUSTOM_MODULE.format(K=name))
-        handle = FrozenNetwork.of(importlib.import_module(f"own_{name}").build())
+        handle = NetworkHandle.of(importlib.import_module(f"own_{name}").build())
         handles.append((handle, handle.extract([X], "scaled")))
     (tmp_path / "nets.pkl").write_bytes(pickle.dumps((X, handles)))
     run_script(
@@ -155,7 +155,7 @@ def extract_and_return(handle):
 
 def test_local_classes_reach_loky_workers_and_come_back():
     handles = [
-        FrozenNetwork.of(with_local_classes(importlib.import_module(name)))
+        NetworkHandle.of(with_local_classes(importlib.import_module(name)))
         for name in ("keras", "tf_keras")
     ]
     run = cloudpickle.loads(cloudpickle.dumps(extract_and_return))  # by value
@@ -187,7 +187,7 @@ def test_not_rebuildable_says_what_to_do(K):
 
 
 def test_joblib_dump(net, tmp_path):
-    handle = FrozenNetwork.of(net)
+    handle = NetworkHandle.of(net)
     joblib.dump(handle, tmp_path / "net.joblib")
     loaded = joblib.load(tmp_path / "net.joblib")
     assert_array_equal(loaded.predict([X]), handle.predict([X]))

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_unlocknn._megnet.compat import import_megnet
 from sklearn_unlocknn._megnet.convert import convert_many
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._structures.read import StructureError, as_items
 
 import_megnet()
@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def network(model):
-    return FrozenMEGNet(model)
+    return MEGNetSnapshot(model)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,9 @@ def test_molecules(network, tmp_path):
     bonds = GaussianDistance(np.linspace(0, 4, 8), 0.5)
     model = make_megnet(converter=SimpleMolGraph(bond_converter=bonds))
     assert_allclose(
-        predict(FrozenMEGNet(model), [water]), model.predict_structure(water), atol=1e-5
+        predict(MEGNetSnapshot(model), [water]),
+        model.predict_structure(water),
+        atol=1e-5,
     )
 
 
@@ -190,7 +192,7 @@ def test_state_attributes(network, model, structures):
 
 def test_state_embedding(structures):
     model = make_megnet(nfeat_global=None, global_embedding_dim=3, ngvocal=4)
-    network = FrozenMEGNet(model)
+    network = MEGNetSnapshot(model)
     graph = {**model.graph_converter.convert(structures[0]), "state": [2]}
     assert_allclose(predict(network, [graph]), model.predict_graph(graph), atol=1e-5)
     with pytest.raises(StructureError, match=r"state \[7\]: the network knows those"):
@@ -203,12 +205,12 @@ def test_disordered_structures():
     model = make_megnet(converter=converter, nfeat_node=16)
     alloy = Structure(Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0] * 3])
     iron = Structure(Lattice.cubic(3), ["Fe"], [[0] * 3])
-    y = predict(FrozenMEGNet(model), [alloy, iron])
+    y = predict(MEGNetSnapshot(model), [alloy, iron])
     want = [model.predict_structure(s)[0] for s in (alloy, iron)]
     assert_allclose(y, want, atol=1e-5)
     unknown = Structure(Lattice.cubic(3), ["Og"], [[0] * 3])
     with pytest.raises(StructureError, match=r"Structure 0 \(Og\)"):
-        predict(FrozenMEGNet(model), [unknown])
+        predict(MEGNetSnapshot(model), [unknown])
 
 
 def test_worker_conversion_needs_no_network(network, structures):

@@ -16,7 +16,7 @@ from sklearn_unlocknn._megnet import batches as megnet_batches
 from sklearn_unlocknn._megnet import network as megnet_graphs
 from sklearn_unlocknn._megnet.batches import batches
 from sklearn_unlocknn._megnet.compat import import_megnet
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._structures.read import StructureError
 from sklearn_unlocknn.datasets import fetch_megnet_model
 
@@ -36,13 +36,13 @@ def model():
 
 @pytest.fixture(scope="module")
 def network(model):
-    return FrozenMEGNet(model)
+    return MEGNetSnapshot(model)
 
 
 @pytest.fixture(scope="module")
 def plain():
     """Give a network without a scaler, for what a scaler makes of its output."""
-    return FrozenMEGNet(make_megnet())
+    return MEGNetSnapshot(make_megnet())
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_layers(model, network, structures):
 
 
 def test_auto_layer_is_all_that_describes_structures_up_to_the_readout(structures):
-    network = FrozenMEGNet.of(make_megnet(nblocks=3))
+    network = MEGNetSnapshot.of(make_megnet(nblocks=3))
     names = network.resolve_layer("auto")
     layers = network.keras_model.layers
     assert names[-1] == layers[-4].name
@@ -139,7 +139,7 @@ def test_one_structure_and_none(network, structures):
 def test_scaler(intensive, plain, structures):
     scaler = StandardScaler(mean=3.0, std=2.0, is_intensive=intensive)
     scaled = make_megnet(scaler=scaler)
-    network = FrozenMEGNet(scaled)
+    network = MEGNetSnapshot(scaled)
     n = np.array([len(s) for s in structures])
     times = 1 if intensive else n
     raw = predict(plain, structures)
@@ -160,7 +160,7 @@ class SquareScaler:
 
 
 def test_scaler_of_ones_own(plain, structures):
-    network = FrozenMEGNet(make_megnet(scaler=SquareScaler()))
+    network = MEGNetSnapshot(make_megnet(scaler=SquareScaler()))
     raw = predict(plain, structures)
     assert_allclose(predict(network, structures), raw**2, rtol=1e-5)
     with pytest.raises(ValueError, match="nonlinear scaler SquareScaler"):
@@ -169,7 +169,7 @@ def test_scaler_of_ones_own(plain, structures):
 
 def test_several_targets(structures):
     model = make_megnet(ntarget=3)
-    network = FrozenMEGNet.of(model)
+    network = MEGNetSnapshot.of(model)
     assert network.n_outputs == 3
     few = structures[:4]
     want = model.predict_structures(few)
@@ -177,21 +177,21 @@ def test_several_targets(structures):
 
 
 def test_dropout_is_off(structures):
-    network = FrozenMEGNet(make_megnet(dropout=0.5, dropout_on_predict=True))
+    network = MEGNetSnapshot(make_megnet(dropout=0.5, dropout_on_predict=True))
     assert_array_equal(network.extract(structures), network.extract(structures))
 
 
 def test_other_activation_pooling_and_feature_inputs(structures):
     model = make_megnet(act="tanh", is_classification=True)
     few = structures[:4]
-    got = predict(FrozenMEGNet(model), few)
+    got = predict(MEGNetSnapshot(model), few)
     assert_allclose(got, model.predict_structures(few)[:, 0], atol=2e-5)
 
 
 def test_snapshot_leaves_the_model_alone(structures):
     model = make_megnet()
     before = model.get_weights()
-    network = FrozenMEGNet(model)
+    network = MEGNetSnapshot(model)
     y = predict(network, structures)
     for a, b in zip(model.get_weights(), before, strict=True):
         assert_array_equal(a, b)
@@ -201,16 +201,16 @@ def test_snapshot_leaves_the_model_alone(structures):
 
 
 def test_fingerprint(model, network):
-    assert FrozenMEGNet(model).fingerprint() == network.fingerprint()
-    assert FrozenMEGNet(network).fingerprint() == network.fingerprint()
+    assert MEGNetSnapshot(model).fingerprint() == network.fingerprint()
+    assert MEGNetSnapshot(network).fingerprint() == network.fingerprint()
     assert pickle.loads(pickle.dumps(network)).fingerprint() == network.fingerprint()
     weights = model.get_weights()
     other = make_megnet(nblocks=2)
     other.model.set_weights([*weights[:-1], weights[-1] + 1e-3])
-    assert FrozenMEGNet(other).fingerprint() != network.fingerprint()
+    assert MEGNetSnapshot(other).fingerprint() != network.fingerprint()
     cutoff = CrystalGraph(bond_converter=model.graph_converter.bond_converter, cutoff=3)
     other = GraphModel(model.model, cutoff)
-    assert FrozenMEGNet(other).fingerprint() != network.fingerprint()
+    assert MEGNetSnapshot(other).fingerprint() != network.fingerprint()
 
 
 def test_copies_are_shared(network):
@@ -250,18 +250,18 @@ def test_file(tmp_path, structures):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the format is called legacy
         model.save_model(str(path))
-    want = FrozenMEGNet(model)
+    want = MEGNetSnapshot(model)
     for name in (path, str(path)):
-        got = FrozenMEGNet.of(name)
-        assert FrozenMEGNet.of(path) is got
-        assert FrozenMEGNet.of(got) is got
+        got = MEGNetSnapshot.of(name)
+        assert MEGNetSnapshot.of(path) is got
+        assert MEGNetSnapshot.of(got) is got
         assert got.fingerprint() == want.fingerprint()
         assert_array_equal(predict(got, structures), predict(want, structures))
 
 
 def test_converter_and_network_that_do_not_fit():
     bonds = GaussianDistance(np.linspace(0, 5, 9), 0.7)
-    network = FrozenMEGNet(make_megnet(converter=CrystalGraph(bond_converter=bonds)))
+    network = MEGNetSnapshot(make_megnet(converter=CrystalGraph(bond_converter=bonds)))
     with pytest.raises(ValueError, match=r"expands bonds to 9 features.* expects 8"):
         network.extract([])
 
@@ -315,7 +315,7 @@ def test_pretrained(name):
         path = fetch_megnet_model(name, download_if_missing=False)
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    network = FrozenMEGNet(path)
+    network = MEGNetSnapshot(path)
     nacl = Structure.from_spacegroup(
         "Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0] * 3, [0.5] * 3]
     ).get_primitive_structure()

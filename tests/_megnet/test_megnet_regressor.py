@@ -17,7 +17,7 @@ from pymatgen.core import Element, Lattice, Structure
 from sklearn.base import clone
 from sklearn.utils import get_tags
 
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._megnet.regressor import MEGNetRegressor, _Progress
 from sklearn_unlocknn._structures.read import StructureError
 
@@ -81,7 +81,7 @@ def test_learns(fitted, X, y):
     curve = fitted.validation_loss_curve_
     assert fitted.best_iter_ == np.argmin(curve) + 1
     assert fitted.n_outputs_ == 1
-    assert isinstance(fitted.network_, FrozenMEGNet)
+    assert isinstance(fitted.network_, MEGNetSnapshot)
     assert not hasattr(fitted, "n_features_in_")
 
 
@@ -123,7 +123,7 @@ def test_initial_network(X, y):
     weights = [w.copy() for w in start.get_weights()]
     flags = [layer.trainable for layer in start.model.layers]
     model = unmoved(start).fit(X, y)
-    want = FrozenMEGNet(start).predict(X)[:, 0]
+    want = MEGNetSnapshot(start).predict(X)[:, 0]
     assert_allclose(model.predict(X), want, rtol=1e-4, atol=1e-4)
     assert model.validation_loss_curve_ is None
     for new in (clone(model), copy.deepcopy(model)):
@@ -134,7 +134,7 @@ def test_initial_network(X, y):
         assert_array_equal(old, new)
     assert [layer.trainable for layer in start.model.layers] == flags
     again = pickle.loads(pickle.dumps(model))
-    assert again.initial_network.fingerprint() == FrozenMEGNet(start).fingerprint()
+    assert again.initial_network.fingerprint() == MEGNetSnapshot(start).fingerprint()
     assert_array_equal(again.predict(X[:3]), model.predict(X[:3]))
 
 

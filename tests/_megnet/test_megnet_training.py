@@ -11,7 +11,7 @@ from sklearn_unlocknn._megnet import batches as megnet_batches
 from sklearn_unlocknn._megnet import training as megnet_training
 from sklearn_unlocknn._megnet.architecture import new_megnet
 from sklearn_unlocknn._megnet.compat import freeze_object
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._megnet.training import CLIP_NORM, Rows, Settings, convert, train
 
 from megnet.models import MEGNetModel  # isort: skip
@@ -172,7 +172,7 @@ SCALERS = [(3.0, 2.0, True), (3.0, 2.0, False)]
 @pytest.mark.parametrize("scaler", SCALERS, ids=["intensive", "extensive"])
 def test_start_predicts_what_the_network_did(scaler, network, structures):
     frozen = freeze_object(StandardScaler(*scaler))
-    network = FrozenMEGNet({**network._state, "scaler": frozen})
+    network = MEGNetSnapshot({**network._state, "scaler": frozen})
     want = network.predict(structures)
     before = network.fingerprint()
     y = np.linspace(1e3, 2e3, len(structures))[:, None]
@@ -238,6 +238,6 @@ class Logarithm(Scaler):
     ],
 )
 def test_networks_that_cannot_be_trained(options, match, rows):
-    network = FrozenMEGNet(make_megnet(**options))
+    network = MEGNetSnapshot(make_megnet(**options))
     with pytest.raises(ValueError, match=match):
         trainee_of(network, rows)

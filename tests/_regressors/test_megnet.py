@@ -23,7 +23,7 @@ from sklearn_unlocknn import (
     MEGNetRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 
 Y = np.column_stack([np.arange(24.0), np.cos(np.arange(24.0))])
 y = Y[:, 1] + 3.0
@@ -68,7 +68,7 @@ NUMERIC_ONLY = {
 
 @pytest.fixture(scope="module")
 def state_network():
-    return FrozenMEGNet.of(make_megnet(nfeat_global=4))
+    return MEGNetSnapshot.of(make_megnet(nfeat_global=4))
 
 
 @pytest.mark.parametrize("check", sorted(battery.CHECKS.keys() - NUMERIC_ONLY))
@@ -159,7 +159,7 @@ def scaler(mean, std, is_intensive):
 @pytest.mark.parametrize("memory", [False, True])
 def test_intensive_network_mean(crystals, tmp_path, memory):
     net = make_megnet(scaler=scaler(100.0, 3.0, True))
-    output = FrozenMEGNet.of(net).predict(crystals)[:, 0]
+    output = MEGNetSnapshot.of(net).predict(crystals)[:, 0]
     target = output + 0.01 * y
     memory = tmp_path if memory else None
     params = {"mean": "network", "memory": memory, "normalize_y": False}
@@ -177,7 +177,7 @@ def test_intensive_network_mean(crystals, tmp_path, memory):
 @pytest.mark.parametrize("memory", [False, True])
 def test_extensive_network_mean(crystals, tmp_path, memory):
     net = make_megnet(scaler=scaler(-5.0, 2.0, False))
-    frozen = FrozenMEGNet.of(net)
+    frozen = MEGNetSnapshot.of(net)
     assert frozen.extensive
     n_atoms = np.array([len(s) for s in crystals])
     output = frozen.predict(crystals)[:, 0]

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_unlocknn import MEGNetFeatureExtractor
-from sklearn_unlocknn._megnet.network import FrozenMEGNet
+from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn.metrics import prob_scoring
 
 y = np.cos(np.arange(24.0)) + 3.0
@@ -77,15 +77,15 @@ def test_search_in_two_processes(tiny_frozen, crystals):
 
 
 def test_cache_runs_each_structure_once(tiny_net, crystals, tmp_path, monkeypatch):
-    network = FrozenMEGNet(tiny_net)
+    network = MEGNetSnapshot(tiny_net)
     ran = []
-    run = FrozenMEGNet._run_block
+    run = MEGNetSnapshot._run_block
 
     def counted(self, block):
         ran.append(len(block[1]))
         return run(self, block)
 
-    monkeypatch.setattr(FrozenMEGNet, "_run_block", counted)
+    monkeypatch.setattr(MEGNetSnapshot, "_run_block", counted)
     want = quick(network, mean="network").fit(crystals, y).predict(crystals)
     ran.clear()
     cached = quick(network, memory=tmp_path)

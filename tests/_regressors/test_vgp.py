@@ -90,7 +90,7 @@ X = rng.normal(size=(150, 3))
 y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=150)
 for params in ({}, {"solver": "minibatch", "optimize_inducing_points": True,
                     "inducing_init": "kmeans"}):
-    model = VGPRegressor("rbf_ard + linear", 30, n_hyper_samples=60, max_iter=5,
+    model = VGPRegressor("rbf_ard + linear", 30, hyper_subset_size=60, max_iter=5,
                          batch_size=40, random_state=7, **params).fit(X, y)
     mean, std = model.predict(X, return_std=True)
     parts = mean, std, model.elbo_curve_, model.sample_y(X[:9], 2, random_state=3)
@@ -425,14 +425,14 @@ def test_rows_that_the_hyperparameters_are_fitted_on(
     n_rows, asked, chosen, monkeypatch
 ):
     counts = []
-    real = training.informative_rows
+    real = training.hyperparameter_subset
 
     def spy(*args):
         counts.append(len(rows := real(*args)))
         return rows
 
-    monkeypatch.setattr(training, "informative_rows", spy)
+    monkeypatch.setattr(training, "hyperparameter_subset", spy)
     X = np.linspace(0.0, 1.0, n_rows)[:, None]
-    model = VGPRegressor(0.1 * gpk.RBF(0.3), 3, n_hyper_samples=asked, max_iter=0)
+    model = VGPRegressor(0.1 * gpk.RBF(0.3), 3, hyper_subset_size=asked, max_iter=0)
     model.set_params(random_state=0).fit(X, np.sin(9.0 * X[:, 0]))
     assert counts == [chosen]

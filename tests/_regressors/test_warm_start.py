@@ -108,7 +108,7 @@ def test_batches_go_on_where_they_stopped(moved, monkeypatch):
     y = np.sin(2.0 * X[:, 0]) + 0.3 * rng.normal(size=len(X))
     model = VGPRegressor(
         "rbf", 10, solver="minibatch", batch_size=500, optimize_inducing_points=moved,
-        n_hyper_samples=100, tol=0.0, max_iter=3, random_state=0,
+        hyper_subset_size=100, tol=0.0, max_iter=3, random_state=0,
     )  # fmt: skip
     want = clone(model).set_params(max_iter=5).fit(X, y)
     assert len(calls) == 5 * want.n_iter_

@@ -250,7 +250,7 @@ def test_cross_conformal_covers():
 @pytest.mark.parametrize("method", METHODS)
 def test_one_fit_of_our_own_gives_the_held_out_rows(method, linear):
     X, y = linear
-    head = VGPRegressor("rbf", random_state=0, n_hyper_samples=60)
+    head = VGPRegressor("rbf", random_state=0, hyper_subset_size=60)
     weights = np.where(np.arange(120) % 7 == 0, 0.0, 1.0 + np.arange(120) % 2)
     cv = KFold(4, shuffle=True, random_state=0)
     model = CalibratedProbRegressor(head, method=method, cv=cv)
@@ -268,12 +268,12 @@ def test_one_fit_of_our_own_gives_the_held_out_rows(method, linear):
 
 
 @pytest.mark.parametrize(
-    ("n_hyper_samples", "cv"),
+    ("hyper_subset_size", "cv"),
     [(61, 3), (20, RepeatedKFold(n_splits=3, n_repeats=2, random_state=0))],
 )
-def test_few_rows_or_repeated_folds_are_fitted_again(n_hyper_samples, cv, linear):
+def test_few_rows_or_repeated_folds_are_fitted_again(hyper_subset_size, cv, linear):
     X, y = linear
-    head = VGPRegressor("rbf", random_state=0, n_hyper_samples=n_hyper_samples)
+    head = VGPRegressor("rbf", random_state=0, hyper_subset_size=hyper_subset_size)
     model = CalibratedProbRegressor(head, cv=cv).fit(X, y)
     sizes = []
     for train, test in check_cv(cv).split(X, y):
@@ -451,9 +451,9 @@ def test_errors_say_what_to_do(linear):
         ({"method": "platt"}, ValueError, "Got method='platt', expected one of"),
         ({"estimator": LinearRegression()}, TypeError, "has no return_std"),
         (
-            {"estimator": VGPRegressor(n_hyper_samples="Auto")},
+            {"estimator": VGPRegressor(hyper_subset_size="Auto")},
             ValueError,
-            "n_hyper_samples='Auto'.*or 'auto'",
+            "hyper_subset_size='Auto'.*or 'auto'",
         ),
     ]:
         with pytest.raises(error, match=message):

@@ -30,7 +30,7 @@ def test_heavy_tails_of_bulk_moduli():
     known = np.isfinite(X).all(axis=1)
     X, y = X[known], np.log10(bunch.target)[some][known]
     train, rows, test = np.split(np.arange(len(y)), [800, 1900])
-    head = VGPRegressor(random_state=0, n_hyper_samples=400).fit(X[train], y[train])
+    head = VGPRegressor(random_state=0, hyper_subset_size=400).fit(X[train], y[train])
     mean, std = head.predict(X[test], return_std=True)
     nll = gaussian_nll(y[test], mean, std)
     area = make_prob_scorer(

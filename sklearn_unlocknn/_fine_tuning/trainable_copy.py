@@ -6,10 +6,10 @@ import numpy as np
 
 from .._keras.graph import filled
 from .._megnet.batches import batches, join
-from .._megnet.network import FrozenMEGNet
+from .._megnet.network import MEGNetSnapshot
 
 
-class KerasTrainee:
+class KerasTrainableCopy:
     """A copy of a Keras network, with the rows to train it on.
 
     It runs in inference mode, as it does to predict: dropout is off, and batch
@@ -18,7 +18,7 @@ class KerasTrainee:
 
     Parameters
     ----------
-    network : FrozenNetwork
+    network : NetworkHandle
         The network; stays as it is.
     layer : int, str or list of int or str
         Latent layer.
@@ -105,17 +105,17 @@ class KerasTrainee:
         return self.network
 
 
-class MEGNetTrainee:
+class MEGNetTrainableCopy:
     """A copy of a MEGNet, with the graphs to train it on.
 
     Parameters
     ----------
-    network : FrozenMEGNet
+    network : MEGNetSnapshot
         The network; stays as it is.
     layer : int, str or list of int or str
         Latent layer.
     graphs : list of graph
-        As `FrozenMEGNet.graphs` gives them.
+        As `MEGNetSnapshot.graphs` gives them.
     with_output : bool
         Whether `forward` gives the network's own output, in target units, too.
     """
@@ -125,7 +125,7 @@ class MEGNetTrainee:
         import tf_keras
 
         self.graphs, self.with_output = graphs, with_output
-        self.network = FrozenMEGNet(network)
+        self.network = MEGNetSnapshot(network)
         model = self.network.keras_model
         model.trainable = True
         names = self.network.resolve_layer(layer)
@@ -149,7 +149,7 @@ class MEGNetTrainee:
             self._shift, self._slope = _affine(self.network.scaler, n_atoms)
 
     def forward(self, index):
-        """Run graphs; as `KerasTrainee.forward`."""
+        """Run graphs; as `KerasTrainableCopy.forward`."""
         import tensorflow as tf
 
         tapes, tensors, sizes, start = [], [], [], 0
@@ -170,7 +170,7 @@ class MEGNetTrainee:
     def freeze(self):
         """Return a handle of the copy as it is now."""
         weights = self.network.keras_model.get_weights()
-        return FrozenMEGNet({**self.network._state, "weights": weights})
+        return MEGNetSnapshot({**self.network._state, "weights": weights})
 
 
 def _affine(scaler, n_atoms):
