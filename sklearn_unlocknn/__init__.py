@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 # Public names load on first use: importing the package imports no TensorFlow.
 _PUBLIC = {
+    "FineTuning": "_fine_tuning.parameters",
     "KerasFeatureExtractor": "_keras.extractor",
     "MEGNetFeatureExtractor": "_megnet.extractor",
     "MEGNetProbRegressor": "_regressors.megnet",
@@ -15,6 +16,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "FineTuning",
     "KerasFeatureExtractor",
     "MEGNetFeatureExtractor",
     "MEGNetProbRegressor",

@@ -1,14 +1,15 @@
-"""Checks of parameters, targets and weights that the regressors share."""
+"""Checks of targets, weights and batch sizes, and warnings at the caller's line."""
 
+import sys
+import warnings
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_array
 
 
-def check_weights(sample_weight, features):
+def check_weights(sample_weight, n):
     """Return float64 weights with at least one positive."""
-    n = len(features)
     if sample_weight is None:
         return np.ones(n)
     weights = check_array(
@@ -24,7 +25,7 @@ def check_weights(sample_weight, features):
             f"Got sample_weight with {weights.min()} in it, expected none negative."
         )
     if not np.any(weights):
-        raise ValueError("Got a sample_weight of zero for all rows: nothing to fit.")
+        raise ValueError("Got a sample_weight of zero for all samples: nothing to fit.")
     return weights
 
 
@@ -51,3 +52,14 @@ def check_batch_size(batch_size, name):
         or batch_size < 1
     ):
         raise ValueError(f"Got `{name}`={batch_size!r}, expected an integer >= 1.")
+
+
+def warn_user(message, category=UserWarning):
+    """Warn at the first line outside this package, that of the caller."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+_PACKAGE = __name__.partition(".")[0]

@@ -59,25 +59,17 @@ def make_kernel(kernel, n_features):
             "object of sklearn.gaussian_process.kernels, a string such as "
             "'matern52_ard + linear', or None."
         )
-    summands = [
-        _product(term, kernel, n_features, np.sqrt(n_features) / 2**place)
-        for place, term in enumerate(kernel.split("+"))
-    ]
-    total = summands[0]
-    for summand in summands[1:]:
-        total = total + summand
+    total = None
+    for place, term in enumerate(kernel.split("+")):
+        names = list(map(str.strip, term.split("*")))
+        # A linear term grows with n_features: start it at a share of the variance.
+        variance = 0.5 / n_features if "linear" in names else 1.0
+        product = gpk.ConstantKernel(variance, _VARIANCE_BOUNDS)
+        for name in names:
+            length = np.sqrt(n_features) / 2**place
+            product = product * _factor(name, kernel, n_features, length)
+        total = product if total is None else total + product
     return total
-
-
-def _product(term, spec, n_features, length):
-    """Translate one summand: a variance times its factors."""
-    names = [name.strip() for name in term.split("*")]
-    # A linear term grows with n_features: start it at a share of the variance.
-    variance = 0.5 / n_features if "linear" in names else 1.0
-    product = gpk.ConstantKernel(variance, _VARIANCE_BOUNDS)
-    for name in names:
-        product = product * _factor(name, spec, n_features, length)
-    return product
 
 
 def _factor(name, spec, n_features, length):

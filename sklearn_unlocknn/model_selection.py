@@ -15,7 +15,6 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._gp.encoded import in_units
 from ._prediction import predict_mean_std
 from ._regressors.base import BaseVGPRegressor
 
@@ -317,7 +316,7 @@ def obstacle(estimator, splits):
             f"the network, {type(network).__name__}, is trained in fit and would have "
             "seen all rows"
         )
-    if getattr(estimator, "fine_tune_epochs", 0):
+    if getattr(estimator, "fine_tuning", None) is not None:
         return "fine-tuning would show the network all rows"
     for number, split in enumerate(splits):
         if not split.complete:
@@ -354,19 +353,8 @@ def fit_and_leave_out(model, X, y, folds, fit_params):
     mean, epistemic_std, aleatoric_std : ndarray of shape (n,) or (n, k)
         In target units; no meaning for a row that is in no fold.
     """
-    from ._gp.leave_out import predict_left_out
-
-    latent, y, weights = model._fit_rows(X, y, **fit_params)
-    known = latent.known
-    rows = model._scaling.rows(
-        latent.features[known], in_units(y, latent)[known], weights[known]
-    )
-    place = np.cumsum(known) - 1  # of a row among those with features
-    folds = [place[fold[known[fold]]] for fold in folds]
-    mean, variance = predict_left_out(
-        model._posterior, model._translated(), rows, folds
-    )
-    return model._components(mean, variance, latent.take(known), known)
+    encoded, y, weights = model._fit(X, y, **fit_params)
+    return model._head.leave_out(encoded, y, weights, folds)
 
 
 def _parts(mean, epistemic, aleatoric, components):

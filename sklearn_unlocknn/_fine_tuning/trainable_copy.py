@@ -9,6 +9,32 @@ from .._megnet.batches import batches, join
 from .._megnet.network import MEGNetSnapshot
 
 
+def trainable_copy(encoder, model, inputs, index):
+    """Copy the network of an encoder, with the training samples to tune it on.
+
+    Parameters
+    ----------
+    encoder : KerasEncoder or MEGNetEncoder
+        A fitted encoder.
+    model : estimator
+        Its estimator.
+    inputs : object
+        Training samples as the encoder takes them.
+    index : ndarray of int
+        Samples to use.
+
+    Returns
+    -------
+    KerasTrainableCopy or MEGNetTrainableCopy
+    """
+    network, layer, with_output = encoder.network, encoder.layer, encoder.with_output
+    if isinstance(network, MEGNetSnapshot):
+        graphs = network.graphs([inputs[i] for i in index], n_jobs=model.n_jobs)
+        return MEGNetTrainableCopy(network, layer, graphs, with_output)
+    arrays = [array[index] for array in encoder.inputs(model, inputs)]
+    return KerasTrainableCopy(network, layer, arrays, with_output)
+
+
 class KerasTrainableCopy:
     """A copy of a Keras network, with the rows to train it on.
 
@@ -42,7 +68,7 @@ class KerasTrainableCopy:
                 raise ValueError(
                     f"Got a network on the Keras backend {backend!r}, expected "
                     "'tensorflow' for fine-tuning. Set the environment variable "
-                    "KERAS_BACKEND=tensorflow, or fine_tune_epochs=0."
+                    "KERAS_BACKEND=tensorflow, or fine_tuning=None."
                 )
         self.inputs, self.with_output = inputs, with_output
         try:
@@ -191,7 +217,7 @@ def _check_variables(variables, layer):
         raise ValueError(
             f"The network has no trainable weights up to `layer`={layer!r}, so there "
             "is nothing to fine-tune. Set `trainable = True` on the layers to train, "
-            "or fine_tune_epochs=0."
+            "or fine_tuning=None."
         )
 
 

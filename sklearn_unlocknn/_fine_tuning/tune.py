@@ -1,82 +1,75 @@
 """Train a network and its Gaussian process head together on the minibatch bound.
 
-The network comes in as a trainee, a copy that may be changed:
+The network comes in as a copy, a copy that may be changed:
 
-* ``trainee.forward(index)`` runs rows through it and returns their features, its own
+* ``copy.forward(index)`` runs rows through it and returns their features, its own
   output (or None), and a function that pulls gradients by these back to one gradient
   for each variable;
-* ``trainee.variables`` are what is trained, TensorFlow variables;
-* ``trainee.freeze()`` is the handle of the copy as it is now.
+* ``copy.variables`` are what is trained, TensorFlow variables;
+* ``copy.freeze()`` is the handle of the copy as it is now.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from .._gp import inducing, minibatch
-from .._gp import posterior as vi
-from .._gp.noise import closed_form, highest_bound, refit_noise
-from .._gp.prior import log_prior
-from .._gp.rows import Rows
+from .._gp.encoded import GroupedSamples, Samples
+from .._gp.head import Head
+from .._gp.moving import highest_bound
+from .._gp.posterior import (
+    LOG_2PI,
+    SparsePosterior,
+    exact_posterior,
+    optimal_posterior,
+)
+from .._gp.training import log_prior, refit_noise
+from .trainable_copy import trainable_copy
 
 # More points follow the moving features no better, and each step costs their cube.
 MAX_POINTS = 300
 
 
-@dataclasses.dataclass
-class Problem:
-    """Targets, and the map from what the network leaves of them to the process's.
+class TargetTransform:
+    """The map from targets to those of the GP while the network's output moves.
 
     Parameters
     ----------
-    y : ndarray of shape (n, k)
-        Targets. With ``with_output`` the process models what the output leaves.
-    weights : ndarray of shape (n,)
-        Positive.
-    unit : ndarray of shape (n, 1) or None
-        What the target of a row is counted in; None is 1.
-    y_mean, y_scale : ndarray of shape (k,)
-        Standardisation of targets.
-    basis : callable
-        From standardised features to the basis functions of the prior mean, (n, q).
-    linear : bool
-        Whether these are 1 and the features, and so depend on them.
-    with_output : bool
-        Whether the network's own output is the prior mean.
+    head : Head
+        Fitted to the network as it was; its standardisation stays.
+    encoded : Encoded
+        Training samples, of the network as it was.
+    y : ndarray of shape (n_valid, k)
+        Their targets.
+    weights : ndarray of shape (n_valid,)
+        Their weights.
     """
 
-    y: np.ndarray
-    weights: np.ndarray
-    unit: np.ndarray | None
-    y_mean: np.ndarray
-    y_scale: np.ndarray
-    basis: Callable
-    linear: bool
-    with_output: bool
+    def __init__(self, head, encoded, y, weights):
+        self.y, self.weights, self.scaling = y, weights, head.scaling
+        self.with_output = encoded.offset is not None
+        fixed = dataclasses.replace(encoded, offset=None)
+        target = fixed.target_map(head.y_mean, head.y_scale)
+        self.shift, self.scale = (np.broadcast_to(a, y.shape) for a in target)
 
-    def rows(self, index, X, output):
-        """Put rows together from standardised features and the network's output."""
-        y = self.y[index]
+    def samples(self, index, X, output):
+        """Return samples of standardised features and the network's output."""
+        t = self.y[index] - self.shift[index]
         if self.with_output:
-            y = y - output
-        if self.unit is not None:
-            y = y / self.unit[index]
-        Y = (y - self.y_mean) / self.y_scale
-        T = np.hstack([Y, self.basis(X)])
-        return Rows(X, T, self.weights[index], Y.shape[1])
+            t = t - output
+        t = t / self.scale[index]
+        T = np.hstack([t, self.scaling.basis(X)])
+        return Samples(X, T, self.weights[index], t.shape[1])
 
     def pull(self, index, by_X, by_T):
-        """Turn gradients by rows into ones by standardised features and output."""
-        k = len(self.y_scale)
-        if self.linear:
+        """Turn gradients by samples into those by standardised features and output."""
+        k = self.y.shape[1]
+        if self.scaling.mean == "linear":
             by_X = by_X + by_T[:, k + 1 :]
         if not self.with_output:
             return by_X, None
-        by_output = -by_T[:, :k] / self.y_scale
-        if self.unit is not None:
-            by_output = by_output / self.unit[index]
-        return by_X, by_output
+        return by_X, -by_T[:, :k] / self.scale[index]
 
 
 class Scaling:
@@ -154,17 +147,6 @@ class Scaling:
 
 
 @dataclasses.dataclass
-class Settings:
-    """How to train; as the parameters of the regressors."""
-
-    epochs: int
-    network_learning_rate: float
-    head_learning_rate: float
-    batch_size: int
-    validation_fraction: float
-
-
-@dataclasses.dataclass
 class Tuning:
     """What `tune` gives.
 
@@ -190,7 +172,55 @@ class Tuning:
     held_out: np.ndarray
 
 
-def tune(trainee, kernel, posterior, problem, scaling, settings, rng, report):
+def fine_tune(model, encoded, y, weights):
+    """Train the network of a fitted regressor with its head, then fit the head again.
+
+    Sets the head, the encoder's network and the history of the regressor.
+
+    Parameters
+    ----------
+    model : BaseVGPRegressor
+        With a fitted head.
+    encoded : Encoded
+        Its training samples.
+    y : ndarray of shape (n,) or (n, k)
+        Their targets.
+    weights : ndarray of shape (n,)
+        Their weights.
+    """
+    encoder, head, rows = model._encoder, model._head, y.reshape(len(y), -1)
+    kept = np.flatnonzero(encoded.pick(weights) > 0)
+    places = encoded.pick(np.arange(encoded.n))[kept]
+    used = dataclasses.replace(
+        encoded,
+        offset=None if encoded.offset is None else encoded.offset[kept],
+        scale=None if encoded.scale is None else encoded.scale[kept],
+    )
+    target = TargetTransform(head, used, rows[places], weights[places])
+    scaling = Scaling(head.scaling.x_mean, head.scaling.x_scale, weights[places])
+    tuning = tune(
+        trainable_copy(encoder, model, encoded.inputs, places), head.posterior, target,
+        scaling, model.fine_tuning, check_random_state(model.random_state),
+        model._report,
+    )  # fmt: skip
+    model.fine_tune_curve_ = tuning.curve
+    model.fine_tune_validation_curve_ = tuning.validation_curve
+    model.fine_tune_best_epoch_ = tuning.best_epoch
+    if tuning.network is None:
+        return  # no epoch predicts surely better than the network as it was
+    encoder.use(tuning.network)
+    encoded = encoder.encode(model, encoded.inputs)
+    head = Head.fit(encoded, y, weights, model, model._report)
+    if len(tuning.held_out):
+        samples = head.samples(encoded, y, weights).take(kept)
+        posterior = noise_of_others(
+            head.posterior, samples, tuning.held_out, model._report
+        )
+        head = dataclasses.replace(head, posterior=posterior)
+    model._head = head
+
+
+def tune(copy, posterior, target, scaling, settings, rng, report):
     """Train network, hyperparameters and inducing points together.
 
     Natural gradient steps for q(u), which starts each epoch at its optimum, and Adam
@@ -200,20 +230,18 @@ def tune(trainee, kernel, posterior, problem, scaling, settings, rng, report):
 
     Parameters
     ----------
-    trainee : KerasTrainableCopy or MEGNetTrainableCopy
-        The copy of the network.
-    kernel : Covariance
-        The kernel.
-    posterior : Posterior
-        Of the head fitted to the network as it was: where the head starts.
-    problem : Problem
+    copy : KerasTrainableCopy or MEGNetTrainableCopy
+        Copy of the network.
+    posterior : ExactPosterior or SparsePosterior
+        Posterior for the network as it was: where the head starts.
+    target : TargetTransform
         Targets.
     scaling : Scaling
-        Of the features of the network as it was.
-    settings : Settings
-        How.
+        Standardisation of the features of the network as it was.
+    settings : FineTuning
+        Parameters.
     rng : numpy.random.RandomState
-        Shuffles the rows.
+        Shuffles the samples.
     report : callable
         ``report(stage, iteration, value)``, called after every epoch.
 
@@ -227,45 +255,45 @@ def tune(trainee, kernel, posterior, problem, scaling, settings, rng, report):
     ValueError
         If training diverges.
     """
-    n = len(problem.y)
+    n = len(target.y)
     order = rng.permutation(n)
     n_validation = min(int(np.ceil(settings.validation_fraction * n)), n - 1)
     held_out, index = order[:n_validation], order[n_validation:]
-    head = _Head(kernel, posterior, problem, settings.head_learning_rate)
+    head = _MovingHead(posterior, settings.head_learning_rate)
     rate = settings.network_learning_rate
-    steps = [minibatch.Adam(v.shape, rate, np.float32) for v in trainee.variables]
+    steps = [minibatch.Adam(v.shape, rate, np.float32) for v in copy.variables]
     n_batches = -(-len(index) // settings.batch_size)
-    total = problem.weights[index].sum()
+    total = target.weights[index].sum()
 
     def solve():
         """Bring the head to its optimum for the network as it is."""
-        features, output = _forward(trainee, index, settings)
-        rows = problem.rows(index, scaling.keep(index, features), output)
+        features, output = _forward(copy, index, settings)
+        rows = target.samples(index, scaling.keep(index, features), output)
         if not curve:
             head.place(rows, rng)
         curve.append(head.solve(rows))
 
-    curve, choice = [], _Choice(trainee, problem.weights[held_out])
+    curve, choice = [], _Choice(copy, target.weights[held_out])
     for epoch in range(settings.epochs + 1):
         if epoch:
             for batch in np.array_split(rng.permutation(index), n_batches):
-                features, output, pull_back = trainee.forward(batch)
+                features, output, pull_back = copy.forward(batch)
                 X, pull_scaling = scaling.follow(batch, features)
-                rows = problem.rows(batch, X, output)
+                rows = target.samples(batch, X, output)
                 by_rows = head.step(rows, total / rows.weights.sum(), 1.0 / n_batches)
-                by_X, by_output = problem.pull(batch, *by_rows)
+                by_X, by_output = target.pull(batch, *by_rows)
                 gradients = pull_back(pull_scaling(by_X), by_output)
-                _ascend(trainee.variables, steps, gradients)
+                _ascend(copy.variables, steps, gradients)
         solve()
         if epoch:
             report("fine-tuning epoch", epoch, curve[-1])
         if n_validation:
-            features, output = _forward(trainee, held_out, settings)
-            rows = problem.rows(held_out, scaling.at(features), output)
+            features, output = _forward(copy, held_out, settings)
+            rows = target.samples(held_out, scaling.at(features), output)
             choice.look(head.densities(rows))
     best_epoch = choice.restore() if n_validation else settings.epochs
     return Tuning(
-        trainee.freeze() if best_epoch else None,
+        copy.freeze() if best_epoch else None,
         np.array(curve),
         np.array(choice.curve) if n_validation else None,
         best_epoch,
@@ -283,8 +311,8 @@ def _ascend(variables, steps, gradients):
 class _Choice:
     """Remembers the weights of the epoch that predicts the validation rows best."""
 
-    def __init__(self, trainee, weights):
-        self.trainee, self.row_weights = trainee, weights
+    def __init__(self, copy, weights):
+        self.copy, self.row_weights = copy, weights
         self.curve, self.best = [], 0
 
     def look(self, densities):
@@ -294,7 +322,7 @@ class _Choice:
         if epoch and self.curve[epoch] >= self.curve[self.best]:
             return
         self.best, self.densities = epoch, densities
-        self.values = [v.numpy() for v in self.trainee.variables]
+        self.values = [v.numpy() for v in self.copy.variables]
         if not epoch:
             self.first = densities
 
@@ -309,25 +337,23 @@ class _Choice:
         scatter = self.row_weights**2 @ (gain - mean) ** 2
         if mean <= np.sqrt(scatter) / self.row_weights.sum():
             return 0
-        for variable, value in zip(self.trainee.variables, self.values, strict=True):
+        for variable, value in zip(self.copy.variables, self.values, strict=True):
             variable.assign(value)
         return self.best
 
 
-def noise_of_others(kernel, posterior, rows, held_out, report):
-    """Return the posterior at the noise that rows the network was not tuned on need.
+def noise_of_others(posterior, samples, held_out, report):
+    """Return the posterior at the noise that samples held out of the tuning need.
 
-    A tuned network leaves hardly any residual on its own training rows, from which
-    the head learns a noise that is too small elsewhere.
+    A tuned network has hardly any residual on its own training samples, so that the
+    noise fitted to them is too small elsewhere.
 
     Parameters
     ----------
-    kernel : Covariance
-        The kernel.
-    posterior : Posterior
-        Of all rows.
-    rows : Rows
-        All rows.
+    posterior : ExactPosterior or SparsePosterior
+        Posterior of all samples.
+    samples : Samples
+        All samples.
     held_out : ndarray of int
         Those that the network was not tuned on.
     report : callable
@@ -335,50 +361,53 @@ def noise_of_others(kernel, posterior, rows, held_out, report):
 
     Returns
     -------
-    posterior : Posterior
-        Of all rows, which differs in the noise.
+    posterior : ExactPosterior or SparsePosterior
+        Of all samples, with another noise variance.
     """
-    theta = posterior.theta
+    kernel, theta = posterior.kernel, posterior.theta
 
-    def closed(rows):
-        if posterior.Lb is not None:
-            return closed_form(kernel, theta, posterior.Z, rows)
-        groups = rows.grouped()
+    def posteriors_of(some):
+        if isinstance(posterior, SparsePosterior):
+            return optimal_posterior(kernel, theta, posterior.Z, some)
+        groups = GroupedSamples.of(some)
         K = kernel.lower(theta, groups.X)
-        return lambda theta: vi.exact_posterior(kernel, theta, groups, K)
+        return lambda theta: exact_posterior(kernel, theta, groups, K)
 
-    posterior_at = closed(rows.take(np.setdiff1d(np.arange(len(rows.X)), held_out)))
-    found = _refit_noise_on(posterior_at, kernel, theta, rows.take(held_out), report)
-    # Few rows may ask for less by luck; tuning gives no reason to.
-    return posterior if found.noise <= posterior.noise else closed(rows)(found.theta)
+    tuned_on = np.setdiff1d(np.arange(len(samples.weights)), held_out)
+    posterior_at = posteriors_of(samples.take(tuned_on))
+    found = _refit_noise_on(posterior_at, theta, samples.take(held_out), report)
+    # A smaller noise on few samples is chance; tuning gives no reason for it.
+    if found.noise <= posterior.noise:
+        return posterior
+    return posteriors_of(samples)(found.theta)
 
 
-def _densities(kernel, rows):
-    """Return the log density of each row as a function of the posterior of others."""
-    k = rows.n_outputs
+def _densities(samples):
+    """Return the log density of each sample as a function of the others' posterior."""
+    k = samples.n_outputs
 
     def densities(posterior):
-        mean, variance = posterior.mean_and_variance(kernel, rows.X, rows.T[:, k:])
+        mean, variance = posterior.mean_and_variance(samples.X, samples.T[:, k:])
         variance = variance + posterior.noise
-        square = ((rows.T[:, :k] - mean) ** 2).sum(axis=1) / variance
-        return -0.5 * (k * (vi.LOG_2PI + np.log(variance)) + square)
+        square = ((samples.T[:, :k] - mean) ** 2).sum(axis=1) / variance
+        return -0.5 * (k * (LOG_2PI + np.log(variance)) + square)
 
     return densities
 
 
-def _refit_noise_on(posterior_at, kernel, theta, rows, report):
-    """Return the posterior at the noise that suits other rows best."""
-    densities = _densities(kernel, rows)
+def _refit_noise_on(posterior_at, theta, samples, report):
+    """Return the posterior at the noise that maximises the density of samples."""
+    densities = _densities(samples)
     return refit_noise(
-        posterior_at, kernel, posterior_at(theta), report,
-        lambda posterior: float(rows.weights @ densities(posterior)),
+        posterior_at, posterior_at(theta), report,
+        lambda posterior: float(samples.weights @ densities(posterior)),
     )  # fmt: skip
 
 
-def _forward(trainee, index, settings):
+def _forward(copy, index, settings):
     """Run rows through the network in batches, without gradients to follow."""
     parts = [
-        trainee.forward(index[start : start + settings.batch_size])[:2]
+        copy.forward(index[start : start + settings.batch_size])[:2]
         for start in range(0, len(index), settings.batch_size)
     ]
     features, outputs = zip(*parts, strict=True)
@@ -386,11 +415,12 @@ def _forward(trainee, index, settings):
     return np.concatenate(features), output
 
 
-class _Head:
+class _MovingHead:
     """The head while the features move under it."""
 
-    def __init__(self, kernel, posterior, problem, learning_rate):
-        self.kernel, self.theta, self.rate = kernel, posterior.theta, learning_rate
+    def __init__(self, posterior, learning_rate):
+        self.kernel, self.theta = posterior.kernel, posterior.theta
+        self.rate = learning_rate
         self.Z, self.beta = posterior.Z, posterior.beta
 
     def place(self, rows, rng):
@@ -399,7 +429,7 @@ class _Head:
         Points that are the rows themselves explain whatever a short length scale and
         little noise make of them, and nothing once the rows move.
         """
-        groups = rows.grouped()
+        groups = GroupedSamples.of(rows)
         limit = max(1, min(MAX_POINTS, len(groups.X) // 2))
         if len(self.Z) > limit:
             self.Z = inducing.select(
@@ -417,7 +447,7 @@ class _Head:
 
     def solve(self, rows):
         """Bring q(u) and the prior mean to their optimum; return the bound."""
-        self.posterior_at = closed_form(self.kernel, self.theta, self.Z, rows)
+        self.posterior_at = optimal_posterior(self.kernel, self.theta, self.Z, rows)
         posterior = self.posterior_at(self.theta)
         self.beta = posterior.beta
         self.state = minibatch.Variational.of(posterior)
@@ -429,7 +459,7 @@ class _Head:
         kernel = self.kernel
         _, gradients = minibatch.batch_bound(
             kernel, self.theta, self.Z, self.beta, rows, self.state, scale, rate,
-            wrt_rows=True,
+            wrt_samples=True,
         )  # fmt: skip
         by_theta, by_beta, by_Z, *by_rows = gradients
         theta, beta, Z = self.adam
@@ -441,10 +471,8 @@ class _Head:
 
     def densities(self, rows):
         """Return the log density of each of other rows at the noise that suits them."""
-        found = _refit_noise_on(
-            self.posterior_at, self.kernel, self.theta, rows, _silent
-        )
-        return _densities(self.kernel, rows)(found)
+        found = _refit_noise_on(self.posterior_at, self.theta, rows, _silent)
+        return _densities(rows)(found)
 
 
 def _silent(stage, iteration, value):

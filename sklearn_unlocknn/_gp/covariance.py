@@ -1,28 +1,120 @@
 """scikit-learn kernels as fast covariance functions with adjoints, in NumPy.
 
-scikit-learn's own ``kernel.theta`` (logarithms of the free hyperparameters) and
-``kernel.bounds`` are the parameters everywhere: "fixed" and bounds are honoured by
-construction, and the fitted kernel is ``kernel.clone_with_theta(theta)``. Squared
-distances are matrix products, and a gradient by many length scales is one more. The
-same kernels in TFP (:mod:`~sklearn_unlocknn._gp.tfp_kernels`) are the witness.
+``kernel.theta`` (logarithms of the free hyperparameters) and ``kernel.bounds`` of
+scikit-learn are the parameters everywhere, so "fixed" and bounds are honoured, and the
+fitted kernel is ``kernel.clone_with_theta(theta)``. A kernel is read once, as a sum of
+terms: each is a product of constants and of elementary kernels. White noise is one
+number, the observation noise, whatever constants multiply it. The same kernels in TFP
+(:mod:`~sklearn_unlocknn._gp.tfp_kernels`) are the independent check.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.gaussian_process import kernels as gpk
 
-from .kernel_blocks import ALL, Gradients, Node, diagonal, evaluator
-from .kernel_checks import check, contains
+from .kernel_blocks import Gradients, Leaf, inner
 
+ALL = slice(None)
 # Rows of a block of K(X, X): temporaries then stay in the cache (2 to 3 times faster
 # than all rows at once).
 BLOCK_ROWS = 128
+
+
+class Term(NamedTuple):
+    """A product of constants (and noise levels) and of elementary kernels.
+
+    Attributes
+    ----------
+    scalars : tuple of Leaf
+        Constant kernels and white noise.
+    leaves : tuple of Leaf
+        Elementary kernels; a power repeats its base.
+    noise : bool
+        Whether white noise is among the factors: the term is then a noise variance.
+    """
+
+    scalars: tuple = ()
+    leaves: tuple = ()
+    noise: bool = False
+
+    def times(self, other, kernel):
+        """Multiply two terms of a kernel."""
+        leaves, noise = self.leaves + other.leaves, self.noise or other.noise
+        if noise:
+            for leaf in leaves:
+                if isinstance(leaf.kernel, gpk.DotProduct):
+                    raise ValueError(
+                        f"Got kernel {kernel}: a WhiteKernel times a DotProduct is "
+                        "noise that varies with x, expected one noise level. Add the "
+                        "WhiteKernel outside the product or the power."
+                    )
+            leaves = ()  # stationary kernels are 1 at distance 0
+        return Term(self.scalars + other.scalars, leaves, noise)
+
+    def coefficient(self, theta):
+        """Return the product of the scalars."""
+        value = 1.0
+        for leaf in self.scalars:
+            value *= leaf.get(leaf.name, theta)[0]
+        return value
+
+    def add_to(self, gradient, G, value):
+        """Add the derivatives by the scalars, given G, that by the term's ``value``."""
+        amount = None
+        for leaf in self.scalars:
+            where = leaf.values[leaf.name][1]
+            if where is not None:
+                amount = inner(G, value) if amount is None else amount
+                gradient[where] += amount
+
+
+def read_terms(kernel, n_features, leaves):
+    """Read a kernel as a sum of terms.
+
+    Parameters
+    ----------
+    kernel : sklearn.gaussian_process.kernels.Kernel
+        The kernel.
+    n_features : int
+        Number of columns of the data.
+    leaves : list of Leaf
+        Those read so far; the kernel's own are added, in the order of theta.
+
+    Returns
+    -------
+    terms : list of Term
+        The summands.
+    """
+    if isinstance(kernel, gpk.KernelOperator):
+        left = read_terms(kernel.k1, n_features, leaves)
+        right = read_terms(kernel.k2, n_features, leaves)
+        if isinstance(kernel, gpk.Sum):
+            return left + right
+        return [a.times(b, kernel) for a in left for b in right]
+    if isinstance(kernel, gpk.Exponentiation):
+        exponent = kernel.exponent
+        if exponent < 1 or exponent != int(exponent):
+            raise ValueError(
+                f"Got kernel {kernel} with exponent {exponent}, expected a positive "
+                "integer: other powers of a kernel need not be positive semi-definite."
+            )
+        power = base = read_terms(kernel.kernel, n_features, leaves)
+        for _ in range(int(exponent) - 1):
+            power = [a.times(b, kernel) for a in power for b in base]
+        return power
+    leaf = Leaf(kernel, n_features, leaves[-1].end if leaves else 0)
+    leaves.append(leaf)
+    if isinstance(kernel, gpk.ConstantKernel | gpk.WhiteKernel):
+        return [Term((leaf,), noise=isinstance(kernel, gpk.WhiteKernel))]
+    return [Term(leaves=(leaf,))]
 
 
 class Covariance:
     """A scikit-learn kernel, evaluated and differentiated in float64.
 
     White noise (``WhiteKernel``) is split off as the observation noise. Where the
-    kernel has none, a free noise level is added: :attr:`template` is then
+    kernel has none, a free noise level is added: ``template`` is then
     ``kernel + WhiteKernel``.
 
     Parameters
@@ -32,9 +124,24 @@ class Covariance:
     n_features : int
         Number of columns of the data.
     noise_level : float, default=0.01
-        Initial noise variance where the kernel brings none.
+        Initial noise variance where the kernel has none.
     noise_level_bounds : (float, float), default=(1e-6, 10)
         Its bounds.
+
+    Attributes
+    ----------
+    template : sklearn.gaussian_process.kernels.Kernel
+        The kernel with its noise.
+    has_noise : bool
+        Whether the noise was part of the given kernel.
+    theta : ndarray of shape (n_theta,)
+        Initial log hyperparameters, within the bounds.
+    bounds : ndarray of shape (n_theta, 2)
+        Bounds of the log hyperparameters.
+    vectors : list of slice
+        Parts of ``theta`` with one hyperparameter for each feature.
+    noise_index : list of int
+        Indices into ``theta`` of free noise levels.
 
     Raises
     ------
@@ -45,101 +152,106 @@ class Covariance:
     def __init__(
         self, kernel, n_features, *, noise_level=0.01, noise_level_bounds=(1e-6, 10.0)
     ):
-        check(kernel, n_features)
-        self.has_noise = contains(kernel, gpk.WhiteKernel)
+        leaves = []
+        terms = read_terms(kernel, n_features, leaves)
+        given = [leaf for leaf in leaves if isinstance(leaf.kernel, gpk.WhiteKernel)]
+        self.has_noise = bool(given)
         if not self.has_noise:
-            kernel = kernel + gpk.WhiteKernel(noise_level, noise_level_bounds)
-        self.template = kernel
-        self.n_features = n_features
-        self._root = Node(kernel)
-        self._bounds = kernel.bounds.reshape(-1, 2)
-        # glibc hands temporaries of a block back to the system and faults them in
+            white = gpk.WhiteKernel(noise_level, noise_level_bounds)
+            terms += read_terms(white, n_features, leaves)
+            kernel = kernel + white
+        self.template, self.n_features = kernel, n_features
+        self._terms, self._noise_terms, self._uses = [], [], {}
+        self.vectors, self.noise_index = [], []
+        for term in terms:
+            (self._noise_terms if term.noise else self._terms).append(term)
+            for leaf in term.leaves:
+                self._uses[leaf] = self._uses.get(leaf, 0) + 1
+        for leaf in leaves:
+            for _, part in leaf.values.values():
+                if part is not None and part.stop - part.start > 1:
+                    self.vectors.append(part)
+                if part is not None and isinstance(leaf.kernel, gpk.WhiteKernel):
+                    self.noise_index.append(part.start)
+        self.bounds = kernel.bounds.reshape(-1, 2)
+        theta = kernel.theta
+        self.theta = np.clip(theta, *self.bounds.T) if theta.size else theta
+        # glibc returns temporaries of a block to the system and faults them in
         # again, unless a larger array was freed before: half the time of a fit.
         np.empty(2**25 - 2**16, dtype=np.uint8)
 
-    @property
-    def theta(self):
-        """Initial log hyperparameters, within the bounds."""
-        theta, bounds = self.template.theta, self.bounds
-        return np.clip(theta, bounds[:, 0], bounds[:, 1]) if theta.size else theta
-
-    @property
-    def bounds(self):
-        """Bounds of the log hyperparameters, of shape (n_theta, 2)."""
-        return self._bounds.copy()
-
-    @property
-    def vectors(self):
-        """Slices of ``theta`` that hold one hyperparameter per feature."""
-        return [part for _, part in self._root.free() if part.stop - part.start > 1]
-
-    @property
-    def noise_index(self):
-        """Indices into ``theta`` of free noise levels."""
-        return [part.start for name, part in self._root.free() if name == "noise_level"]
+    def __reduce__(self):
+        return _covariance, (self.template, self.n_features, self.has_noise)
 
     def fitted_kernel(self, theta):
-        """Return the scikit-learn kernel at ``theta``, as the user wrote it."""
+        """Return the scikit-learn kernel at ``theta``, in the form it was given."""
         kernel = self.template.clone_with_theta(np.asarray(theta))
         return kernel if self.has_noise else kernel.k1
+
+    def noise(self, theta):
+        """Return the observation noise variance."""
+        total = 0.0
+        for term in self._noise_terms:
+            total += term.coefficient(theta)
+        return float(total)
+
+    def noise_gradient(self, theta):
+        """Return the derivative of the noise variance by ``theta``."""
+        gradient = np.zeros(len(theta))
+        for term in self._noise_terms:
+            term.add_to(gradient, 1.0, term.coefficient(theta))
+        return gradient
 
     def matrix(self, theta, X, Z, adjoints=None):
         """Return K(X, Z) without noise, a C-ordered array of shape (n, m).
 
-        A list passed as ``adjoints`` receives what :meth:`vjp` then need not compute
-        again, as long as the matrix is left as it is.
+        A list passed as ``adjoints`` receives what :meth:`vjp` needs again, as long as
+        the matrix is not changed.
         """
-        shape = (len(X), len(Z))
-        evaluate = evaluator(self._root, theta, X, Z) if len(X) else None
-        value, pull = (0.0, None) if evaluate is None else evaluate(ALL, ALL)
+        if not len(X) or not len(Z):
+            return np.zeros((len(X), len(Z)))
+        value, pull = self._evaluator(theta, X, Z)(ALL, ALL)
         if adjoints is not None:
             adjoints.append(pull)
-        return np.full(shape, value) if np.ndim(value) == 0 else value
-
-    def diagonal(self, theta, X):
-        """Return diag K(X, X) without noise, of shape (n,)."""
-        part = diagonal(self._root, theta, X)
-        return np.zeros(len(X)) if part is None else part[0] + np.zeros(len(X))
-
-    def noise(self, theta):
-        """Return the observation noise variance."""
-        return float(_noise(self._root, theta)[0][0])
-
-    def noise_gradient(self, theta):
-        """Return the derivative of the noise variance by ``theta``."""
-        return _noise(self._root, theta)[0][1]
+        return value
 
     def lower(self, theta, X, adjoints=None):
         """Return the lower triangle of K(X, X), Fortran-ordered, in cached blocks.
 
         Above the diagonal the array is zero. A list passed as ``adjoints`` receives
-        what :meth:`lower_vjp` then need not compute again.
+        what :meth:`lower_vjp` needs again.
         """
-        evaluate = evaluator(self._root, theta, X, X) if len(X) else None
-        if evaluate is None:
-            return np.zeros((len(X), len(X)), order="F")
         K = np.empty((len(X), len(X)), order="F")
+        evaluate = self._evaluator(theta, X, X) if len(X) else None
         for start in range(0, len(X), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             value, pull = evaluate(block, slice(start, None))
             K[:start, block] = 0.0
-            K[start:, block] = np.transpose(value)
+            K[start:, block] = value.T
             K[block, block] *= np.tri(len(K[block]))
             if adjoints is not None:
                 adjoints.append(pull)
-        # Distances of rows to themselves are zero, not rounding errors.
+        # Distances of samples to themselves are zero, not rounding errors.
         K[np.diag_indices_from(K)] = self.diagonal(theta, X)
         return K
 
-    def lower_vjp(self, theta, X, cotangent, adjoints=None):
+    def lower_vjp(self, theta, X, cotangent, adjoints):
         """Pull a cotangent that is zero above the diagonal back to ``theta``."""
-        if adjoints is None:
-            self.lower(theta, X, adjoints := [])
-        out = Gradients(len(theta), X, X, wrt_inputs=False)
+        out = Gradients(np.zeros(len(theta)))
         for i, pull in enumerate(adjoints):
             start = i * BLOCK_ROWS
             pull(cotangent[start:, start : start + BLOCK_ROWS].T, out)
         return out.theta
+
+    def diagonal(self, theta, X):
+        """Return diag K(X, X) without noise, of shape (n,)."""
+        total = np.zeros(len(X))
+        for term in self._terms:
+            value = term.coefficient(theta)
+            for leaf in term.leaves:
+                value = value * _diagonal(leaf, theta, X)
+            total += value
+        return total
 
     def vjp(
         self,
@@ -168,7 +280,7 @@ class Covariance:
         wrt_inputs : bool, default=False
             Whether to return the derivatives by X and Z too.
         adjoints : list, default=None
-            What :meth:`matrix` put there.
+            As :meth:`matrix` filled it.
 
         Returns
         -------
@@ -179,14 +291,30 @@ class Covariance:
         """
         if adjoints is None:
             self.matrix(theta, X, Z, adjoints := [])
-        out = Gradients(len(theta), X, Z, wrt_inputs)
-        if adjoints[0] is not None:
-            adjoints[0](cotangent, out)
+        out = Gradients(np.zeros(len(theta)))
+        if wrt_inputs:
+            out.X, out.Z = np.zeros_like(X), np.zeros_like(Z)
+        for pull in adjoints:
+            pull(cotangent, out)
         if diagonal_cotangent is not None:
-            part = diagonal(self._root, theta, X)
-            if part is not None:
-                part[1](diagonal_cotangent, out)
+            self._pull_diagonal(theta, X, diagonal_cotangent, out)
         return (out.theta, out.X, out.Z) if wrt_inputs else out.theta
+
+    def _pull_diagonal(self, theta, X, cotangent, out):
+        """Add the derivatives, given that by diag K(X, X)."""
+        for term in self._terms:
+            coefficient = term.coefficient(theta)
+            diagonals = [_diagonal(leaf, theta, X) for leaf in term.leaves]
+            value = coefficient
+            for diagonal in diagonals:
+                value = value * diagonal
+            term.add_to(out.theta, cotangent, value)
+            for i, leaf in enumerate(term.leaves):
+                if isinstance(leaf.kernel, gpk.DotProduct):
+                    slope = cotangent * coefficient
+                    for other in diagonals[:i] + diagonals[i + 1 :]:
+                        slope = slope * other
+                    leaf.pull_diagonal(theta, X, slope, out)
 
     def tfp(self, theta):
         """Return the latent kernel at ``theta`` as a TFP object."""
@@ -194,46 +322,66 @@ class Covariance:
 
         return translate(self.template.clone_with_theta(np.asarray(theta)))
 
+    def _evaluator(self, theta, X, Z):
+        """Return ``evaluate(rows, columns)``: a block K(X[rows], Z[columns]), its pull.
 
-def _noise(node, theta):
-    """Return (noise, constant diagonal), each a pair (value, gradient by theta).
+        ``pull(G, out)`` adds to ``out`` the derivatives of an objective by theta, X and
+        Z, given its derivative G by the block.
+        """
+        plan, parts = [], dict.fromkeys(self._uses)
+        for term in self._terms:
+            coefficient = term.coefficient(theta)
+            # A leaf that is a term by itself takes the coefficient inside: a pass less.
+            inside = len(term.leaves) == 1 and self._uses[term.leaves[0]] == 1
+            inside = inside and coefficient > 0.0
+            plan.append((term, coefficient, inside))
+            for leaf in term.leaves:
+                scale = coefficient if inside else 1.0
+                parts[leaf] = parts[leaf] or leaf.evaluator(theta, X, Z, scale)
 
-    (l1 + n1 delta)(l2 + n2 delta) has the noise n1 l2(x, x) + n2 l1(x, x) + n1 n2,
-    one number as long as those diagonals are constant (checked before).
-    """
-    zero = (0.0, np.zeros(len(theta)))
-    kernel, parts = node.kernel, [_noise(child, theta) for child in node.children]
-    if isinstance(kernel, gpk.Sum):
-        (n1, d1), (n2, d2) = parts
-        return _plus(n1, n2), _plus(d1, d2)
-    if isinstance(kernel, gpk.Product):
-        return _noise_of_product(*parts[0], *parts[1])
-    if isinstance(kernel, gpk.Exponentiation):
-        noise, diagonal = parts[0]
-        for _ in range(int(kernel.exponent) - 1):
-            noise, diagonal = _noise_of_product(noise, diagonal, *parts[0])
-        return noise, diagonal
-    if not isinstance(kernel, (gpk.ConstantKernel, gpk.WhiteKernel)):
-        return zero, (1.0, zero[1])
-    value, where = node.get(next(iter(node.values)), theta)
-    gradient = np.zeros(len(theta))
-    if where is not None:
-        gradient[where] = value
-    scalar = (value, gradient)
-    return (scalar, zero) if isinstance(kernel, gpk.WhiteKernel) else (zero, scalar)
+        def evaluate(rows, columns):
+            done, values, total = {}, [], 0.0
+            for leaf, part in parts.items():
+                done[leaf] = part(rows, columns)
+            for term, coefficient, inside in plan:
+                value = done[term.leaves[0]][0] if inside else coefficient
+                for leaf in () if inside else term.leaves:
+                    value = value * done[leaf][0]
+                values.append(value)
+                total = value if len(values) == 1 else total + value
+            if np.ndim(total) == 0:
+                total = np.full((len(X[rows]), len(Z[columns])), total)
+
+            def pull(G, out):
+                by_leaf = {}
+                for (term, coefficient, inside), value in zip(
+                    plan, values, strict=True
+                ):
+                    term.add_to(out.theta, G, value)
+                    for place, leaf in enumerate(term.leaves):
+                        slope = G if inside else G * coefficient
+                        for other in term.leaves[:place] + term.leaves[place + 1 :]:
+                            slope = slope * done[other][0]
+                        before = by_leaf.get(leaf)
+                        by_leaf[leaf] = slope if before is None else before + slope
+                for leaf, slope in by_leaf.items():
+                    done[leaf][1](slope, out)
+
+            return total, pull
+
+        return evaluate
 
 
-def _plus(a, b):
-    """Add two (value, gradient) pairs."""
-    return a[0] + b[0], a[1] + b[1]
+def _diagonal(leaf, theta, X):
+    """Return the diagonal of an elementary kernel: 1, or sigma_0^2 + x.x."""
+    if not isinstance(leaf.kernel, gpk.DotProduct):
+        return 1.0
+    sigma, _ = leaf.get("sigma_0", theta)
+    return sigma**2 + np.einsum("ij,ij->i", X, X)
 
 
-def _times(a, b):
-    """Multiply two (value, gradient) pairs."""
-    return a[0] * b[0], a[0] * b[1] + b[0] * a[1]
-
-
-def _noise_of_product(n1, d1, n2, d2):
-    """Return noise and diagonal of a product of kernels."""
-    noise = _plus(_plus(_times(n1, d2), _times(n2, d1)), _times(n1, n2))
-    return noise, _times(d1, d2)
+def _covariance(template, n_features, has_noise):
+    """Build a pickled covariance."""
+    covariance = Covariance(template, n_features)
+    covariance.has_noise = has_noise
+    return covariance

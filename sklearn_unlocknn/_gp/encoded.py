@@ -1,132 +1,348 @@
-"""What a head sees of rows."""
+"""Samples as the Gaussian process sees them: features, target maps, training data.
 
-import warnings
+An encoder turns what a user calls X into an `Encoded` batch. With the standardisation
+that a fit learned, features become inputs of the GP and each sample has one affine map
+between its target and the GP's.
+"""
+
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils.validation import validate_data
+
+from .._validation import check_targets
+
+# A block of raw samples on its way through the standardisation.
+BLOCK_BYTES = 2**25
 
 
-class Latent(NamedTuple):
-    """What the process sees of n rows.
+class TargetMap(NamedTuple):
+    """The affine map of each sample between its target y and the GP's target t.
+
+    ``y = scale * t + shift``, and of a density ``log p(y) = log p(t) - log scale``.
 
     Attributes
     ----------
-    features : ndarray or memmap of shape (n, d)
-        Rows of NaN are rows that could not be had: `fit` leaves them out, `predict`
-        gives NaN for them.
-    output : ndarray of shape (n, k) or None
-        The network's own output, in target units, where it is the prior mean.
-    unit : ndarray of shape (n, 1) or None
-        What a row's target is counted in, where that differs from row to row: the
-        number of atoms for an extensive property. Mean and standard deviation of
-        the process scale by it.
-    errors : mapping of int to StructureError, or None
-        Of rows that could not be had, by their number: why, where that is known.
+    shift : ndarray of shape (n, k) or (1, k)
+        In target units: mean of the training targets, and the network's own output
+        where that is the prior mean.
+    scale : ndarray of shape (n, k) or (1, k)
+        In target units: standard deviation of the training targets, times the number
+        of atoms for an extensive target.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def forward(self, y):
+        """Return the GP's targets, of shape (n, k)."""
+        return (y - self.shift) / self.scale
+
+    def mean(self, t):
+        """Return means in target units, of shape (n, k)."""
+        return self.scale * t + self.shift
+
+    def std(self, t):
+        """Return standard deviations of shape (n, 1) or (n, k) in target units."""
+        return self.scale * t
+
+    def log_det(self, weights):
+        """Return the weighted sum of the log scales, over samples and outputs."""
+        logs = np.log(self.scale).sum(axis=1)
+        return float(np.sum(weights * logs))
+
+
+@dataclasses.dataclass
+class Encoded:
+    """Network features and prior-mean terms of a batch of samples.
+
+    Parameters
+    ----------
+    features : ndarray or memmap of shape (n_valid, d)
+        Of the samples with features.
+    offset : ndarray of shape (n_valid, k), default=None
+        The network's own output in target units, where it is the prior mean.
+    scale : ndarray of shape (n_valid, 1), default=None
+        Units of each target, the number of atoms for an extensive property; the GP
+        models the target per unit.
+    index : ndarray of shape (n_valid,), default=None
+        Positions of these samples in the batch; None: all of it.
+    n_all : int, default=None
+        Number of samples in the batch; None: that of the features.
+    errors : mapping of int to StructureError
+        Reasons of samples without features, by their position.
     inputs : object
-        What the network saw of the training rows, where fine-tuning needs it again.
+        Inputs of the network, for fine-tuning.
     """
 
     features: np.ndarray
-    output: np.ndarray | None = None
-    unit: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    index: np.ndarray | None = None
+    n_all: int | None = None
     errors: Mapping | None = None
     inputs: object = None
 
     @property
-    def known(self):
-        """Boolean mask of the rows that could be had."""
-        from .rows import known_rows
+    def n(self):
+        """Number of samples in the batch."""
+        return len(self.features) if self.n_all is None else self.n_all
 
-        return known_rows(self.features)
+    def pick(self, values):
+        """Return the values of the valid samples, of an array over the batch."""
+        return values if self.index is None else values[self.index]
 
-    def take(self, known):
-        """Return the rows of a mask, and no more; itself if these are all."""
-        if known.all():
-            return self
-        arrays = (self.features, self.output, self.unit)
-        return Latent(*(None if a is None else a[known] for a in arrays))
+    def target_map(self, y_mean, y_scale):
+        """Return the map of these samples, given mean and scale of all targets."""
+        unit = 1.0 if self.scale is None else self.scale
+        shift = np.atleast_2d(unit * y_mean)
+        if self.offset is not None:
+            if self.offset.shape[1] != len(y_mean):
+                raise ValueError(
+                    f'Got mean="network" with a network of {self.offset.shape[1]} '
+                    f"outputs for y of {len(y_mean)}, expected as many. Pass a network "
+                    'that predicts y, or mean="constant".'
+                )
+            shift = shift + self.offset
+        return TargetMap(shift, np.atleast_2d(unit * y_scale))
+
+    def scatter_rows(self, values, n_axes=1):
+        """Put values of the valid samples in their places, and NaN in the others.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_valid, ...)
+            Values.
+        n_axes : int, default=1
+            Number of leading axes that are samples: two for a covariance.
+        """
+        if self.index is None:
+            return values
+        whole = np.full((self.n,) * n_axes + values.shape[n_axes:], np.nan)
+        whole[np.ix_(*[self.index] * n_axes)] = values
+        return whole
 
 
-def check_known(latent, least, stacklevel):
-    """Warn of rows that could not be had, and say why the first could not.
+class NumericEncoder:
+    """Encode a numeric table: the features are X itself.
+
+    An encoder is held by an estimator. Its ``fit`` returns an `Encoded` batch and the
+    checked targets, its ``encode`` an `Encoded` batch of other samples; both check X on
+    behalf of the estimator. ``check_added`` checks samples that are added to a fit,
+    ``chunks`` cuts a stream into batches that ``encode`` takes, and ``attributes``
+    are those that a fit adds to the estimator.
+    """
+
+    # float32 samples, on disk perhaps, become float64 a block at a time.
+    dtypes = (np.float64, np.float32)
+
+    def fit(self, estimator, X, y, sample_weight=None):
+        """Check training samples and targets; see the class."""
+        X, y = validate_data(
+            estimator, X, y, dtype=self.dtypes, multi_output=True, y_numeric=True
+        )
+        return Encoded(X), np.asarray(y, dtype=np.float64)
+
+    def encode(self, estimator, X, keep=True, start=0):
+        """Check other samples; see the class."""
+        return Encoded(validate_data(estimator, X, reset=False, dtype=self.dtypes))
+
+    def attributes(self):
+        """Return the public attributes of a fitted estimator; see the class."""
+        return {}
+
+    def check_added(self, X, y, start=0):
+        """Return samples and their targets, checked; see the class."""
+        return X, check_targets(y)
+
+    def chunks(self, estimator, stream):
+        """Return the stream's own batches; see the class."""
+        return stream
+
+
+@dataclasses.dataclass
+class Standardisation:
+    """Standardisation of the features, and the basis of the prior mean.
 
     Parameters
     ----------
-    latent : Latent
-        All rows.
-    least : int
-        Rows that must be left.
-    stacklevel : int
-        How far the user's call is from the caller's.
-
-    Returns
-    -------
-    ndarray of bool of shape (n,)
-        Which rows could be had.
+    x_mean, x_scale : ndarray of shape (d,)
+        Mean and standard deviation of the features.
+    mean : str
+        "constant" has the basis 1, "linear" 1 and the features, others none.
     """
-    known = latent.known
-    if known.all():
-        return known
-    first = int(np.argmin(known))
-    reason = (latent.errors or {}).get(first, f"row {first}")
-    if known.sum() < least:
-        raise ValueError(
-            f"None of the {len(known)} rows could be had, so nothing is left to fit. "
-            f"The first: {reason}"
-        )
-    warnings.warn(
-        f"{np.sum(~known)} of {len(known)} rows could not be had and are left out of "
-        f"the fit. The first: {reason}",
-        UserWarning,
-        stacklevel=stacklevel + 2,
-    )
-    return known
+
+    x_mean: np.ndarray
+    x_scale: np.ndarray
+    mean: str
+
+    def features(self, raw):
+        """Standardise features, in C order."""
+        return np.ascontiguousarray((raw - self.x_mean) / self.x_scale)
+
+    def basis(self, X):
+        """Return the basis functions of the prior mean, of shape (n, q)."""
+        if self.mean == "constant":
+            return np.ones((len(X), 1))
+        if self.mean == "linear":
+            return np.column_stack([np.ones(len(X)), X])
+        return np.empty((len(X), 0))
 
 
-def spread(values, known, n_axes=1):
-    """Put the values of known rows in their places, and NaN in the others.
+@dataclasses.dataclass
+class Samples:
+    """Standardised training samples in memory.
 
     Parameters
     ----------
-    values : ndarray of shape (n_known, ...)
-        Of the rows that could be had.
-    known : ndarray of bool of shape (n,)
-        Which these are.
-    n_axes : int, default=1
-        How many of the first axes are rows: two for a covariance.
+    X : ndarray of shape (n, d)
+        Features.
+    T : ndarray of shape (n, k + q)
+        Targets, then the basis functions of the prior mean.
+    weights : ndarray of shape (n,)
+        Positive.
+    n_outputs : int
+        k.
+    """
+
+    X: np.ndarray
+    T: np.ndarray
+    weights: np.ndarray
+    n_outputs: int
+
+    def take(self, index):
+        """Return some of the samples, by a slice or by indices."""
+        return Samples(
+            self.X[index], self.T[index], self.weights[index], self.n_outputs
+        )
+
+    part = take
+
+
+@dataclasses.dataclass
+class GroupedSamples(Samples):
+    """Distinct samples, the weighted mean of their targets and the scatter about it.
+
+    Samples that repeat are several noisy observations of one function value; grouping
+    them is exact, cheaper, and keeps covariance matrices regular.
+
+    Parameters
+    ----------
+    X : ndarray of shape (g, d)
+        Distinct samples, in lexicographic order.
+    T : ndarray of shape (g, p)
+        Weighted mean of the targets (and basis functions) of each group.
+    weights : ndarray of shape (g,)
+        Sum of the weights of each group.
+    n_outputs : int
+        k: the first k columns of T are targets.
+    within : ndarray of shape (p, p)
+        Weighted scatter of T about the group means, summed over groups.
+    """
+
+    within: np.ndarray
+
+    @classmethod
+    def of(cls, samples):
+        """Group equal samples."""
+        samples = samples.take(slice(None))
+        T, weights = samples.T, samples.weights
+        distinct, index = np.unique(samples.X, axis=0, return_inverse=True)
+        index = index.ravel()
+        total = np.bincount(index, weights, len(distinct))
+        means = np.empty((len(distinct), T.shape[1]))
+        for column in range(T.shape[1]):
+            sums = np.bincount(index, weights * T[:, column], len(distinct))
+            means[:, column] = sums / total
+        scatter = T - means[index]
+        within = scatter.T @ (weights[:, None] * scatter)
+        return cls(distinct, means, total, samples.n_outputs, within)
+
+
+@dataclasses.dataclass
+class RawSamples:
+    """Training samples as given, on disk perhaps, standardised when they are taken.
+
+    Parameters
+    ----------
+    features : ndarray or memmap of shape (n_all, d)
+        float32 or float64; only read.
+    t : ndarray of shape (n, k)
+        Targets of the GP.
+    weights : ndarray of shape (n,)
+        Positive.
+    scaling : Standardisation
+        Standardisation of the features.
+    index : ndarray of shape (n,), default=None
+        Positions of the samples in ``features``; None: all of them.
+    """
+
+    features: np.ndarray
+    t: np.ndarray
+    weights: np.ndarray
+    scaling: Standardisation
+    index: np.ndarray | None = None
+
+    @property
+    def n_outputs(self):
+        """Number of targets."""
+        return self.t.shape[1]
+
+    def take(self, index):
+        """Return some of the samples, by a slice or by indices, as `Samples`."""
+        raw = self.part(index)
+        X = self.scaling.features(raw.features)
+        T = np.hstack([raw.t, self.scaling.basis(X)])
+        return Samples(X, T, raw.weights, self.n_outputs)
+
+    def part(self, index):
+        """Return a slice of the samples as given: nothing is copied or computed."""
+        where = index if self.index is None else self.index[index]
+        return RawSamples(
+            self.features[where], self.t[index], self.weights[index], self.scaling
+        )
+
+
+def blocks(n_rows, row_floats):
+    """Yield slices over samples that keep a float64 block near `BLOCK_BYTES`.
+
+    At least one, which is empty for no samples.
+    """
+    size = max(1024, BLOCK_BYTES // (8 * max(row_floats, 1)))
+    for start in range(0, max(n_rows, 1), size):
+        yield slice(start, min(start + size, n_rows))
+
+
+def scales(values, weights, index=None):
+    """Return weighted means and standard deviations; constant columns get scale 1.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_all, d)
+        Read in blocks, twice.
+    weights : ndarray of shape (n,)
+        Positive.
+    index : ndarray of shape (n,), default=None
+        Positions of the samples in ``values``; None: all of them.
 
     Returns
     -------
-    ndarray of shape (n, ...)
+    mean, scale : ndarray of shape (d,)
     """
-    if known.all():
-        return values
-    result = np.full((len(known),) * n_axes + values.shape[n_axes:], np.nan)
-    result[np.ix_(*[known] * n_axes)] = values
-    return result
-
-
-def in_units(y, latent):
-    """Return what the process models: what the network leaves of y, per unit."""
-    if latent.output is not None:
-        y = y - matching(latent.output, y)
-    return y if latent.unit is None else y / latent.unit
-
-
-def log_units(latent, weights, kept):
-    """Return the weighted sum of log units, by which densities per unit differ."""
-    if latent.unit is None:
-        return 0.0
-    return float(weights[kept] @ np.log(latent.unit[kept, 0]))
-
-
-def matching(output, y):
-    """Return the network's output where it has one column a target."""
-    if output.shape[1] != y.shape[1]:
-        raise ValueError(
-            f'Got mean="network" with a network of {output.shape[1]} outputs for y of '
-            f"{y.shape[1]}, expected as many. Pass a network that predicts y, or "
-            'mean="constant".'
-        )
-    return output
+    # Sums about the first sample: the mean of a constant column is exactly its value.
+    first = np.asarray(values[0 if index is None else index[0]], dtype=np.float64)
+    mean, moments = first, []
+    for power in (1, 2):
+        total = 0.0
+        for rows in blocks(len(weights), values.shape[1]):
+            block = values[rows if index is None else index[rows]]
+            # in C order, so that a frame gives the same bits
+            block = np.ascontiguousarray(block, dtype=np.float64) - mean
+            total = total + weights[rows] @ block**power
+        moments.append(total / weights.sum())
+        mean = first + moments[0]
+    scale = np.sqrt(moments[1])
+    constant = scale <= 10 * np.finfo(float).eps * np.abs(mean)
+    return mean, np.where(constant | (scale == 0), 1.0, scale)

@@ -1,4 +1,4 @@
-"""Choose inducing points that cover the rows."""
+"""Choose inducing points that cover the samples."""
 
 import numpy as np
 from scipy.linalg import lapack
@@ -7,21 +7,20 @@ from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
-from . import memo
 from .linalg import outer_product, product
 
 POOL_BYTES = 2**29
 BLOCK = 128
-# More rows a centre do not improve predictions.
-KMEANS_ROWS = 20
+# More samples a centre do not improve predictions.
+KMEANS_SAMPLES = 20
 # Clusters are found among the components that hold this share of the variance, and in
 # no fewer dimensions: where points are many for the dimensions, narrow ones count.
 PCA_VARIANCE = 0.95
 PCA_COMPONENTS = 32
 
 
-def select(kernel, theta, rows, n_points, init, rng):
-    """Return inducing points that cover the rows.
+def select(kernel, theta, samples, n_points, init, rng):
+    """Return inducing points that cover the samples.
 
     Parameters
     ----------
@@ -29,58 +28,55 @@ def select(kernel, theta, rows, n_points, init, rng):
         The kernel, used by "greedy".
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.
-    rows : Rows or RawRows
+    samples : Samples or RawSamples
         Candidates, of which some or all are taken into memory.
     n_points : int
-        How many, at most n.
+        Number of points, at most n.
     init : {"greedy", "kmeans", "random"}
         "greedy": each next point has the largest variance given those before it
         (Burt et al. 2020, arXiv:2008.00323). "kmeans": centres of mini-batch
-        k-means. "random": rows drawn without replacement.
+        k-means. "random": samples drawn without replacement.
     rng : numpy.random.RandomState
         Source of randomness.
 
     Returns
     -------
     Z : ndarray of shape (m, d)
-        m is smaller than ``n_points`` where the rows leave no variance to explain.
+        m is smaller than ``n_points`` where no variance is left to explain.
     """
     if init == "random":
-        return rows.take(np.sort(rng.choice(len(rows), n_points, replace=False))).X
+        drawn = rng.choice(len(samples.weights), n_points, replace=False)
+        return samples.take(np.sort(drawn)).X
     # The factor of pool x m that "greedy" needs stays under POOL_BYTES.
     enough = {
-        "kmeans": max(KMEANS_ROWS * n_points, 10_000),
+        "kmeans": max(KMEANS_SAMPLES * n_points, 10_000),
         "greedy": max(2 * n_points, POOL_BYTES // (8 * n_points)),
     }[init]
     some = slice(None)
-    if len(rows) > enough:
-        some = np.sort(rng.choice(len(rows), enough, replace=False))
-    X = rows.take(some).X
+    if len(samples.weights) > enough:
+        some = np.sort(rng.choice(len(samples.weights), enough, replace=False))
+    X = samples.take(some).X
     if init == "greedy":
         return X[greedy_order(kernel, theta, X, n_points)]
-    seed = rng.randint(2**31 - 1)
-    key = memo.fingerprint("kmeans", X, n_points, seed)
-    if (centres := memo.recall(key)) is None:
-        centres = memo.remember(key, cluster_centres(X, n_points, seed))
-    return centres
+    return cluster_centres(X, n_points, rng.randint(2**31 - 1))
 
 
 def cluster_centres(X, n_points, seed):
     """Return the means of clusters, found among the leading principal components.
 
-    Distances between rows are nearly those of their projections (Cohen et al. 2015,
+    Distances between samples are nearly those of their projections (Cohen et al. 2015,
     arXiv:1410.6801): of 352 features of a network, 79 components hold 95 % of the
     variance. Clusters take a third of the time there, and the means of all features
-    in the end lie no farther from the rows. Few features keep all components.
+    in the end lie no farther from the samples. Few features keep all components.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Rows.
+        Samples.
     n_points : int
-        How many, at most n.
+        Number of points, at most n.
     seed : int
-        Of the random initial centres.
+        Seed of the random initial centres.
 
     Returns
     -------
@@ -106,7 +102,7 @@ def cluster_centres(X, n_points, seed):
     members = csr_array(
         (1.0 / counts[labels], (labels, np.arange(len(X)))), (n_points, len(X))
     )
-    # A centre that lost its last row in the end stays where it is.
+    # A centre without samples in the end stays where it is.
     empty = counts == 0
     centres = members @ X
     centres[empty] = product(means.cluster_centers_[empty], leading) + pca.mean_
@@ -114,11 +110,11 @@ def cluster_centres(X, n_points, seed):
 
 
 def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
-    """Return rows in the order of a blocked pivoted Cholesky factorisation.
+    """Return samples in the order of a blocked pivoted Cholesky factorisation.
 
     A block's pivots come from an exact pivoted factorisation of the conditional
     covariance among the candidates with the largest conditional variance; the
-    update of all rows is then one matrix product a block.
+    update of all samples is then one matrix product a block.
 
     Parameters
     ----------

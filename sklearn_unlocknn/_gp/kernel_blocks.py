@@ -1,54 +1,71 @@
-"""Blocks of a scikit-learn kernel's matrix, and their adjoints.
+"""Elementary kernels of scikit-learn by blocks of their matrix, and their adjoints.
 
-``evaluator(node, theta, X, Z)`` does once what all blocks share, rows over length
-scales above all, and returns ``evaluate(rows, columns)``. That gives a part: the values
-K(X[rows], Z[columns]), an array or a constant, and ``pull(G, out)``, which adds to
-``out`` what the derivative G of an objective by these values says about ``theta``, X
-and Z. White noise has no evaluator: it is on the diagonal alone.
+``Leaf.evaluator(theta, X, Z, scale)`` does once what all blocks share, samples over
+length scales above all, and returns ``evaluate(rows, columns)``. That returns the
+values ``scale * k(X[rows], Z[columns])``, and ``pull(G, out)``, which adds to ``out``
+the derivatives of an objective by theta, X and Z, given its derivative G by these
+values.
 
 Passes over the elements set the pace beside the matrix products, so there are few:
-constant factors go inside the exponentials, squared norms of rows inside the products.
+scales go inside the exponentials, squared norms of samples inside the products.
 """
+
+import dataclasses
 
 import numpy as np
 from sklearn.gaussian_process import kernels as gpk
 
 from .linalg import outer_product, product
 
-ALL = slice(None)
+_KNOWN = (
+    gpk.ConstantKernel,
+    gpk.WhiteKernel,
+    gpk.RBF,
+    gpk.Matern,
+    gpk.RationalQuadratic,
+    gpk.ExpSineSquared,
+    gpk.DotProduct,
+)
+_MATERN_NU = (0.5, 1.5, 2.5, np.inf)
 
 
-class Node:
-    """A kernel read once: scikit-learn's introspection costs more than a block does.
+class Leaf:
+    """A kernel without parts, and the place of its hyperparameters in theta.
 
-    ``values`` maps the names of a leaf's hyperparameters to (value, slice of theta):
-    theta's values count, and the slice is None where it is fixed.
+    Read once: scikit-learn's introspection costs more than a block does.
+
+    Parameters
+    ----------
+    kernel : sklearn.gaussian_process.kernels.Kernel
+        The kernel.
+    n_features : int
+        Number of columns of the data.
+    position : int
+        Where its free hyperparameters start in theta.
+
+    Attributes
+    ----------
+    values : dict of str to (ndarray, slice or None)
+        Value of each hyperparameter, and its slice of theta, None where it is fixed:
+        else theta's values count.
+    name : str
+        The first hyperparameter: the only one of a constant or a noise level.
+    end : int
+        Where the next leaf's hyperparameters start.
     """
 
-    def __init__(self, kernel, position=0):
-        self.kernel, self.children, self.values = kernel, (), {}
-        if isinstance(kernel, gpk.KernelOperator):
-            left = Node(kernel.k1, position)
-            self.children = (left, Node(kernel.k2, left.end))
-        elif isinstance(kernel, gpk.Exponentiation):
-            self.children = (Node(kernel.kernel, position),)
-        else:
-            for hyper in kernel.hyperparameters:
-                where = None
-                value = np.ravel(getattr(kernel, hyper.name)).astype(float)
-                if not hyper.fixed:
-                    where = slice(position, position + hyper.n_elements)
-                    position = where.stop
-                self.values[hyper.name] = value, where
-        self.end = self.children[-1].end if self.children else position
-
-    def free(self):
-        """Yield names of free hyperparameters and their slices, in theta's order."""
-        for child in self.children:
-            yield from child.free()
-        for name, (_, where) in self.values.items():
-            if where is not None:
-                yield name, where
+    def __init__(self, kernel, n_features, position):
+        _check(kernel, n_features)
+        self.kernel, self.values = kernel, {}
+        for hyper in kernel.hyperparameters:
+            where = None
+            value = np.ravel(getattr(kernel, hyper.name)).astype(float)
+            if not hyper.fixed:
+                where = slice(position, position + hyper.n_elements)
+                position = where.stop
+            self.values[hyper.name] = value, where
+        self.end = position
+        self.name = next(iter(self.values))
 
     def get(self, name, theta):
         """Return a hyperparameter's value (a vector or a float) and its slice."""
@@ -57,168 +74,71 @@ class Node:
             value = np.exp(theta[where])
         return value if value.size > 1 else value.item(), where
 
+    def evaluator(self, theta, X, Z, scale):
+        """Return ``evaluate(rows, columns)``; see the module."""
+        if isinstance(self.kernel, gpk.DotProduct):
+            return _dot_product(self, theta, X, Z, scale)
+        if isinstance(self.kernel, gpk.ExpSineSquared):
+            return _periodic(self, theta, X, Z, scale)
+        return _stationary(self, theta, X, Z, scale)
 
+    def pull_diagonal(self, theta, X, G, out):
+        """Add the derivatives of sigma_0^2 + x.x at every sample."""
+        sigma, where = self.get("sigma_0", theta)
+        if where is not None:
+            out.theta[where] += 2.0 * sigma**2 * np.sum(G)
+        if out.X is not None:
+            out.X += 2.0 * np.reshape(G, (-1, 1)) * X
+
+
+@dataclasses.dataclass
 class Gradients:
-    """Accumulates derivatives by theta and, if asked, by X and Z."""
+    """Accumulated derivatives by theta and, unless they are None, by X and Z."""
 
-    def __init__(self, n_theta, X, Z, wrt_inputs):
-        self.theta, self.X, self.Z = np.zeros(n_theta), None, None
-        if wrt_inputs:
-            self.X, self.Z = np.zeros_like(X), np.zeros_like(Z)
-
-
-def evaluator(node, theta, X, Z):
-    """Return ``evaluate(rows, columns)`` for blocks of K(X, Z); None for white noise.
-
-    Parameters
-    ----------
-    node : Node
-        The kernel.
-    theta : ndarray of shape (n_theta,)
-        Log hyperparameters.
-    X : ndarray of shape (n, d)
-        Rows, n > 0.
-    Z : ndarray of shape (m, d)
-        Columns, m > 0; X itself where they are the same.
-    """
-
-    def leaf(node, scale):
-        if isinstance(node.kernel, gpk.DotProduct):
-            return _dot_product(node, theta, X, Z, scale)
-        if isinstance(node.kernel, gpk.ExpSineSquared):
-            return _periodic(node, theta, X, Z, scale)
-        return _stationary(node, theta, X, Z, scale)
-
-    return _evaluator(node, theta, leaf)
+    theta: np.ndarray
+    X: np.ndarray | None = None
+    Z: np.ndarray | None = None
 
 
-def diagonal(node, theta, X):
-    """Return the part diag K(X, X); None for white noise."""
-
-    def leaf(node, scale):
-        if isinstance(node.kernel, gpk.DotProduct):
-            return lambda: _dot_product_diagonal(node, theta, X, scale)
-        return lambda: (scale, lambda G, out: None)
-
-    evaluate = _evaluator(node, theta, leaf)
-    return None if evaluate is None else evaluate()
-
-
-def _evaluator(node, theta, leaf, scale=1.0):
-    """Return what evaluates a kernel times ``scale``; ``leaf`` does so for leaves."""
-    kernel = node.kernel
-    if isinstance(kernel, gpk.WhiteKernel):
-        return None
-    if isinstance(kernel, gpk.ConstantKernel):
-        return _constant(node, theta, scale)
-    if not node.children:
-        return leaf(node, scale)
-    if isinstance(kernel, gpk.Sum):
-        return _sum(*(_evaluator(child, theta, leaf, scale) for child in node.children))
-    if isinstance(kernel, gpk.Exponentiation):
-        return _power(_evaluator(*node.children, theta, leaf), kernel.exponent, scale)
-    left, right = node.children
-    if isinstance(right.kernel, gpk.ConstantKernel):
-        left, right = right, left
-    if isinstance(left.kernel, gpk.ConstantKernel):
-        constant, where = left.get("constant_value", theta)
-        if scale * constant > 0.0:  # it has a logarithm
-            return _scaled(_evaluator(right, theta, leaf, scale * constant), where)
-    return _product(
-        _evaluator(left, theta, leaf, scale), _evaluator(right, theta, leaf)
-    )
-
-
-def _inner(A, B):
+def inner(A, B):
     """Return the sum of the products of elements; B may be a constant."""
     if np.ndim(B) == 0:
         return B * np.sum(A)
     return np.einsum("ij,ij->", A, B) if A.ndim == 2 else np.einsum("i,i->", A, B)
 
 
-def _constant(node, theta, scale):
-    """Return a constant."""
-    constant, where = node.get("constant_value", theta)
-    value = scale * constant
-
-    def pull(G, out):
-        if where is not None:
-            out.theta[where] += _inner(G, value)
-
-    return lambda *block: (value, pull)
-
-
-def _scaled(base, where):
-    """Give a kernel the constant factor it already holds, at ``where`` in theta."""
-    if base is None or where is None:
-        return base
-
-    def evaluate(*block):
-        value, base_pull = base(*block)
-
-        def pull(G, out):
-            out.theta[where] += _inner(G, value)
-            base_pull(G, out)
-
-        return value, pull
-
-    return evaluate
-
-
-def _sum(left, right):
-    """Add two kernels."""
-    if left is None or right is None:
-        return right if left is None else left
-
-    def evaluate(*block):
-        (one, pull_one), (other, pull_other) = left(*block), right(*block)
-
-        def pull(G, out):
-            pull_one(G, out)
-            pull_other(G, out)
-
-        return one + other, pull
-
-    return evaluate
+def _check(kernel, n_features):
+    """Raise a ValueError that names what cannot be translated."""
+    # By exact type: a subclass may compute something else.
+    if type(kernel) not in _KNOWN:
+        raise ValueError(
+            f"Got kernel {kernel} of type {type(kernel).__name__}, which has no "
+            "translation to tfp.math.psd_kernels. Expected sums, products and integer "
+            f"powers of {[known.__name__ for known in _KNOWN]}."
+        )
+    if isinstance(kernel, gpk.Matern) and kernel.nu not in _MATERN_NU:
+        raise ValueError(
+            f"Got kernel {kernel} with nu={kernel.nu}, expected nu in "
+            f"{list(_MATERN_NU)}, the values with a closed form."
+        )
+    if isinstance(kernel, gpk.ExpSineSquared) and n_features > 1:
+        raise ValueError(
+            f"Got kernel {kernel} for {n_features} features: periodic in the "
+            "Euclidean distance, it is positive semi-definite for one feature only. "
+            "Use it on one column, or another kernel."
+        )
+    if isinstance(kernel, gpk.RBF) and np.ndim(kernel.length_scale) == 1:
+        count = len(kernel.length_scale)
+        if count not in (1, n_features):
+            raise ValueError(
+                f"Got kernel {kernel} with {count} length scales for {n_features} "
+                "features, expected a single one or one per feature."
+            )
 
 
-def _product(left, right):
-    """Multiply two kernels."""
-    if left is None or right is None:
-        return None
-
-    def evaluate(*block):
-        (one, pull_one), (other, pull_other) = left(*block), right(*block)
-
-        def pull(G, out):
-            pull_one(G * other, out)
-            pull_other(G * one, out)
-
-        return one * other, pull
-
-    return evaluate
-
-
-def _power(base, exponent, scale):
-    """Raise a kernel to an integer power."""
-    if base is None:
-        return None
-    exponent = int(exponent)
-
-    def evaluate(*block):
-        value, base_pull = base(*block)
-
-        def pull(G, out):
-            base_pull(scale * exponent * G * value ** (exponent - 1), out)
-
-        return scale * value**exponent, pull
-
-    return evaluate
-
-
-def _dot_product(node, theta, X, Z, scale):
+def _dot_product(leaf, theta, X, Z, scale):
     """Evaluate sigma_0^2 + x.z."""
-    sigma, where = node.get("sigma_0", theta)
+    sigma, where = leaf.get("sigma_0", theta)
     left = np.column_stack([X, np.full(len(X), sigma)])
     right = left if X is Z else np.column_stack([Z, np.full(len(Z), sigma)])
 
@@ -235,23 +155,10 @@ def _dot_product(node, theta, X, Z, scale):
     return evaluate
 
 
-def _dot_product_diagonal(node, theta, X, scale):
-    """Return the part sigma_0^2 + x.x of every row."""
-    sigma, where = node.get("sigma_0", theta)
-
-    def pull(G, out):
-        if where is not None:
-            out.theta[where] += 2.0 * scale * sigma**2 * np.sum(G)
-        if out.X is not None:
-            out.X += 2.0 * scale * np.reshape(G, (-1, 1)) * X
-
-    return scale * (sigma**2 + np.einsum("ij,ij->i", X, X)), pull
-
-
-def _periodic(node, theta, X, Z, scale):
+def _periodic(leaf, theta, X, Z, scale):
     """Evaluate exp(-2 sin^2(pi |x - z| / p) / l^2) of one feature."""
-    length, length_where = node.get("length_scale", theta)
-    period, period_where = node.get("periodicity", theta)
+    length, length_where = leaf.get("length_scale", theta)
+    period, period_where = leaf.get("periodicity", theta)
 
     def evaluate(rows, columns):
         angle = np.pi / period * (X[rows] - Z[columns].T)
@@ -275,16 +182,16 @@ def _periodic(node, theta, X, Z, scale):
     return evaluate
 
 
-def _stationary(node, theta, X, Z, scale):
+def _stationary(leaf, theta, X, Z, scale):
     """Evaluate a function of the squared distance S of rows over their length scales.
 
     They are scaled further, to units in which the function is plainest.
     """
-    kernel = node.kernel
-    length, where = node.get("length_scale", theta)
+    kernel = leaf.kernel
+    length, where = leaf.get("length_scale", theta)
     alpha, alpha_where = None, None
     if isinstance(kernel, gpk.RationalQuadratic):
-        alpha, alpha_where = node.get("alpha", theta)
+        alpha, alpha_where = leaf.get("alpha", theta)
     unit = length / np.sqrt(_squared_unit(kernel, alpha))
     ard = where is not None and np.ndim(length) == 1
     Zs = Z / unit
@@ -317,9 +224,9 @@ def _stationary(node, theta, X, Z, scale):
             if by_alpha is not None:
                 change = by_alpha / (1.0 + by_alpha) - np.log1p(by_alpha)
                 change *= K
-                out.theta[alpha_where] += alpha * _inner(G, change)
+                out.theta[alpha_where] += alpha * inner(G, change)
             if isotropic is not None:
-                out.theta[where] -= 2.0 * factor * _inner(M, isotropic)
+                out.theta[where] -= 2.0 * factor * inner(M, isotropic)
             if not ard and out.X is None:
                 return
             some = Xs[rows]

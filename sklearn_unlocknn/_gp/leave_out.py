@@ -19,10 +19,17 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
-from . import posterior as vi
-from . import statistics as sums
+from .encoded import GroupedSamples
 from .linalg import product
-from .rows import GroupedRows
+from .posterior import (
+    CHUNK_BYTES,
+    ExactPosterior,
+    SufficientStatistics,
+    chunks,
+    mean_coefficients,
+    sparse_posterior,
+    whiten,
+)
 
 # Small folds share passes over the inducing points, of about so many rows.
 _PASS_ROWS = 512
@@ -32,7 +39,7 @@ _KEPT_BYTES = 2**28
 _ROUNDING = 1e-10
 
 
-def predict_left_out(posterior, kernel, rows, folds):
+def predict_left_out(posterior, samples, folds):
     """Predict rows from the posterior of the rows of other folds.
 
     Hyperparameters and inducing points stay those of the posterior.
@@ -40,11 +47,9 @@ def predict_left_out(posterior, kernel, rows, folds):
     Parameters
     ----------
     posterior : Posterior
-        Of the rows of positive weight.
-    kernel : Covariance
-        The kernel.
-    rows : Rows
-        All of these rows, and with weight zero any others that are to be predicted.
+        Of the samples of positive weight.
+    samples : Samples
+        All of these, and with weight zero any others that are to be predicted.
     folds : list of ndarray of int
         Indices of the rows of each fold; disjoint.
 
@@ -60,21 +65,22 @@ def predict_left_out(posterior, kernel, rows, folds):
     ValueError
         If the other folds hold no row of positive weight.
     """
-    k = rows.n_outputs
-    mean, variance = np.full((len(rows.X), k), np.nan), np.full(len(rows.X), np.nan)
-    total = np.count_nonzero(rows.weights)
+    k = samples.n_outputs
+    mean, variance = (
+        np.full((len(samples.X), k), np.nan),
+        np.full(len(samples.X), np.nan),
+    )
+    total = np.count_nonzero(samples.weights)
     for number, fold in enumerate(folds):
-        if len(fold) and np.count_nonzero(rows.weights[fold]) == total:
+        if len(fold) and np.count_nonzero(samples.weights[fold]) == total:
             raise ValueError(
                 f"Fold {number} holds all rows that can be fitted ({total} with a "
                 "positive weight and features), which leaves none to predict it from. "
                 "Choose other folds."
             )
     folds = [fold for fold in folds if len(fold)]
-    if posterior.Lb is None:
-        predicted = _exact(posterior, kernel, rows, folds)
-    else:
-        predicted = _sparse(posterior, kernel, rows, folds)
+    exact = isinstance(posterior, ExactPosterior)
+    predicted = (_exact if exact else _sparse)(posterior, samples, folds)
     for fold, (fold_mean, fold_variance) in predicted:
         mean[fold], variance[fold] = fold_mean, fold_variance
     return mean, variance
@@ -131,7 +137,7 @@ def _predict(T, variance, Q, before, H, n_outputs):
     """
     gone = _gone(Q, before, n_outputs)
     Q[gone] = Q[:, gone] = 0.0
-    beta, residual = vi.mean_coefficients(Q, n_outputs)
+    beta, residual = mean_coefficients(Q, n_outputs)
     return H @ beta + T @ residual, np.maximum(variance, 0.0)
 
 
@@ -148,27 +154,29 @@ def _gone(after, before, n_outputs):
 # --- exact: the rows are the inducing points -------------------------------------
 
 
-def _exact(posterior, kernel, rows, folds):
+def _exact(posterior, samples, folds):
     """Yield each fold with its prediction.
 
     With N = s2 W^-1 and G = (K + N)^-1, the posterior of the distinct rows is
     S = N - N G N and mu = T - N G T. Where all looks at a row are in the fold,
     M = N^1/2 G N^1/2: no difference of near equals is formed.
     """
-    k = rows.n_outputs
-    kept = np.flatnonzero(rows.weights > 0)
-    groups = GroupedRows.of(rows.X[kept], rows.T[kept], rows.weights[kept], k)
-    member = np.full(len(rows.X), -1)
-    member[kept] = np.unique(rows.X[kept], axis=0, return_inverse=True)[1].ravel()
-    GT = _solve(posterior.Lz, groups.T)
+    k = samples.n_outputs
+    kept = np.flatnonzero(samples.weights > 0)
+    groups = GroupedSamples.of(
+        samples.X[kept], samples.T[kept], samples.weights[kept], k
+    )
+    member = np.full(len(samples.X), -1)
+    member[kept] = np.unique(samples.X[kept], axis=0, return_inverse=True)[1].ravel()
+    GT = _solve(posterior.factor(), groups.T)
     Q = product(groups.T.T, GT) + groups.within / posterior.noise
-    G, _ = lapack.dpotri(posterior.Lz, lower=1)
+    G, _ = lapack.dpotri(posterior.factor(), lower=1)
     shrink = posterior.noise / groups.weights  # diagonal of N
     for fold in folds:
         taken = fold[member[fold] >= 0]
-        part = GroupedRows.of(
+        part = GroupedSamples.of(
             # the number of its group stands for the row
-            member[taken, None], rows.T[taken], rows.weights[taken], k,
+            member[taken, None], samples.T[taken], samples.weights[taken], k,
         )  # fmt: skip
         index = part.X[:, 0]
         G_ff = _symmetric(G[np.ix_(index, index)])
@@ -187,9 +195,9 @@ def _exact(posterior, kernel, rows, folds):
         rest = fold[member[fold] < 0]
         if len(rest):
             # K(., X) G gives what a row without weight shares with the others
-            K = kernel.matrix(posterior.theta, rows.X[rest], groups.X)
-            GK = _solve(posterior.Lz, K.T)
-            left = kernel.diagonal(posterior.theta, rows.X[rest])
+            K = posterior.kernel.matrix(posterior.theta, samples.X[rest], groups.X)
+            GK = _solve(posterior.factor(), K.T)
+            left = posterior.kernel.diagonal(posterior.theta, samples.X[rest])
             left -= np.einsum("ij,ji->i", K, GK)
             mu = np.vstack([mu, product(K, GT)])
             variance = np.concatenate([variance, left])
@@ -199,7 +207,7 @@ def _exact(posterior, kernel, rows, folds):
             root[:, None] * error, root[:, None] * cross,
         )  # fmt: skip
         ordered = np.concatenate([taken, rest])
-        yield ordered, _predict(*without, Q, rows.T[ordered, k:], k)
+        yield ordered, _predict(*without, Q, samples.T[ordered, k:], k)
 
 
 def _solve(L, B):
@@ -215,56 +223,57 @@ def _symmetric(lower):
 # --- sparse ----------------------------------------------------------------------
 
 
-def _sparse(posterior, kernel, rows, folds):
+def _sparse(posterior, samples, folds):
     """Yield each fold with its prediction."""
     m = len(posterior.Z)
     large = [fold for fold in folds if len(fold) >= m]
     small = [fold for fold in folds if len(fold) < m]
     if large:
-        yield from _by_statistics(posterior, kernel, rows, large)
+        yield from _by_statistics(posterior, samples, large)
     if small:
-        yield from _by_blocks(posterior, kernel, rows, small)
+        yield from _by_blocks(posterior, samples, small)
 
 
-def _by_statistics(posterior, kernel, rows, folds):
+def _by_statistics(posterior, samples, folds):
     """Subtract the statistics of each fold from those of all rows."""
-    k, theta, Z = rows.n_outputs, posterior.theta, posterior.Z
-    total, Lz, jitter = vi.statistics_of(posterior, kernel)
+    kernel, theta, Z = posterior.kernel, posterior.theta, posterior.Z
+    k = samples.n_outputs
+    total, Lz, jitter = posterior.statistics()
 
-    def whiten(block):
-        return sums.whiten(kernel, theta, rows.X[block], Z, Lz)
+    def whitened(block):
+        return whiten(kernel, theta, samples.X[block], Z, Lz)
 
     for fold in folds:
-        blocks = [fold[part] for part in sums.chunks(len(fold), len(Z))]
+        blocks = [fold[part] for part in chunks(len(fold), len(Z))]
         kept = []
         Phi, b, TT = total.Phi.copy(order="F"), total.b.copy(), total.TT.copy()
         trace, weight = total.trace, total.weight
         for block in blocks:
-            A = whiten(block)
-            if len(kept) * sums.CHUNK_BYTES < _KEPT_BYTES:
+            A = whitened(block)
+            if len(kept) * CHUNK_BYTES < _KEPT_BYTES:
                 kept.append(A)
-            weights = rows.weights[block]
+            weights = samples.weights[block]
             root = np.sqrt(weights)
-            A, T = A * root, root[:, None] * rows.T[block]
+            A, T = A * root, root[:, None] * samples.T[block]
             Phi = dsyrk(-1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
             b -= dgemm(1.0, A, T)
             TT -= product(T.T, T)
-            trace -= weights @ kernel.diagonal(theta, rows.X[block])
+            trace -= weights @ kernel.diagonal(theta, samples.X[block])
             weight -= weights.sum()
         gone = _gone(TT, total.TT, k)
         TT[gone] = TT[:, gone] = b[:, gone] = 0.0
-        without = vi.sparse_posterior(
-            theta, posterior.noise, Z, Lz,
-            sums.SufficientStatistics(Phi, b, TT, trace, weight), k, jitter,
+        without = sparse_posterior(
+            kernel, theta, Z, Lz,
+            SufficientStatistics(Phi, b, TT, trace, weight), k, jitter,
         )  # fmt: skip
 
         # Kuf' alpha = A' Lz' alpha
         whitened_alpha = dtrmm(1.0, Lz, without.alpha, lower=1, trans_a=1)
-        mean = rows.T[fold, k:] @ without.beta
-        variance = kernel.diagonal(theta, rows.X[fold])
+        mean = samples.T[fold, k:] @ without.beta
+        variance = kernel.diagonal(theta, samples.X[fold])
         done = 0
         for number, block in enumerate(blocks):
-            A = kept[number] if number < len(kept) else whiten(block)
+            A = kept[number] if number < len(kept) else whitened(block)
             C = dtrsm(1.0, without.Lb, A, lower=1)
             part = slice(done, done := done + len(block))
             mean[part] += product(A.T, whitened_alpha)
@@ -273,18 +282,18 @@ def _by_statistics(posterior, kernel, rows, folds):
         yield fold, (mean, np.maximum(variance, 0.0))
 
 
-def _by_blocks(posterior, kernel, rows, folds):
+def _by_blocks(posterior, samples, folds):
     """Take small folds out one by one.
 
     With ``C = Lb^-1 A`` the part of f that the inducing points carry has the
     posterior S = C'C and mu = C' Lb^-1 b / s2; the rest is not learnt from data.
     """
-    k, noise = rows.n_outputs, posterior.noise
+    k, noise, kernel = samples.n_outputs, posterior.noise, posterior.kernel
     c = dtrsm(1.0 / noise, posterior.Lb, posterior.b, lower=1)
     Q = posterior.TT / noise - product(c.T, c)
     for batch in _batches(folds):
-        X = rows.X[np.concatenate(batch)]
-        A = sums.whiten(kernel, posterior.theta, X, posterior.Z, posterior.Lz)
+        X = samples.X[np.concatenate(batch)]
+        A = whiten(kernel, posterior.theta, X, posterior.Z, posterior.factor())
         missing = kernel.diagonal(posterior.theta, X) - np.einsum("ij,ij->j", A, A)
         missing = np.maximum(missing, 0.0)
         all_C = dtrsm(1.0, posterior.Lb, A, lower=1, overwrite_b=1)
@@ -294,14 +303,14 @@ def _by_blocks(posterior, kernel, rows, folds):
             start = part.stop
             C = all_C[:, part]
             S, mu = product(C.T, C), product(C.T, c)
-            root = np.sqrt(rows.weights[fold] / noise)
+            root = np.sqrt(samples.weights[fold] / noise)
             M = -root[:, None] * S * root
             M[np.diag_indices_from(M)] += 1.0
             without = _without(
                 Q, mu, np.diag(S) + missing[part], M,
-                root[:, None] * (rows.T[fold] - mu), root[:, None] * S,
+                root[:, None] * (samples.T[fold] - mu), root[:, None] * S,
             )  # fmt: skip
-            yield fold, _predict(*without, Q, rows.T[fold, k:], k)
+            yield fold, _predict(*without, Q, samples.T[fold, k:], k)
 
 
 def _batches(folds):

@@ -8,8 +8,6 @@ alone takes 26 ms and one thread 37 ms. So whatever is large and repeated is
 multiplied here, and ``@`` is left for what no pool would share.
 """
 
-import warnings
-
 import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm
@@ -85,13 +83,9 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     numpy.linalg.LinAlgError
         If no jitter makes the matrix positive definite.
     """
-
-    def copied():
-        return np.array(K if K.flags.f_contiguous else K.T, order="F")
-
-    make, clean = (K, 0) if callable(K) else (copied, 1)
+    clean = not callable(K)
     for relative in jitters:
-        L = make()
+        L = np.array(K if K.flags.f_contiguous else K.T, order="F") if clean else K()
         if not len(L):
             return L, 0.0
         jitter = relative * (np.trace(L) / len(L) or 1.0)
@@ -104,17 +98,3 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
         f"{jitters[-1]:.0e} of its mean diagonal added. Check that the features are "
         "finite and that the kernel's bounds are sensible."
     )
-
-
-def warn_about_jitter(jitter, diagonal):
-    """Warn where the jitter needed is large enough to be seen in predictions."""
-    relative = jitter / (np.mean(diagonal) or 1.0)
-    if relative > 5e-7:
-        warnings.warn(
-            f"The covariance of the {len(diagonal)} inducing points is nearly "
-            f"singular: {relative:.0e} of its mean diagonal was added to factor it. "
-            "Points that (nearly) coincide or a very long length scale do this; fewer "
-            "inducing points or inducing_init='greedy' avoid it.",
-            RuntimeWarning,
-            stacklevel=2,
-        )

@@ -1,4 +1,4 @@
-"""Stochastic variational inference: the solver that sees a batch at a time."""
+"""Stochastic variational inference on batches of samples."""
 
 import dataclasses
 
@@ -6,114 +6,85 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsymm, dsyrk, dtrsm
 
-from . import linalg
-from . import posterior as vi
-from .linalg import product
-from .prior import log_prior
+from .linalg import cholesky, product
+from .posterior import LOG_2PI
+from .training import TOLERANCE, log_prior
 
-LEARNING_RATE = 0.02  # Adam, on log hyperparameters
-INDUCING_LEARNING_RATE = 0.03  # Adam, on standardised features
-# Epochs whose mean tells whether the bound grows: two to five, as many as it takes to
-# see so many rows.
+BATCH_SIZE = 1024
+RATE = 0.02  # of Adam, on log hyperparameters
+INDUCING_RATE = 0.03  # of Adam, on standardised features
+# The mean bound of a window of epochs is compared with that of the window before: two
+# to five epochs, enough for this number of samples.
 LEAST_WINDOW, MOST_WINDOW = 2, 5
-WINDOW_ROWS = 500_000
+WINDOW_SAMPLES = 500_000
 
 
-def solve(kernel, rows, settings, state, report):
-    """Stochastic variational inference (Hensman et al. 2013).
+def ascend_by_batches(posterior, samples, max_iter, rng, report):
+    """Stochastic variational inference (Hensman et al. 2013), moving all there is.
 
-    Natural gradient steps for q(u), Adam for hyperparameters (and inducing points)
-    on the bound of a batch scaled by N / |batch|. Stops where the mean bound of some
-    epochs no longer grows by ``tol`` relative to it.
+    Natural gradient steps for q(u), Adam for hyperparameters, mean coefficients and
+    inducing points on the bound of a batch scaled by N / |batch|. Stops where the mean
+    bound of some epochs no longer grows.
 
     Parameters
     ----------
-    kernel : Covariance
-        The kernel.
-    rows : Rows or RawRows
-        Training data.
-    settings : Settings
-        Those of :mod:`~sklearn_unlocknn._gp.training`; ``max_iter`` counts the
-        epochs that ``state`` has behind it.
-    state : State
-        Where to start; updated in place.
+    posterior : SparsePosterior
+        Of all samples, where to start.
+    samples : Samples or RawSamples
+        Training samples.
+    max_iter : int
+        Largest number of epochs.
+    rng : numpy.random.RandomState
+        Shuffles the samples.
     report : callable
         ``report(stage, iteration, value)``, called after every epoch.
+
+    Returns
+    -------
+    theta : ndarray of shape (n_theta,)
+        Log hyperparameters.
+    Z : ndarray of shape (m, d)
+        Inducing points.
+    curve : ndarray of shape (n_epochs + 1,)
+        The bound at the start, and its mean over the batches of each epoch.
     """
-    n, batch_size = len(rows), min(settings.batch_size, len(rows))
-    lower, upper = kernel.bounds.T
-    total = rows.weights.sum()
-    n_batches = -(-n // batch_size)
+    kernel, n = posterior.kernel, len(samples.weights)
+    theta, beta, Z = posterior.theta, posterior.beta, posterior.Z
+    q = Variational.of(posterior)
+    by_theta, by_beta = Adam(theta.shape, RATE), Adam(beta.shape, RATE)
+    by_Z = Adam(Z.shape, INDUCING_RATE)
+    total = samples.weights.sum()
+    n_batches = -(-n // BATCH_SIZE)
     rate = min(0.1, 1 / n_batches)
-    adam, curve = state.adam, state.curve
-    window = int(np.clip(-(-WINDOW_ROWS // n), LEAST_WINDOW, MOST_WINDOW))
-    while len(curve) < settings.max_iter and _rises(curve, window, settings.tol):
+    window = int(np.clip(-(-WINDOW_SAMPLES // n), LEAST_WINDOW, MOST_WINDOW))
+    curve = []
+    while len(curve) < max_iter and _rises(curve, window):
         values = []
-        order = state.rng.permutation(n)
-        for index in np.array_split(order, n_batches):
-            batch = rows.take(index)
+        for index in np.array_split(rng.permutation(n), n_batches):
+            batch = samples.take(index)
             scale = total / batch.weights.sum()
-            value, grads = batch_bound(
-                kernel, state.theta, state.Z, state.beta, batch, state.q, scale, rate
-            )
-            prior, prior_gradient = log_prior(kernel, state.theta)
+            value, grads = batch_bound(kernel, theta, Z, beta, batch, q, scale, rate)
+            prior, prior_gradient = log_prior(kernel, theta)
             values.append(value + prior)
-            step = adam["theta"].step(grads[0] + prior_gradient)
-            state.theta = np.clip(state.theta + step, lower, upper)
-            state.beta = state.beta + adam["beta"].step(grads[1])
-            if settings.optimize_inducing_points:
-                state.Z = state.Z + adam["Z"].step(grads[2])
+            step = by_theta.step(grads[0] + prior_gradient)
+            theta = np.clip(theta + step, *kernel.bounds.T)
+            beta = beta + by_beta.step(grads[1])
+            Z = Z + by_Z.step(grads[2])
         curve.append(float(np.mean(values)))
         report("minibatch epoch", len(curve), curve[-1])
+    start = posterior.elbo + log_prior(kernel, posterior.theta)[0]
+    return theta, Z, np.array([start, *curve])
 
 
-def _rises(curve, window, tol):
-    """Tell whether the bound grows: the mean of some epochs beyond those before.
+def _rises(curve, window):
+    """Return whether the mean bound of some epochs exceeds that of those before.
 
-    A single epoch is no measure: batches, and steps, make it noise.
+    A single epoch is too noisy, as batches and steps differ.
     """
     if len(curve) < 2 * window:
         return True
     before, after = np.mean(np.reshape(curve[-2 * window :], (2, window)), axis=1)
-    return after - before > tol * max(abs(after), 1.0)
-
-
-@dataclasses.dataclass
-class State:
-    """Where the solver is between two epochs.
-
-    Parameters
-    ----------
-    theta, Z, beta : ndarray
-        Log hyperparameters, inducing points (m, d), mean coefficients (q, k).
-    q : Variational
-        q(u).
-    adam : dict of str to Adam
-        Of each of these.
-    rng : numpy.random.RandomState
-        Shuffles the rows.
-    curve : list of float
-        Mean bound of each epoch.
-    """
-
-    theta: np.ndarray
-    Z: np.ndarray
-    beta: np.ndarray
-    q: "Variational"
-    adam: dict
-    rng: np.random.RandomState
-    curve: list
-
-    @classmethod
-    def start(cls, posterior, rng):
-        """Give the state before the first epoch, at the posterior of all rows."""
-        theta, beta, Z = posterior.theta, posterior.beta, posterior.Z
-        adam = {
-            "theta": Adam(theta.shape, LEARNING_RATE),
-            "beta": Adam(beta.shape, LEARNING_RATE),
-            "Z": Adam(Z.shape, INDUCING_LEARNING_RATE),
-        }
-        return cls(theta, Z, beta, Variational.of(posterior), adam, rng, [])
+    return after - before > TOLERANCE * max(abs(after), 1.0)
 
 
 @dataclasses.dataclass
@@ -127,19 +98,19 @@ class Variational:
     shift: np.ndarray
 
     def __post_init__(self):
-        """Bring the precision into the order of LAPACK."""
+        """Store the precision in LAPACK's order."""
         self.precision = np.array(self.precision, order="F")
 
     @classmethod
     def of(cls, posterior):
-        """Give q(u) of a sparse posterior."""
+        """Return q(u) of a sparse posterior."""
         k = posterior.beta.shape[1]
         shift = posterior.b[:, :k] - posterior.b[:, k:] @ posterior.beta
         precision = dsyrk(1.0, posterior.Lb, lower=1)
         return cls(precision, shift / posterior.noise)
 
 
-def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=False):
+def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_samples=False):
     """Step q(u) along its natural gradient; return the bound and its gradients.
 
     Parameters
@@ -148,30 +119,30 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
         The kernel.
     theta, Z, beta : ndarray
         Log hyperparameters, inducing points (m, d), mean coefficients (q, k).
-    batch : Rows
-        Some of the rows.
+    batch : Samples
+        Some of the samples.
     state : Variational
         q(u), updated in place.
     scale : float
         N / |batch|.
     rate : float
         Natural gradient step in (0, 1]: 1 is the batch's own optimum.
-    wrt_rows : bool, default=False
-        Whether to return the gradients by the rows, too.
+    wrt_samples : bool, default=False
+        Whether to return the gradients by the samples, too.
 
     Returns
     -------
     value : float
         The bound at the updated q(u), unbiased over batches.
     gradients : tuple of ndarray
-        By ``theta``, ``beta`` and ``Z``; then, if ``wrt_rows``, by ``batch.X``, the
+        By ``theta``, ``beta`` and ``Z``; then, if ``wrt_samples``, by ``batch.X``, the
         basis functions held fixed, and by ``batch.T``.
     """
     k, m, noise = batch.n_outputs, len(Z), kernel.noise(theta)
     H = batch.T[:, k:]
     residual = batch.T[:, :k] - H @ beta
-    Lz, _ = linalg.cholesky(kernel.matrix(theta, Z, Z, of_Z := []))
-    Kfu = kernel.matrix(theta, batch.X, Z, of_rows := [])
+    Lz, _ = cholesky(kernel.matrix(theta, Z, Z, of_Z := []))
+    Kfu = kernel.matrix(theta, batch.X, Z, of_batch := [])
     A = dtrsm(1.0, Lz, Kfu.T, lower=1)
     weight = scale * batch.weights
 
@@ -182,7 +153,7 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
     state.precision[np.diag_indices(m)] += rate
     state.shift *= 1.0 - rate
     state.shift += rate * product(A, weight[:, None] * residual) / noise
-    L, _ = linalg.cholesky(state.precision, (0.0,))
+    L, _ = cholesky(state.precision, (0.0,))
     S = lapack.dpotri(L, lower=1)[0]
     mean = dsymm(1.0, S, state.shift, lower=1)
 
@@ -191,7 +162,7 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
     missing = SA - A
     variance = kernel.diagonal(theta, batch.X) + np.einsum("mn,mn->n", A, missing)
     square = np.einsum("nk,nk->n", error, error) + k * variance
-    value = -0.5 * k * weight.sum() * (vi.LOG_2PI + np.log(noise))
+    value = -0.5 * k * weight.sum() * (LOG_2PI + np.log(noise))
     value -= 0.5 * weight @ square / noise
     # KL(q || N(0, I)), k outputs share the covariance
     kl = 0.5 * k * (np.trace(S) - m + 2.0 * np.log(np.diag(L)).sum())
@@ -215,11 +186,11 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_rows=Fals
         theta, Z, Z, by_Kuu, wrt_inputs=True, adjoints=of_Z
     )
     theta_uf, X_uf, Z_uf = kernel.vjp(
-        theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True, adjoints=of_rows
+        theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True, adjoints=of_batch
     )
     theta_gradient = theta_uu + theta_uf + by_noise * kernel.noise_gradient(theta)
     gradients = theta_gradient, H.T @ by_error, left + right + Z_uf
-    if wrt_rows:
+    if wrt_samples:
         # The residual is Y - H beta
         gradients += X_uf, np.hstack([-by_error, by_error @ beta.T])
     return float(value), gradients

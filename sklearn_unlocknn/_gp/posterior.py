@@ -1,4 +1,4 @@
-"""The sparse variational Gaussian process: statistics, bound and posterior.
+"""The exact and the sparse posterior of the Gaussian process.
 
 Notation (Hensman et al. 2013, arXiv:1309.6835; Titsias 2009): Z are m inducing
 points, ``Kuu = Lz Lz'``, ``A = Lz^-1 Kuf`` the whitened cross-covariance, s2 the
@@ -6,22 +6,127 @@ noise variance, W the sample weights. Targets ``T = [Y, H]`` hold the k outputs 
 the q basis functions of the prior mean side by side, so that the mean's coefficients
 follow from the same sums.
 
-A weight multiplies the log-likelihood of its row: weight 2 is the row twice.
-Everything here is NumPy and BLAS in float64; kernels come in as
-:class:`~sklearn_unlocknn._gp.covariance.Covariance`, rows as those of
-:mod:`~sklearn_unlocknn._gp.rows`.
+A weight multiplies the log-likelihood of its sample: weight 2 is the sample twice.
+Everything here is NumPy and BLAS in float64.
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.linalg.blas import dgemm, dtrsm
+from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 
-from .linalg import JITTERS, cholesky, product, warn_about_jitter
-from .statistics import SufficientStatistics, chunks, collect_statistics
+from .._parallel import run_tasks
+from .linalg import JITTERS, cholesky, product
 
 LOG_2PI = np.log(2.0 * np.pi)
+# Blocks of K(X, Z) of this size stay in the cache: twice as fast as 2**26.
+CHUNK_BYTES = 2**22
+# Statistics are summed by parts: their least number of samples, their largest number.
+PART_ROWS = 2**14
+MAX_PARTS = 256
+
+
+def chunks(n_rows, row_floats):
+    """Yield slices over samples that keep a float64 block near ``CHUNK_BYTES``."""
+    size = max(64, int(CHUNK_BYTES / (8 * max(row_floats, 1))))
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
+
+
+@dataclasses.dataclass
+class SufficientStatistics:
+    """Sums over samples on which a posterior depends; they add up.
+
+    Parameters
+    ----------
+    Phi : ndarray of shape (m, m)
+        ``A W A'``; only the lower triangle is meaningful.
+    b : ndarray of shape (m, p)
+        ``A W T``.
+    TT : ndarray of shape (p, p)
+        ``T' W T``.
+    trace : float
+        ``tr(W Kff)``.
+    weight : float
+        Sum of the weights: the number of samples where all weights are 1.
+    """
+
+    Phi: np.ndarray
+    b: np.ndarray
+    TT: np.ndarray
+    trace: float
+    weight: float
+
+    def __add__(self, other):
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return SufficientStatistics(*(one + another for one, another in pairs))
+
+
+def whiten(kernel, theta, X, Z, Lz):
+    """Return ``A = Lz^-1 K(Z, X)``, Fortran-ordered of shape (m, n)."""
+    return dtrsm(1.0, Lz, kernel.matrix(theta, X, Z).T, lower=1, overwrite_b=1)
+
+
+def collect_statistics(kernel, theta, Z, Lz, samples, n_jobs=1):
+    """Sum the statistics of samples in chunks, in memory O(m^2).
+
+    Samples are cut into parts by their number alone, and parts are added in order: the
+    sum is the same for any number of processes.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    theta : ndarray of shape (n_theta,)
+        Log hyperparameters.
+    Z : ndarray of shape (m, d)
+        Inducing points.
+    Lz : ndarray of shape (m, m)
+        Cholesky factor of K(Z, Z).
+    samples : Samples or RawSamples
+        With positive weights.
+    n_jobs : int or None, default=1
+        Number of processes (of joblib's backend) that share the parts. None takes it
+        from ``joblib.parallel_config``.
+
+    Returns
+    -------
+    statistics : SufficientStatistics
+        Their sums.
+    """
+    model = kernel, theta, Z, Lz
+    # The work of a part, n m^2, outweighs the 16 m^2 bytes that it costs on a network.
+    size = max(8 * len(Z), PART_ROWS, -(-len(samples.weights) // MAX_PARTS))
+    if len(samples.weights) <= size:
+        return _statistics_of_part((*model, samples))
+    starts = range(0, len(samples.weights), size)
+    tasks = ((*model, samples.part(slice(start, start + size))) for start in starts)
+    sums = run_tasks(_statistics_of_part, tasks, n_jobs)
+    total = next(sums)
+    for one in sums:
+        total += one
+    return total
+
+
+def _statistics_of_part(task):
+    """Sum the statistics of (kernel, theta, Z, Lz, samples)."""
+    kernel, theta, Z, Lz, samples = task
+    m = len(Z)
+    Phi = np.zeros((m, m), order="F")
+    b, TT, trace = 0.0, 0.0, 0.0
+    for chunk in chunks(len(samples.weights), m):
+        some = samples.take(chunk)
+        A = whiten(kernel, theta, some.X, Z, Lz)
+        root = np.sqrt(some.weights)
+        A *= root
+        T = root[:, None] * some.T
+        Phi = dsyrk(1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
+        b = b + dgemm(1.0, A, T)
+        TT = TT + product(T.T, T)
+        trace += some.weights @ kernel.diagonal(theta, some.X)
+    return SufficientStatistics(Phi, b, TT, float(trace), float(samples.weights.sum()))
 
 
 def mean_coefficients(Q, n_outputs):
@@ -52,135 +157,23 @@ def mean_coefficients(Q, n_outputs):
     return beta, np.vstack([np.eye(k), -beta])
 
 
-@dataclasses.dataclass
-class Posterior:
-    """Gaussian process posterior in NumPy arrays alone.
-
-    With ``Lb`` None the inducing points are the rows themselves (exact GP): ``Lz``
-    then factors ``K + s2 W^-1``. Otherwise ``Lz`` factors ``Kuu`` and ``Lb``
-    factors ``B = I + Phi / s2``.
-
-    Parameters
-    ----------
-    theta : ndarray of shape (n_theta,)
-        Log hyperparameters.
-    noise : float
-        Noise variance s2.
-    Z : ndarray of shape (m, d)
-        Inducing points.
-    alpha : ndarray of shape (m, k)
-        The posterior mean is ``K(x, Z) alpha`` plus the prior mean.
-    beta : ndarray of shape (q, k)
-        Coefficients of the prior mean's basis functions.
-    Lz, Lb : ndarray of shape (m, m), or None
-        Cholesky factors as above.
-    b, TT, trace, weight
-        The statistics less Phi, which ``Lb`` holds. For the exact GP, ``b`` are
-        the rows' targets T and ``trace`` their weights, an array of shape (m,).
-    jitter : float
-        Added to the diagonal of Kuu.
-    elbo : float
-        Evidence lower bound (log marginal likelihood for the exact GP), in nats,
-        summed over outputs.
-    """
-
-    theta: np.ndarray
-    noise: float
-    Z: np.ndarray
-    alpha: np.ndarray
-    beta: np.ndarray
-    Lz: np.ndarray
-    Lb: np.ndarray | None
-    b: np.ndarray
-    TT: np.ndarray
-    trace: float | np.ndarray
-    weight: float
-    jitter: float
-    elbo: float
-
-    def mean(self, kernel, X, H):
-        """Return the latent mean at X, of shape (n, k); H is its (n, q) basis."""
-        mean = H @ self.beta
-        for rows in chunks(len(X), len(self.Z)):
-            mean[rows] += product(
-                kernel.matrix(self.theta, X[rows], self.Z), self.alpha
-            )
-        return mean
-
-    def mean_and_variance(self, kernel, X, H):
-        """Return the latent mean (n, k) and variance (n,), noise not included."""
-        mean = H @ self.beta
-        variance = np.empty(len(X))
-        for rows in chunks(len(X), len(self.Z)):
-            K = kernel.matrix(self.theta, X[rows], self.Z)
-            mean[rows] += product(K, self.alpha)
-            A, C = self._reduce(K)
-            variance[rows] = kernel.diagonal(self.theta, X[rows])
-            variance[rows] -= np.einsum("ij,ij->j", A, A)
-            if C is not None:
-                variance[rows] += np.einsum("ij,ij->j", C, C)
-        # Rounding may leave a tiny negative number where the data pins f down.
-        return mean, np.maximum(variance, 0.0)
-
-    def covariance(self, kernel, X):
-        """Return the latent covariance at X, of shape (n, n), without noise."""
-        A, C = self._reduce(kernel.matrix(self.theta, X, self.Z))
-        covariance = kernel.matrix(self.theta, X, X) - product(A.T, A)
-        if C is not None:
-            covariance += product(C.T, C)
-        return 0.5 * (covariance + covariance.T)
-
-    def _reduce(self, K):
-        """Return ``A = Lz^-1 K'`` and ``Lb^-1 A`` (None for the exact GP)."""
-        A = dtrsm(1.0, self.Lz, K.T, lower=1, overwrite_b=1)
-        return A, None if self.Lb is None else dtrsm(1.0, self.Lb, A, lower=1)
-
-
-def sparse_posterior(theta, noise, Z, Lz, statistics, n_outputs, jitter=0.0):
-    """Return the optimal posterior (Titsias 2009) for given statistics.
-
-    Parameters
-    ----------
-    theta, noise, Z, Lz, jitter
-        As in :class:`Posterior`.
-    statistics : SufficientStatistics
-        Of all rows.
-    n_outputs : int
-        k.
-
-    Returns
-    -------
-    posterior : Posterior
-        With the bound in ``elbo``.
-    """
-    k = n_outputs
-    B = statistics.Phi / noise
-    B[np.diag_indices_from(B)] += 1.0
-    Lb, info = lapack.dpotrf(B, lower=1, overwrite_a=1)
-    if info:
-        raise np.linalg.LinAlgError(
-            "I + Phi / noise is not positive definite: the statistics do not come "
-            "from rows of these inducing points."
+def warn_about_jitter(jitter, diagonal):
+    """Warn where the jitter needed is large enough to be seen in predictions."""
+    relative = jitter / (np.mean(diagonal) or 1.0)
+    if relative > 5e-7:
+        warnings.warn(
+            f"The covariance of the {len(diagonal)} inducing points is nearly "
+            f"singular: {relative:.0e} of its mean diagonal was added to factor it. "
+            "Points that (nearly) coincide or a very long length scale do this; fewer "
+            "inducing points or inducing_init='greedy' avoid it.",
+            RuntimeWarning,
+            stacklevel=2,
         )
-    c = dtrsm(1.0 / noise, Lb, statistics.b, lower=1)
-    # Q = T' (A' A + s2 W^-1)^-1 T by the matrix inversion lemma
-    Q = statistics.TT / noise - product(c.T, c)
-    beta, residual = mean_coefficients(Q, k)
-    alpha = dtrsm(1.0, Lz, dtrsm(1.0, Lb, c @ residual, lower=1, trans_a=1), lower=1,
-                  trans_a=1)  # fmt: skip
-    # -k/2 (N log 2 pi s2 + log|B|) - tr(R'QR)/2 - k/2 (tr W Kff - tr Phi) / s2
-    elbo = -0.5 * k * (statistics.weight * (LOG_2PI + np.log(noise)))
-    elbo -= k * np.log(np.diag(Lb)).sum()
-    elbo -= 0.5 * np.einsum("pk,pq,qk->", residual, Q, residual)
-    elbo -= 0.5 * k * (statistics.trace - np.trace(statistics.Phi)) / noise
-    return Posterior(
-        theta, noise, Z, alpha, beta, Lz, Lb, statistics.b, statistics.TT,
-        statistics.trace, statistics.weight, jitter, float(elbo),
-    )  # fmt: skip
 
 
-def exact_posterior(kernel, theta, rows, K=None):
-    """Return the exact GP posterior: every distinct row is an inducing point.
+@dataclasses.dataclass
+class _Posterior:
+    """Gaussian process posterior: NumPy arrays and a scikit-learn kernel alone.
 
     Parameters
     ----------
@@ -188,82 +181,286 @@ def exact_posterior(kernel, theta, rows, K=None):
         The kernel.
     theta : ndarray of shape (n_theta,)
         Log hyperparameters.
-    rows : GroupedRows
-        Distinct rows with their mean targets.
-    K : ndarray of shape (g, g), default=None
-        ``kernel.lower(theta, rows.X)`` where the caller has it; left as it is.
+    noise : float
+        Noise variance s2.
+    Z : ndarray of shape (m, d)
+        Inducing points; the distinct training samples of an exact GP.
+    alpha : ndarray of shape (m, k)
+        The posterior mean is ``K(x, Z) alpha`` plus the prior mean.
+    beta : ndarray of shape (q, k)
+        Coefficients of the prior mean's basis functions.
+    TT : ndarray of shape (p, p)
+        ``T' W T`` of all samples.
+    weight : float
+        Sum of the weights.
+    jitter : float
+        Added to the diagonal of the factored covariance.
+    elbo : float
+        Evidence lower bound (log marginal likelihood of an exact GP), in nats,
+        summed over outputs.
+    """
+
+    kernel: object
+    theta: np.ndarray
+    noise: float
+    Z: np.ndarray
+    alpha: np.ndarray
+    beta: np.ndarray
+    TT: np.ndarray
+    weight: float
+    jitter: float
+    elbo: float
+
+    def mean(self, X, H):
+        """Return the latent mean at X, of shape (n, k); H is its (n, q) basis."""
+        mean = H @ self.beta
+        for rows in chunks(len(X), len(self.Z)):
+            K = self.kernel.matrix(self.theta, X[rows], self.Z)
+            mean[rows] += product(K, self.alpha)
+        return mean
+
+    def mean_and_variance(self, X, H):
+        """Return the latent mean (n, k) and variance (n,), noise not included."""
+        mean = H @ self.beta
+        variance = self.kernel.diagonal(self.theta, X)
+        for rows in chunks(len(X), len(self.Z)):
+            K = self.kernel.matrix(self.theta, X[rows], self.Z)
+            mean[rows] += product(K, self.alpha)
+            for sign, factor in self._factors(K):
+                variance[rows] += sign * np.einsum("ij,ij->j", factor, factor)
+        # Rounding may leave a tiny negative number where the data pins f down.
+        return mean, np.maximum(variance, 0.0)
+
+    def covariance(self, X):
+        """Return the latent covariance at X, of shape (n, n), without noise."""
+        covariance = self.kernel.matrix(self.theta, X, X).copy()
+        for sign, factor in self._factors(self.kernel.matrix(self.theta, X, self.Z)):
+            covariance += sign * product(factor.T, factor)
+        return 0.5 * (covariance + covariance.T)
+
+    def update(self, samples, n_jobs=1):
+        """Return the posterior with samples added; all else stays.
+
+        That of an exact GP becomes sparse: its training samples are the inducing
+        points.
+        """
+        statistics, Lz, jitter = self.statistics()
+        statistics += collect_statistics(
+            self.kernel, self.theta, self.Z, Lz, samples, n_jobs
+        )
+        return sparse_posterior(
+            self.kernel, self.theta, self.Z, Lz, statistics, samples.n_outputs, jitter
+        )
+
+
+@dataclasses.dataclass
+class ExactPosterior(_Posterior):
+    """Posterior of an exact GP.
+
+    Parameters
+    ----------
+    T : ndarray of shape (m, p)
+        Targets of the distinct samples.
+    weights : ndarray of shape (m,)
+        Their weights.
+    L : ndarray of shape (m, m) or None
+        Cholesky factor of ``K + s2 W^-1``. A pickle leaves it out; it is computed
+        again when it is first needed.
+    """
+
+    T: np.ndarray
+    weights: np.ndarray
+    L: np.ndarray | None
+
+    def __getstate__(self):
+        return {**vars(self), "L": None}
+
+    def factor(self):
+        """Return L."""
+        if self.L is None:
+            self.L, _ = _factor(self.kernel, self.theta, self.Z, self.weights)
+        return self.L
+
+    def _factors(self, K):
+        yield -1.0, dtrsm(1.0, self.factor(), K.T, lower=1, overwrite_b=1)
+
+    def statistics(self):
+        """Return the statistics of the samples as inducing points, Lz and jitter."""
+        K = self.kernel.matrix(self.theta, self.Z, self.Z)
+        Lz, jitter = cholesky(K)
+        warn_about_jitter(jitter, np.diag(K))
+        # A = Lz^-1 Kuu = Lz' on the samples themselves
+        A = Lz.T * np.sqrt(self.weights)
+        Phi = np.asfortranarray(product(A, A.T))
+        b = product(Lz.T, self.weights[:, None] * self.T)
+        trace = float(self.weights @ np.diag(K))
+        return SufficientStatistics(Phi, b, self.TT, trace, self.weight), Lz, jitter
+
+
+@dataclasses.dataclass
+class SparsePosterior(_Posterior):
+    """Optimal posterior at inducing points (Titsias 2009).
+
+    Parameters
+    ----------
+    b : ndarray of shape (m, p)
+        ``A W T``.
+    trace : float
+        ``tr(W Kff)``.
+    Lb : ndarray of shape (m, m)
+        Cholesky factor of ``B = I + Phi / s2``. A pickle holds its lower triangle.
+    Lz : ndarray of shape (m, m) or None
+        Cholesky factor of Kuu. A pickle leaves it out, as that of `ExactPosterior`.
+    """
+
+    b: np.ndarray
+    trace: float
+    Lb: np.ndarray
+    Lz: np.ndarray | None
+
+    def __getstate__(self):
+        packed, _ = lapack.dtrttp(self.Lb, uplo="L")
+        return {**vars(self), "Lb": packed, "Lz": None}
+
+    def __setstate__(self, state):
+        lower, _ = lapack.dtpttr(len(state["Z"]), state["Lb"], uplo="L")
+        vars(self).update(state, Lb=lower)
+
+    def factor(self):
+        """Return Lz."""
+        if self.Lz is None:
+            self.Lz, _ = cholesky(self.kernel.matrix(self.theta, self.Z, self.Z))
+        return self.Lz
+
+    def _factors(self, K):
+        A = dtrsm(1.0, self.factor(), K.T, lower=1, overwrite_b=1)
+        yield -1.0, A
+        yield 1.0, dtrsm(1.0, self.Lb, A, lower=1)
+
+    def statistics(self):
+        """Return the statistics of all samples, Lz and jitter."""
+        Phi = dgemm(self.noise, self.Lb, self.Lb, trans_b=1)
+        Phi[np.diag_indices_from(Phi)] -= self.noise
+        statistics = SufficientStatistics(Phi, self.b, self.TT, self.trace, self.weight)
+        return statistics, self.factor(), self.jitter
+
+
+def sparse_posterior(kernel, theta, Z, Lz, statistics, n_outputs, jitter=0.0):
+    """Return the optimal posterior (Titsias 2009) for given statistics.
+
+    Parameters
+    ----------
+    kernel, theta, Z, Lz, jitter
+        As in `SparsePosterior`.
+    statistics : SufficientStatistics
+        Of all samples.
+    n_outputs : int
+        k.
 
     Returns
     -------
-    posterior : Posterior
-        With the log marginal likelihood in ``elbo``.
+    posterior : SparsePosterior
+        With the bound in ``elbo``.
     """
-    noise = kernel.noise(theta)
-
-    def covariance():
-        return kernel.lower(theta, rows.X) if K is None else K.copy(order="F")
-
-    L, jitter = cholesky(covariance, (0.0, *JITTERS), diagonal=noise / rows.weights)
-    warn_about_jitter(jitter, kernel.diagonal(theta, rows.X))
-    c = dtrsm(1.0, L, rows.T, lower=1)
-    Q = product(c.T, c) + rows.within / noise
-    beta, residual = mean_coefficients(Q, rows.n_outputs)
-    alpha = dtrsm(1.0, L, c @ residual, lower=1, trans_a=1)
-    elbo = log_marginal(L, Q, residual, noise, rows)
-    return Posterior(
-        theta, noise, rows.X, alpha, beta, L, None, rows.T,
-        rows.T.T @ (rows.weights[:, None] * rows.T) + rows.within,
-        rows.weights, float(rows.weights.sum()), jitter, elbo,
+    k, noise = n_outputs, kernel.noise(theta)
+    B = statistics.Phi / noise
+    B[np.diag_indices_from(B)] += 1.0
+    Lb, info = lapack.dpotrf(B, lower=1, overwrite_a=1)
+    if info:
+        raise np.linalg.LinAlgError(
+            "I + Phi / noise is not positive definite: the statistics do not come "
+            "from samples of these inducing points."
+        )
+    c = dtrsm(1.0 / noise, Lb, statistics.b, lower=1)
+    # Q = T' (A' A + s2 W^-1)^-1 T by the matrix inversion lemma
+    Q = statistics.TT / noise - product(c.T, c)
+    beta, residual = mean_coefficients(Q, k)
+    alpha = dtrsm(1.0, Lb, c @ residual, lower=1, trans_a=1)
+    alpha = dtrsm(1.0, Lz, alpha, lower=1, trans_a=1)
+    # -k/2 (N log 2 pi s2 + log|B|) - tr(R'QR)/2 - k/2 (tr W Kff - tr Phi) / s2
+    elbo = -0.5 * k * (statistics.weight * (LOG_2PI + np.log(noise)))
+    elbo -= k * np.log(np.diag(Lb)).sum()
+    elbo -= 0.5 * np.einsum("pk,pq,qk->", residual, Q, residual)
+    elbo -= 0.5 * k * (statistics.trace - np.trace(statistics.Phi)) / noise
+    return SparsePosterior(
+        kernel, theta, noise, Z, alpha, beta, statistics.TT, statistics.weight, jitter,
+        float(elbo), statistics.b, statistics.trace, Lb, Lz,
     )  # fmt: skip
 
 
-def log_marginal(L, Q, residual, noise, rows):
-    """Return the log marginal likelihood of grouped rows, summed over outputs.
+def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
+    """Pass over all samples once, for the posteriors at given inducing points.
 
-    The rows of a group g contribute N(mean_g; f, s2 / w_g), which ``L`` and ``Q``
+    Returns
+    -------
+    posterior_at : callable
+        `SparsePosterior` as a function of theta, of which only the noise may differ
+        from ``theta``.
+    """
+    Lz, jitter = cholesky(kernel.matrix(theta, Z, Z))
+    statistics = collect_statistics(kernel, theta, Z, Lz, samples, n_jobs)
+
+    def posterior_at(theta):
+        return sparse_posterior(
+            kernel, theta, Z, Lz, statistics, samples.n_outputs, jitter
+        )
+
+    return posterior_at
+
+
+def _factor(kernel, theta, X, weights, K=None):
+    """Return the Cholesky factor of ``K + s2 W^-1`` and the jitter added."""
+
+    def covariance():
+        return kernel.lower(theta, X) if K is None else K.copy(order="F")
+
+    noise = kernel.noise(theta) / weights
+    return cholesky(covariance, (0.0, *JITTERS), diagonal=noise)
+
+
+def exact_posterior(kernel, theta, groups, K=None):
+    """Return the exact posterior: every distinct sample is an inducing point.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    theta : ndarray of shape (n_theta,)
+        Log hyperparameters.
+    groups : GroupedSamples
+        Distinct samples with their mean targets.
+    K : ndarray of shape (g, g), default=None
+        ``kernel.lower(theta, groups.X)`` where the caller has it; not changed.
+
+    Returns
+    -------
+    posterior : ExactPosterior
+        With the log marginal likelihood in ``elbo``.
+    """
+    noise = kernel.noise(theta)
+    L, jitter = _factor(kernel, theta, groups.X, groups.weights, K)
+    warn_about_jitter(jitter, kernel.diagonal(theta, groups.X))
+    c = dtrsm(1.0, L, groups.T, lower=1)
+    Q = product(c.T, c) + groups.within / noise
+    beta, residual = mean_coefficients(Q, groups.n_outputs)
+    alpha = dtrsm(1.0, L, c @ residual, lower=1, trans_a=1)
+    return ExactPosterior(
+        kernel, theta, noise, groups.X, alpha, beta,
+        groups.T.T @ (groups.weights[:, None] * groups.T) + groups.within,
+        float(groups.weights.sum()), jitter,
+        log_marginal(L, Q, residual, noise, groups), groups.T, groups.weights, L,
+    )  # fmt: skip
+
+
+def log_marginal(L, Q, residual, noise, groups):
+    """Return the log marginal likelihood of grouped samples, summed over outputs.
+
+    The samples of a group g contribute N(mean_g; f, s2 / w_g), which ``L`` and ``Q``
     hold, times a factor that depends on s2 alone.
     """
-    n_groups, k = len(L), rows.n_outputs
-    repeats = rows.weights.sum() - n_groups
+    n_groups, k = len(L), groups.n_outputs
+    repeats = groups.weights.sum() - n_groups
     value = -k * np.log(np.diag(L)).sum() - 0.5 * k * n_groups * LOG_2PI
     value -= 0.5 * np.einsum("pk,pq,qk->", residual, Q, residual)
     value -= 0.5 * k * (repeats * (LOG_2PI + np.log(noise)))
-    return float(value - 0.5 * k * np.log(rows.weights).sum())
-
-
-def statistics_of(posterior, kernel):
-    """Return the statistics a posterior was made of, with its Lz and jitter.
-
-    For the exact GP they are formed here: its rows are the inducing points.
-    """
-    if posterior.Lb is not None:
-        Phi = dgemm(posterior.noise, posterior.Lb, posterior.Lb, trans_b=1)
-        Phi[np.diag_indices_from(Phi)] -= posterior.noise
-        statistics = SufficientStatistics(
-            Phi, posterior.b, posterior.TT, posterior.trace, posterior.weight
-        )
-        return statistics, posterior.Lz, posterior.jitter
-    weights = posterior.trace
-    K = kernel.matrix(posterior.theta, posterior.Z, posterior.Z)
-    Lz, jitter = cholesky(K)
-    warn_about_jitter(jitter, np.diag(K))
-    # A = Lz^-1 Kuu = Lz' on the rows themselves
-    A = Lz.T * np.sqrt(weights)
-    statistics = SufficientStatistics(
-        np.asfortranarray(product(A, A.T)),
-        product(Lz.T, weights[:, None] * posterior.b),
-        posterior.TT,
-        float(weights @ np.diag(K)),
-        posterior.weight,
-    )
-    return statistics, Lz, jitter
-
-
-def update(posterior, kernel, rows, n_jobs=1):
-    """Add rows to a posterior; hyperparameters and inducing points stay."""
-    statistics, Lz, jitter = statistics_of(posterior, kernel)
-    theta, Z = posterior.theta, posterior.Z
-    statistics += collect_statistics(kernel, theta, Z, Lz, rows, n_jobs)
-    return sparse_posterior(
-        theta, posterior.noise, Z, Lz, statistics, rows.n_outputs, jitter
-    )
+    return float(value - 0.5 * k * np.log(groups.weights).sum())

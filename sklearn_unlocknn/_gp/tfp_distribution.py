@@ -6,7 +6,7 @@ import tensorflow_probability as tfp
 from scipy.linalg import lapack
 from scipy.linalg.blas import dtrmm
 
-from .posterior import sparse_posterior, statistics_of
+from .posterior import ExactPosterior, sparse_posterior
 
 tfd = tfp.distributions
 tfpk = tfp.math.psd_kernels
@@ -25,16 +25,12 @@ class _LeadingFeatures(tfpk.FeatureTransformed):
         return self.kernel.batch_shape_tensor()
 
 
-def variational_gaussian_process(
-    kernel, posterior, X, output, y_mean, y_scale, one_output
-):
+def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_output):
     """Return the predictive distribution at X as TFP's own sparse GP.
 
     Parameters
     ----------
-    kernel : Covariance
-        The kernel.
-    posterior : Posterior
+    posterior : ExactPosterior or SparsePosterior
         The fitted posterior.
     X : ndarray of shape (n, d)
         Standardised rows.
@@ -50,16 +46,16 @@ def variational_gaussian_process(
     distribution : tfp.distributions.VariationalGaussianProcess
         In target units, noise included; batch shape () or (k,).
     """
-    if posterior.Lb is None:
-        statistics, Lz, jitter = statistics_of(posterior, kernel)
+    kernel = posterior.kernel
+    if isinstance(posterior, ExactPosterior):
+        statistics, Lz, jitter = posterior.statistics()
         posterior = sparse_posterior(
-            posterior.theta, posterior.noise, posterior.Z, Lz, statistics,
-            len(y_scale), jitter,
-        )  # fmt: skip
+            kernel, posterior.theta, posterior.Z, Lz, statistics, len(y_scale), jitter
+        )
     Z, d = posterior.Z, posterior.Z.shape[1]
     # q(v) of v = Lz^-1 u: mean Lz' alpha (beside the prior mean), covariance B^-1.
     # Of u itself TFP would solve with Kuu twice, and once forget its jitter.
-    loc = dtrmm(1.0, posterior.Lz, posterior.alpha, lower=1, trans_a=1)
+    loc = dtrmm(1.0, posterior.factor(), posterior.alpha, lower=1, trans_a=1)
     inverse, _ = lapack.dtrtri(posterior.Lb, lower=1)
     # TFP takes it for lower triangular
     factor = np.linalg.qr(inverse, "r").T

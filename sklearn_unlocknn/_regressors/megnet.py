@@ -1,31 +1,11 @@
 """Crystals and molecules: a frozen MEGNet with a Gaussian process on its readout."""
 
-import itertools
-
-import numpy as np
-from sklearn.utils import check_consistent_length
-
-from .._fine_tuning.mixin import FineTuningMixin
-from .._gp.encoded import Latent
-from .._megnet.extractor import MEGNetFeaturesMixin, _listed
-from .._parallel import count_workers
-from .._structures.read import StructureError, describe
-from .._validation import check_targets
+from .._features.encoder import SharedNetworkMixin
+from .._megnet.encoder import MEGNetEncoder, structure_tags
 from .base import BaseVGPRegressor
-from .parameters import DEFAULTS, FINE_TUNING, document_head
-
-# Structures of a stream that are in memory together, for each process.
-STREAM_STRUCTURES = 1024
 
 
-@document_head(
-    means='{"zero", "constant", "linear", "network"}',
-    mean_note=(
-        '; "network" is the\n        network\'s own output, and the process models '
-        "what it misses [5]_"
-    ),
-)
-class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor):
+class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     """From structures to a property with an error bar, through a frozen MEGNet.
 
     The network is cut at its readout and a variational Gaussian process is fitted on
@@ -39,61 +19,127 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         is fetched at the first use; an .hdf5 file with its .json beside it; a
         ``megnet.models.MEGNetModel`` or ``GraphModel``, of which `fit` takes a
         snapshot; or an unfitted `MEGNetRegressor`, which is cloned and trained in
-        `fit` on the same rows as the process, so that cross-validation does not leak.
+        `fit` on the same samples as the GP, so that cross-validation does not leak.
     layer : int, str or list of int or str, default="auto"
         Latent layer, as an index or a name, with one row a structure; the outputs of
         several are concatenated. "auto" is the concatenated readout of atoms, bonds
-        and state (-4 in the released networks) and, of the blocks before it, what
-        they know of the state: measured best on two properties
-        (``benchmarks/RESULTS.md``).
-    [head parameters]
+        and state (-4 in the released networks) and the state features of the blocks
+        before it: measured best on two properties (``benchmarks/RESULTS.md``).
+    kernel : str, sklearn.gaussian_process.kernels.Kernel or None, default=None
+        Covariance of the latent function, over standardised features: length scales are
+        in standard deviations of a feature, variances in squared standard deviations of
+        the target. A kernel object of scikit-learn, bounds and "fixed" honoured, or
+        names joined by "+" and "*" (see
+        :func:`sklearn_unlocknn.kernels.make_kernel`). A ``WhiteKernel`` in it is the
+        observation noise; without one, a noise variance is fitted too. None is
+        "matern52_ard + matern32_ard + linear".
+    n_inducing_points : int or float, default=4000
+        Number of inducing points, or a share of the samples in (0, 1]. At most the
+        number of distinct samples; with that many the model is the exact GP.
+    inducing_init : {"greedy", "kmeans", "random"} or array-like of shape \
+(n_inducing_points, n_features), default="kmeans"
+        Initial inducing points. "kmeans": cluster centres, which follow the density and
+        cover outliers too (of many features, clusters are found among the principal
+        components with 95 % of the variance); "greedy": the sample of largest
+        conditional variance, again and again [3]_; "random": samples; an array: these
+        points, in units of the features.
+    optimize_inducing_points : bool, default=False
+        Move them by the gradient of the bound, with the hyperparameters. Pays with few
+        points; many fixed ones are faster and more accurate. With more than 20000
+        samples by natural gradients and Adam on batches, else by L-BFGS.
+    mean : {"zero", "constant", "linear", "network"}, default="constant"
+        Prior mean, to which predictions fall back far from the data; "network" is the
+        network's own output, and the GP models its residual [5]_.
+        Coefficients are generalised least squares estimates.
+    max_iter : int, default=20
+        L-BFGS iterations on the ``hyper_subset_size`` samples or, where inducing points
+        move, on the bound (epochs, where batches move them). 0 keeps the
+        hyperparameters of ``kernel``.
+    hyper_subset_size : int or "auto", default="auto"
+        Number of samples to which the hyperparameters are fitted: half drawn at random,
+        half their nearest neighbours. Time grows with its cube. "auto" is a fifth of
+        all samples, at least 800 and at most 2000.
+    normalize_y : bool, default=True
+        Standardise the target. Without, variances are in squared target units.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the subset for the hyperparameters, of inducing points and of batches.
+    verbose : int, default=0
+        1 prints a line every ten iterations, 2 every iteration.
+    n_jobs : int or None, default=None
+        Processes that share the network and the pass over the samples; -1 uses all
+        processors. None is 1, or the setting of ``joblib.parallel_config``: inside
+        ``parallel_config("dask")`` the cluster. The result does not depend on it. Pays
+        for some ten thousand structures.
     memory : str, path-like, joblib.Memory or None, default=None
-        Folder that keeps features by the content of their structure, so that a search
-        over parameters of the process runs the network once a structure. None: the
-        process and its workers share them in temporary files while it runs, 256 MB at
-        most, for calls of up to 100000 structures.
+        Folder that keeps features by the content of their sample, shared by processes,
+        so that a search over parameters of the GP runs the network once a sample. None
+        keeps features of this process alone, in memory, bounded, and only where the
+        network costs more than the look-up.
     extract_batch_size : int, default=128
         Structures in a pass of the network; batches of large ones are cut further.
     on_error : {"raise", "nan"}, default="raise"
         What to do with a structure that cannot be converted: raise an error that
         names its index and formula; or leave it out of `fit`, with a warning that
         counts, and predict NaN for it.
-    [fine-tuning parameters]
+    fine_tuning : FineTuning or None, default=None
+        Train a copy of the network and the GP together on the bound after the GP is
+        fitted, then fit the GP again to the tuned network; see `FineTuning`. None
+        leaves the network as it is.
 
     Attributes
     ----------
-    [head attributes]
+    kernel_ : sklearn.gaussian_process.kernels.Kernel
+        The kernel with its fitted values, in the units of ``kernel``.
+    inducing_points_ : ndarray of shape (n_inducing_points_, n_features)
+        In units of the features that the GP sees.
+    n_inducing_points_ : int
+        Number of inducing points.
+    noise_std_ : float or ndarray of shape (n_outputs,)
+        Standard deviation of the observation noise, in target units.
+    elbo_ : float
+        Evidence lower bound of all samples in target units, in nats, summed over
+        outputs: the log marginal likelihood where the model is exact.
+    elbo_curve_ : ndarray of shape (n_iter_ + 1,)
+        Objective at the start and after each iteration of the last stage, in nats, of
+        the standardised target: log marginal likelihood of the ``hyper_subset_size``
+        samples, or the bound where inducing points move, each plus the log prior.
+    n_iter_ : int
+        Iterations (epochs) of the last stage.
     network_ : MEGNetSnapshot
-        Handle of the network that gives the features; ``network_.predict(X)`` is its
-        own prediction. After fine-tuning that of a copy.
+        Snapshot of the network; ``network_.predict(X)`` is its own prediction. After
+        fine-tuning that of a copy.
     n_features_out_ : int
         Number of latent features.
-    [fine-tuning attributes]
+    fine_tune_curve_ : ndarray of shape (epochs + 1,)
+        Bound of the samples that the network was tuned on before the first and after
+        each epoch, in nats, of the standardised target. With ``fine_tuning``.
+    fine_tune_validation_curve_ : ndarray of shape (epochs + 1,) or None
+        Negative log density of the samples held out, mean per sample, likewise.
+    fine_tune_best_epoch_ : int
+        Epoch whose network is kept; 0 is the network as it was.
 
     See Also
     --------
     MEGNetFeatureExtractor : The latent features, as a transformer.
-    VGPRegressor : The process alone, on numeric features.
+    VGPRegressor : The GP alone, on numeric features.
     MEGNetRegressor : Trains a MEGNet; for ``network``.
+    FineTuning : Training of network and GP together.
 
     Notes
     -----
-    See :class:`VGPRegressor` for the process [1]_ [2]_ and
-    :class:`MEGNetFeatureExtractor` for what X may hold. MEGNet is [6]_; a process on
-    its latent space is unlockNN's idea [4]_.
+    See :class:`VGPRegressor` for the GP [1]_ [2]_ and
+    :class:`MEGNetFeatureExtractor` for what X may hold. MEGNet is [6]_; a GP on its
+    latent space is unlockNN's idea [4]_.
 
     With ``mean="network"`` the network's prediction, its target scaler applied, is the
-    prior mean, and the process models the residual in target units: its standard
+    prior mean, and the GP models the residual in target units: its standard
     deviation is that of the residual, on which the scaler's mean has no bearing. Where
-    the scaler is extensive (per atom), the process models the residual per atom, and
+    the scaler is extensive (per atom), the GP models the residual per atom, and
     mean and standard deviation are multiplied by the number of atoms;
     ``noise_std_`` is then per atom.
 
-    Fit on structures that the network was not trained on where you can: a network
-    looks better on its own training data than it is, and error bars learned there are
-    too small.
-
-    [fine-tuning notes]
+    Fit on structures that the network was not trained on where you can: its errors on
+    its own training data are too small, and so are error bars learned there.
 
     References
     ----------
@@ -132,6 +178,7 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
     ((20,), (20,))
     """
 
+    _encoder_type = MEGNetEncoder
     _means = ("zero", "constant", "linear", "network")
 
     def __init__(
@@ -139,29 +186,21 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         network="Eform_MP_2019",
         layer="auto",
         kernel=None,
-        n_inducing_points=DEFAULTS["n_inducing_points"],
+        n_inducing_points=4000,
         *,
-        inducing_init=DEFAULTS["inducing_init"],
+        inducing_init="kmeans",
         optimize_inducing_points=False,
         mean="constant",
-        solver="auto",
-        max_iter=DEFAULTS["max_iter"],
-        tol=DEFAULTS["tol"],
-        batch_size=1024,
-        hyper_subset_size=DEFAULTS["hyper_subset_size"],
+        max_iter=20,
+        hyper_subset_size="auto",
         normalize_y=True,
         random_state=None,
         verbose=0,
         n_jobs=None,
-        warm_start=False,
         memory=None,
         extract_batch_size=128,
         on_error="raise",
-        fine_tune_epochs=0,
-        network_learning_rate=FINE_TUNING["network_learning_rate"],
-        head_learning_rate=FINE_TUNING["head_learning_rate"],
-        fine_tune_batch_size=FINE_TUNING["fine_tune_batch_size"],
-        fine_tune_validation_fraction=FINE_TUNING["fine_tune_validation_fraction"],
+        fine_tuning=None,
     ):
         self.network = network
         self.layer = layer
@@ -170,102 +209,16 @@ class MEGNetProbRegressor(FineTuningMixin, MEGNetFeaturesMixin, BaseVGPRegressor
         self.inducing_init = inducing_init
         self.optimize_inducing_points = optimize_inducing_points
         self.mean = mean
-        self.solver = solver
         self.max_iter = max_iter
-        self.tol = tol
-        self.batch_size = batch_size
         self.hyper_subset_size = hyper_subset_size
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
         self.n_jobs = n_jobs
-        self.warm_start = warm_start
         self.memory = memory
         self.extract_batch_size = extract_batch_size
         self.on_error = on_error
-        self.fine_tune_epochs = fine_tune_epochs
-        self.network_learning_rate = network_learning_rate
-        self.head_learning_rate = head_learning_rate
-        self.fine_tune_batch_size = fine_tune_batch_size
-        self.fine_tune_validation_fraction = fine_tune_validation_fraction
+        self.fine_tuning = fine_tuning
 
-    @property
-    def _batch_size(self):
-        return self.extract_batch_size
-
-    def _training_features(self, X, y, sample_weight):
-        self._check_fine_tuning()
-        items, y = self._checked(X, y)
-        self._freeze(items, y, sample_weight)
-        return self._latent(self._extract(items))._replace(inputs=items), y
-
-    def _checked(self, X, y, start=0):
-        items = _listed(X)
-        return items, check_structure_targets(y, items, start)
-
-    def _features_of(self, X, keep=True):
-        return self._latent(self._extract(_listed(X), keep=keep))
-
-    def _pieces(self, stream):
-        """Make lists of structures that come one by one."""
-        stream = iter(stream)
-        size = STREAM_STRUCTURES * min(count_workers(self.n_jobs), 32)
-        while piece := list(itertools.islice(stream, size)):
-            yield piece
-
-    def _features_of_piece(self, X, start):
-        try:
-            return self._features_of(X, keep=False)
-        except StructureError as error:
-            raise error.at(start + error.index) from error
-
-    def _trainee(self, inputs, kept):
-        from .._fine_tuning.trainable_copy import MEGNetTrainableCopy
-
-        graphs = self.network_.graphs([inputs[i] for i in kept], n_jobs=self.n_jobs)
-        with_output = self.mean == "network"
-        return MEGNetTrainableCopy(self.network_, self.layer, graphs, with_output)
-
-    def _use_tuned(self, network, inputs):
-        self.network_ = network
-        return self._latent(self._extract(inputs))
-
-    def _latent(self, done):
-        if self.mean != "network":
-            return Latent(done.features, errors=done.errors)
-        unit = None
-        if self.network_.extensive:
-            # a failed structure has no atoms, and its row no use
-            unit = np.maximum(done.n_atoms, 1)[:, None].astype(float)
-        return Latent(done.features, done.prediction, unit, done.errors)
-
-
-def check_structure_targets(y, items, start=0):
-    """Return y as finite float64; a target that is not is named with its structure.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    items : list of structures
-        What they belong to.
-    start : int, default=0
-        The number of the first.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,) or (n_samples, n_outputs)
-    """
-    if y is not None:
-        check_consistent_length(items, y)
-        values = np.asarray(y)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            i = int(np.argmax(bad))
-            name = f"{start + i} ({describe(items[i])})"
-            raise ValueError(
-                f"The target of structure {name} is {values[i]} "
-                f"({bad.sum()} of {len(bad)} targets are not finite). Leave these "
-                "structures out, or fill in their targets."
-            )
-    return check_targets(y)
+    def __sklearn_tags__(self):
+        return structure_tags(self, super().__sklearn_tags__())

@@ -1,11 +1,10 @@
-"""What is read off the predictive distribution: quantiles, intervals, samples."""
+"""Quantiles, intervals and samples of the predictive distribution."""
 
 import numpy as np
 from scipy.special import ndtri
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._gp.encoded import spread
 from .._prediction import check_coverage, check_levels, interval_levels
 
 
@@ -18,7 +17,7 @@ class PredictiveMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to predict.
+            Samples to predict.
         q : float or array-like of shape (n_quantiles,)
             Levels in (0, 1).
 
@@ -39,7 +38,7 @@ class PredictiveMixin:
         return mean[:, None] + z * std[:, None]
 
     def _predict_distribution(self, X):
-        """Return mean, std and None, which says that quantiles are a normal's."""
+        """Return mean, std and None, which stands for the quantiles of a normal."""
         return *self.predict(X, return_std=True), None
 
     def predict_interval(self, X, coverage=0.95):
@@ -48,7 +47,7 @@ class PredictiveMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to predict.
+            Samples to predict.
         coverage : float, default=0.95
             Probability that the interval holds, in (0, 1).
 
@@ -70,7 +69,7 @@ class PredictiveMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to predict, at most some thousands: its covariance is dense.
+            Samples to predict, at most some thousands: the covariance is dense.
 
         Returns
         -------
@@ -78,30 +77,23 @@ class PredictiveMixin:
             Of new observations, in target units, noise included: event shape
             (n_samples,), batch shape () or (n_outputs,). A
             ``tfp.distributions.MultivariateNormalTriL`` for an extensive target,
-            whose noise differs from row to row.
+            whose noise differs between samples.
 
         Raises
         ------
         ValueError
-            If a row could not be had (``on_error="nan"``).
+            If a sample has no features (``on_error="nan"``).
         """
-        from .._gp import tfp_distribution as distributions
-
         check_is_fitted(self)
-        latent = self._features_of(X)
-        if not latent.known.all():
+        encoded = self._encoder.encode(self, X)
+        if encoded.index is not None:
+            missing = np.setdiff1d(np.arange(encoded.n), encoded.index)
             raise ValueError(
-                f"Got {np.sum(~latent.known)} rows without features, the first being "
-                f"row {np.argmin(latent.known)}: a joint distribution needs them all. "
-                "Leave these rows out."
+                f"Got {len(missing)} samples without features, the first being sample "
+                f"{missing[0]}: a joint distribution needs the features of all. Leave "
+                "these samples out."
             )
-        if latent.unit is not None:
-            return distributions.joint_normal(*self._mean_and_covariance(latent))
-        X, _ = self._standardised(latent.features)
-        return distributions.variational_gaussian_process(
-            self._translated(), self._posterior, X, latent.output,
-            self._scaling.y_mean, self._scaling.y_scale, self._one_output,
-        )  # fmt: skip
+        return self._head.tfp(encoded)
 
     def sample_y(self, X, n_samples=1, random_state=0):
         """Draw joint samples of new observations, noise included.
@@ -109,7 +101,7 @@ class PredictiveMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or as the class says
-            Rows to sample at.
+            Samples to draw observations of.
         n_samples : int, default=1
             Number of draws.
         random_state : int, RandomState instance or None, default=0
@@ -117,28 +109,31 @@ class PredictiveMixin:
 
         Returns
         -------
-        y_samples : ndarray of shape (n_rows, n_samples) or \
-(n_rows, n_outputs, n_samples)
+        y_samples : ndarray of shape (n_inputs, n_samples) or \
+(n_inputs, n_outputs, n_samples)
             In target units.
         """
-        from .._gp.linalg import JITTERS, cholesky
-
-        rng = check_random_state(random_state)
         check_is_fitted(self)
-        latent = self._features_of(X)
-        known = latent.known
-        latent = latent.take(known)
-        X, H = self._standardised(latent.features)
-        kernel = self._translated()
-        mean = self._to_target(self._posterior.mean(kernel, X, H), latent)
-        covariance = self._posterior.covariance(kernel, X)
-        covariance[np.diag_indices_from(covariance)] += self._posterior.noise
-        L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
-        k = len(self._scaling.y_scale)
-        white = rng.standard_normal((len(X), k * n_samples))
-        draws = (L @ white).reshape(len(X), k, n_samples)
-        draws *= self._scaling.y_scale[:, None]
-        if latent.unit is not None:
-            draws *= latent.unit[:, :, None]
-        draws += mean.reshape(len(X), k, 1)
-        return spread(draws[:, 0] if self._one_output else draws, known)
+        rng = check_random_state(random_state)
+        return self._head.sample(self._encoder.encode(self, X), n_samples, rng)
+
+    def predict_components(self, X):
+        """Predict the mean and the two parts of the standard deviation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as the class says
+            Samples to predict.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In target units.
+        epistemic_std : ndarray of the same shape
+            Of the latent function: shrinks with more data nearby.
+        aleatoric_std : ndarray of the same shape
+            Of the observation noise: stays. The standard deviation of ``predict`` is
+            the square root of the sum of their squares.
+        """
+        check_is_fitted(self)
+        return self._head.components(self._encoder.encode(self, X))

@@ -1,23 +1,11 @@
 """Any frozen Keras network with a variational Gaussian process on a latent layer."""
 
-from sklearn.utils import check_consistent_length
-
-from .._fine_tuning.mixin import FineTuningMixin
-from .._gp.encoded import Latent
-from .._keras.extractor import NetworkFeaturesMixin
-from .._validation import check_targets
+from .._features.encoder import SharedNetworkMixin
+from .._keras.encoder import KerasEncoder
 from .base import BaseVGPRegressor
-from .parameters import DEFAULTS, FINE_TUNING, document_head
 
 
-@document_head(
-    means='{"zero", "constant", "linear", "network"}',
-    mean_note=(
-        '; "network" is the\n        network\'s own output, and the process models '
-        "what it misses [5]_"
-    ),
-)
-class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
+class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
     """A frozen Keras network as a regressor with calibrated uncertainty.
 
     The network is cut at a latent layer and a variational Gaussian process is fitted
@@ -27,49 +15,121 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
     ----------
     network : keras.Model, tf_keras.Model, path-like, estimator or None, default=None
         A Keras 3 or Keras 2 (``tf_keras``) model, a file of one (.keras, .h5,
-        .hdf5), or None: the process then sees X itself. An unfitted estimator that
+        .hdf5), or None: the GP then sees X itself. An unfitted estimator that
         has a Keras model as ``model_`` once fitted (SciKeras' ``KerasRegressor``) is
-        cloned and trained in ``fit``, on the same rows as the process, so that
+        cloned and trained in ``fit``, on the same samples as the GP, so that
         cross-validation does not leak.
     layer : int, str or list of them, default=-2
         Latent layer, as an index into ``network.layers`` or a name; the outputs of
         several are concatenated. Ignored without a network.
-    [head parameters]
+    kernel : str, sklearn.gaussian_process.kernels.Kernel or None, default=None
+        Covariance of the latent function, over standardised features: length scales are
+        in standard deviations of a feature, variances in squared standard deviations of
+        the target. A kernel object of scikit-learn, bounds and "fixed" honoured, or
+        names joined by "+" and "*" (see
+        :func:`sklearn_unlocknn.kernels.make_kernel`). A ``WhiteKernel`` in it is the
+        observation noise; without one, a noise variance is fitted too. None is
+        "matern52_ard + matern32_ard + linear".
+    n_inducing_points : int or float, default=4000
+        Number of inducing points, or a share of the samples in (0, 1]. At most the
+        number of distinct samples; with that many the model is the exact GP.
+    inducing_init : {"greedy", "kmeans", "random"} or array-like of shape \
+(n_inducing_points, n_features), default="kmeans"
+        Initial inducing points. "kmeans": cluster centres, which follow the density and
+        cover outliers too (of many features, clusters are found among the principal
+        components with 95 % of the variance); "greedy": the sample of largest
+        conditional variance, again and again [3]_; "random": samples; an array: these
+        points, in units of the features.
+    optimize_inducing_points : bool, default=False
+        Move them by the gradient of the bound, with the hyperparameters. Pays with few
+        points; many fixed ones are faster and more accurate. With more than 20000
+        samples by natural gradients and Adam on batches, else by L-BFGS.
+    mean : {"zero", "constant", "linear", "network"}, default="constant"
+        Prior mean, to which predictions fall back far from the data; "network" is the
+        network's own output, and the GP models its residual [5]_.
+        Coefficients are generalised least squares estimates.
+    max_iter : int, default=20
+        L-BFGS iterations on the ``hyper_subset_size`` samples or, where inducing points
+        move, on the bound (epochs, where batches move them). 0 keeps the
+        hyperparameters of ``kernel``.
+    hyper_subset_size : int or "auto", default="auto"
+        Number of samples to which the hyperparameters are fitted: half drawn at random,
+        half their nearest neighbours. Time grows with its cube. "auto" is a fifth of
+        all samples, at least 800 and at most 2000.
+    normalize_y : bool, default=True
+        Standardise the target. Without, variances are in squared target units.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the subset for the hyperparameters, of inducing points and of batches.
+    verbose : int, default=0
+        1 prints a line every ten iterations, 2 every iteration.
+    n_jobs : int or None, default=None
+        Processes that share the network and the pass over the samples; -1 uses all
+        processors. None is 1, or the setting of ``joblib.parallel_config``: inside
+        ``parallel_config("dask")`` the cluster. The result does not depend on it. Pays
+        for some ten thousand samples.
     memory : str, path-like, joblib.Memory or None, default=None
-        Folder that keeps features by the content of their row, so that a search over
-        parameters of the process runs the network once a row. None: the process and
-        its workers share them in temporary files while it runs, 256 MB at most, for
-        calls of up to 100000 rows.
+        Folder that keeps features by the content of their sample, shared by processes,
+        so that a search over parameters of the GP runs the network once a sample. None
+        keeps features of this process alone, in memory, bounded, and only where the
+        network costs more than the look-up.
     extract_batch_size : int, default=1024
-        Rows in a pass of the network.
-    [fine-tuning parameters]
+        Samples in a pass of the network.
+    fine_tuning : FineTuning or None, default=None
+        Train a copy of the network and the GP together on the bound after the GP is
+        fitted, then fit the GP again to the tuned network; see `FineTuning`. None
+        leaves the network as it is.
 
     Attributes
     ----------
-    [head attributes]
+    kernel_ : sklearn.gaussian_process.kernels.Kernel
+        The kernel with its fitted values, in the units of ``kernel``.
+    inducing_points_ : ndarray of shape (n_inducing_points_, n_features)
+        In units of the features that the GP sees.
+    n_inducing_points_ : int
+        Number of inducing points.
+    noise_std_ : float or ndarray of shape (n_outputs,)
+        Standard deviation of the observation noise, in target units.
+    elbo_ : float
+        Evidence lower bound of all samples in target units, in nats, summed over
+        outputs: the log marginal likelihood where the model is exact.
+    elbo_curve_ : ndarray of shape (n_iter_ + 1,)
+        Objective at the start and after each iteration of the last stage, in nats, of
+        the standardised target: log marginal likelihood of the ``hyper_subset_size``
+        samples, or the bound where inducing points move, each plus the log prior.
+    n_iter_ : int
+        Iterations (epochs) of the last stage.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns where X is a frame of named columns.
     network_ : NetworkHandle or None
-        Handle of the network that gives the features; ``network_.model`` is the Keras
-        model, after fine-tuning a copy.
+        Handle of the network; ``network_.model`` is the Keras model, after
+        fine-tuning a copy.
     n_features_out_ : int
         Number of latent features.
-    [fine-tuning attributes]
+    fine_tune_curve_ : ndarray of shape (epochs + 1,)
+        Bound of the samples that the network was tuned on before the first and after
+        each epoch, in nats, of the standardised target. With ``fine_tuning``.
+    fine_tune_validation_curve_ : ndarray of shape (epochs + 1,) or None
+        Negative log density of the samples held out, mean per sample, likewise.
+    fine_tune_best_epoch_ : int
+        Epoch whose network is kept; 0 is the network as it was.
 
     See Also
     --------
-    VGPRegressor : The process alone, on numeric features.
+    VGPRegressor : The GP alone, on numeric features.
     KerasFeatureExtractor : The latent features, as a transformer.
+    FineTuning : Training of network and GP together.
 
     Notes
     -----
-    See :class:`VGPRegressor` for the process [1]_ [2]_. X is what the network takes:
-    an array of any number of dimensions, a list of arrays for several inputs, or a
+    See :class:`VGPRegressor` for the GP [1]_ [2]_. X is what the network takes: an
+    array of any number of dimensions, a list of arrays for several inputs, or a
     frame whose columns are named by the inputs (see :class:`KerasFeatureExtractor`).
-    A process on a network's latent space is unlockNN's idea [4]_.
+    A GP on a network's latent space is unlockNN's idea [4]_.
 
-    Fit on rows that the network was not trained on where you can: it looks better on
-    its own training rows than it is, and error bars learned there are too small.
-
-    [fine-tuning notes]
+    Fit on samples that the network was not trained on where you can: its errors on its
+    own training samples are too small, and so are error bars learned there.
 
     References
     ----------
@@ -105,6 +165,7 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
     ((42,), (42,))
     """
 
+    _encoder_type = KerasEncoder
     _means = ("zero", "constant", "linear", "network")
 
     def __init__(
@@ -112,28 +173,20 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         network=None,
         layer=-2,
         kernel=None,
-        n_inducing_points=DEFAULTS["n_inducing_points"],
+        n_inducing_points=4000,
         *,
-        inducing_init=DEFAULTS["inducing_init"],
+        inducing_init="kmeans",
         optimize_inducing_points=False,
         mean="constant",
-        solver="auto",
-        max_iter=DEFAULTS["max_iter"],
-        tol=DEFAULTS["tol"],
-        batch_size=1024,
-        hyper_subset_size=DEFAULTS["hyper_subset_size"],
+        max_iter=20,
+        hyper_subset_size="auto",
         normalize_y=True,
         random_state=None,
         verbose=0,
         n_jobs=None,
-        warm_start=False,
         memory=None,
         extract_batch_size=1024,
-        fine_tune_epochs=0,
-        network_learning_rate=FINE_TUNING["network_learning_rate"],
-        head_learning_rate=FINE_TUNING["head_learning_rate"],
-        fine_tune_batch_size=FINE_TUNING["fine_tune_batch_size"],
-        fine_tune_validation_fraction=FINE_TUNING["fine_tune_validation_fraction"],
+        fine_tuning=None,
     ):
         self.network = network
         self.layer = layer
@@ -142,52 +195,12 @@ class ProbNNRegressor(FineTuningMixin, NetworkFeaturesMixin, BaseVGPRegressor):
         self.inducing_init = inducing_init
         self.optimize_inducing_points = optimize_inducing_points
         self.mean = mean
-        self.solver = solver
         self.max_iter = max_iter
-        self.tol = tol
-        self.batch_size = batch_size
         self.hyper_subset_size = hyper_subset_size
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
         self.n_jobs = n_jobs
-        self.warm_start = warm_start
         self.memory = memory
         self.extract_batch_size = extract_batch_size
-        self.fine_tune_epochs = fine_tune_epochs
-        self.network_learning_rate = network_learning_rate
-        self.head_learning_rate = head_learning_rate
-        self.fine_tune_batch_size = fine_tune_batch_size
-        self.fine_tune_validation_fraction = fine_tune_validation_fraction
-
-    def _training_features(self, X, y, sample_weight):
-        self._check_fine_tuning()
-        y = check_targets(y)
-        if hasattr(X, "__len__") and not isinstance(X, (list, tuple)):
-            check_consistent_length(X, y)
-        with_output = self.mean == "network"
-        result = self._fit_features(
-            X, y, sample_weight, batch_size=self.extract_batch_size,
-            with_output=with_output,
-        )  # fmt: skip
-        features, output = result if with_output else (result, None)
-        check_consistent_length(features, y)
-        return Latent(features, output, inputs=X), y
-
-    def _features_of(self, X, keep=True):
-        with_output = self.mean == "network"
-        result = self._features(
-            X, batch_size=self.extract_batch_size, with_output=with_output, keep=keep
-        )
-        return Latent(*result) if with_output else Latent(result)
-
-    def _trainee(self, inputs, kept):
-        from .._fine_tuning.trainable_copy import KerasTrainableCopy
-
-        arrays = [a[kept] for a in self._check_X(inputs, self.network_, reset=False)]
-        with_output = self.mean == "network"
-        return KerasTrainableCopy(self.network_, self.layer, arrays, with_output)
-
-    def _use_tuned(self, network, inputs):
-        self.network_, self._fingerprint = network, network.fingerprint()
-        return self._features_of(inputs)
+        self.fine_tuning = fine_tuning

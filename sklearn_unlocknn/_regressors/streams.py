@@ -1,4 +1,4 @@
-"""Fit and predict from generators: more rows than memory holds."""
+"""Fit and predict from generators: more samples than memory holds."""
 
 import tempfile
 from pathlib import Path
@@ -7,31 +7,26 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._gp.encoded import Latent
+from .._gp.encoded import Encoded
 from .._validation import check_weights
-from .parameters import check_parameters
 
 
 class StreamMixin:
-    """`fit` and `predict` of rows that come piece by piece.
-
-    A subclass may define ``_pieces(stream)``, which makes pieces that ``predict`` takes
-    of what a user would rather yield, and ``_features_of_piece(X, start)``.
-    """
+    """`fit` and `predict` of samples that come in batches."""
 
     def fit_stream(self, pieces):
-        """Fit to rows that come piece by piece: the model of `fit` on all of them.
+        """Fit to samples that come in batches: the model of `fit` on all of them.
 
-        Pieces are gone through once. Their features, not the rows themselves, are
-        written to a temporary folder (8 bytes a number, in the folder of `tempfile`,
-        removed at the end) and the head is fitted to the file: memory holds a piece
-        at a time, and of all rows only target and weight.
+        Batches are read once. Their features are written to a temporary folder (8
+        bytes a number, in the folder of `tempfile`, removed at the end) and the head
+        is fitted to the file: memory holds one batch, and of all samples only target
+        and weight.
 
         Parameters
         ----------
         pieces : iterable of tuple
             Of ``(X, y)`` or ``(X, y, sample_weight)``, each as `fit` takes it: a
-            generator, for instance. The first should have more than a few rows.
+            generator, for instance. The first should have more than a few samples.
 
         Returns
         -------
@@ -41,8 +36,8 @@ class StreamMixin:
         Raises
         ------
         ValueError
-            As `fit`; also for no pieces, pieces that differ in their columns, and a
-            network that would be trained in `fit`, for which it must see all rows.
+            As `fit`; also for no batches, batches that differ in their columns, and a
+            network that would be trained in `fit`, for which it needs all samples.
 
         Examples
         --------
@@ -58,41 +53,43 @@ class StreamMixin:
         >>> len(means), means[0].shape
         (10, (50,))
         """
-        check_parameters(self, self._means)
-        self._check_streamable()
         # Windows removes no file that is mapped: no reason to hide an error
-        with tempfile.TemporaryDirectory(
-            prefix="sklearn_unlocknn-", ignore_cleanup_errors=True
-        ) as folder:
+        with (
+            self._unchanged_on_error(),
+            tempfile.TemporaryDirectory(
+                prefix="sklearn_unlocknn-", ignore_cleanup_errors=True
+            ) as folder,
+        ):
+            self._check_parameters()
+            self._check_streamable()
+            self._encoder = self._encoder_type()
             spool = _Spool(Path(folder))
             for piece in pieces:
-                spool.append(*self._training_piece(piece, spool.n_rows))
-            if not spool.n_rows:
+                spool.append(*self._encode_piece(piece, spool.n))
+            if not spool.n:
                 raise ValueError(
-                    "Got no pieces, expected at least one (X, y). A generator can be "
-                    "gone through only once: make a new one for each fit."
+                    "Got no batches, expected at least one (X, y). A generator can be "
+                    "read only once: make a new one for each fit."
                 )
-            latent, y, weights = spool.read()
-            self._fit_latent(latent, y, weights, stacklevel=1)
-            del latent
+            self._fit_head(*spool.read())
         return self
 
     def predict_stream(self, stream):
-        """Predict rows that come piece by piece, in the memory of one piece.
+        """Predict samples that come in batches, in the memory of one batch.
 
-        Features are not kept, and ``n_jobs`` processes share a piece.
+        Features are not kept, and ``n_jobs`` processes share a batch.
 
         Parameters
         ----------
         stream : iterable
-            Of pieces that `predict` takes: blocks of rows. `MEGNetProbRegressor`
-            takes structures one by one instead, and makes pieces of them.
+            Of batches of samples that `predict` takes. `MEGNetProbRegressor` takes
+            structures one by one instead, and cuts them into batches.
 
         Returns
         -------
         predictions : generator of tuple
-            Of each piece in turn: mean and standard deviation, ndarrays of shape
-            (n_piece,) or (n_piece, n_outputs), in target units, observation noise
+            Of each batch in turn: mean and standard deviation, ndarrays of shape
+            (n_batch,) or (n_batch, n_outputs), in target units, observation noise
             included.
 
         Raises
@@ -101,100 +98,107 @@ class StreamMixin:
             As `predict`; a structure is named by its number in the stream.
         """
         check_is_fitted(self)
-        return self._predict_pieces(stream)
+        return self._predict_chunks(stream)
 
-    def _predict_pieces(self, stream):
+    def _predict_chunks(self, stream):
         start = 0
-        for X in self._pieces(stream):
-            latent = self._features_of_piece(X, start)
-            start += len(latent.features)
-            yield self._mean_and_std(latent)
+        for X in self._encoder.chunks(self, stream):
+            encoded = self._encoder.encode(self, X, keep=False, start=start)
+            start += encoded.n
+            yield self._head.mean_and_std(encoded)
 
     def _check_streamable(self):
         network = getattr(self, "network", None)
         if hasattr(network, "fit") and hasattr(network, "get_params"):
             raise ValueError(
                 f"Got `network`={type(network).__name__}(), which is trained in fit "
-                "and must see all rows. Train it first and pass the trained network, "
+                "and needs all samples. Train it first and pass the trained network, "
                 "or use fit."
             )
-        if getattr(self, "fine_tune_epochs", 0):
+        if getattr(self, "fine_tuning", None) is not None:
             raise ValueError(
-                f"Got fine_tune_epochs={self.fine_tune_epochs}, for which the network "
-                "must see all rows again and again. Use fit, or fine_tune_epochs=0."
+                f"Got fine_tuning={self.fine_tuning}, for which the network needs all "
+                "samples again and again. Use fit, or fine_tuning=None."
             )
 
-    def _training_piece(self, piece, start):
-        """Return `Latent`, targets (n, k) and weights of a piece of training rows."""
+    def _encode_piece(self, piece, start):
+        """Return the encoded samples, targets and weights of a batch."""
         if not isinstance(piece, tuple | list) or len(piece) not in (2, 3):
             size = f" of {len(piece)}" if isinstance(piece, tuple | list) else ""
             raise ValueError(
-                f"Got a piece that is a {type(piece).__name__}{size}, expected tuples "
+                f"Got a batch that is a {type(piece).__name__}{size}, expected tuples "
                 "(X, y) or (X, y, sample_weight)."
             )
         X, y, *rest = piece
         if start:
-            X, y = self._checked(X, y, start)
-            latent = self._features_of_piece(X, start)
+            X, y = self._encoder.check_added(X, y, start)
+            encoded = self._encoder.encode(self, X, keep=False, start=start)
         else:
-            latent, y = self._training_features(X, y, None)
-            self._one_output = y.ndim == 1
-        check_consistent_length(latent.features, y)
-        weights = check_weights(rest[0] if rest else None, latent.features)
-        return latent._replace(inputs=None), y.reshape(len(y), -1), weights
-
-    def _pieces(self, stream):
-        return stream
-
-    def _features_of_piece(self, X, start):
-        return self._features_of(X, keep=False)
+            encoded, y = self._encoder.fit(self, X, y)
+        check_consistent_length(range(encoded.n), y)
+        return encoded, y, check_weights(rest[0] if rest else None, encoded.n)
 
 
 class _Spool:
-    """Arrays that grow by pieces, in files.
+    """Arrays that grow by batches, in files.
 
     Parameters
     ----------
     folder : Path
-        Where.
+        Folder of the files.
     """
 
     def __init__(self, folder):
-        self.folder, self.n_rows, self.widths = folder, 0, None
-        self.errors = {}
+        self.folder, self.n, self.widths, self.errors = folder, 0, None, {}
+        self.index, self.y, self.weights = [], [], []
 
-    def append(self, latent, y, weights):
-        """Write the rows of a piece behind those before it."""
-        arrays = dict(features=latent.features, y=y, weights=weights[:, None])
-        arrays |= {"output": latent.output, "unit": latent.unit}
-        arrays = {k: v for k, v in arrays.items() if v is not None}
+    def append(self, encoded, y, weights):
+        """Write the valid samples of a batch behind those before it."""
+        arrays = {name: getattr(encoded, name) for name in _FILES}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
         widths = {name: array.shape[1] for name, array in arrays.items()}
+        widths |= {"y": y[:1].size}
         if self.widths is None:
             self.widths = widths
         if widths != self.widths:
             raise ValueError(
-                f"Got a piece with columns {widths} from row {self.n_rows} on, "
-                f"expected {self.widths} as before it."
+                f"Got a batch with columns {widths} from sample {self.n} on, expected "
+                f"{self.widths} as before it."
             )
         for name, array in arrays.items():
             with open(self.folder / name, "ab") as file:
                 file.write(np.ascontiguousarray(array, dtype=np.float64).data)
-        if latent.errors and not self.errors:  # the first is reported
-            first = min(latent.errors)
-            place = self.n_rows + first
-            self.errors[place] = latent.errors[first].at(place)
-        self.n_rows += len(y)
+        if encoded.errors and not self.errors:  # the first is reported
+            first = min(encoded.errors)
+            place = self.n + first
+            self.errors[place] = encoded.errors[first].at(place)
+        valid = encoded.pick(np.arange(encoded.n))
+        self.index.append(self.n + valid)
+        self.y.append(y)
+        self.weights.append(weights)
+        self.n += encoded.n
 
     def read(self):
-        """Return `Latent`, targets and weights; features are a memmap."""
+        """Return the encoded samples, whose features are a memmap, and the rest."""
+        index = np.concatenate(self.index)
 
         def mapped(name):
-            if name not in self.widths:
+            if name not in self.widths or not len(index):
                 return None
-            shape = self.n_rows, self.widths[name]
+            shape = len(index), self.widths[name]
             return np.memmap(self.folder / name, np.float64, "r", shape=shape)
 
-        rest = [mapped(name) for name in ("output", "unit", "y", "weights")]
-        output, unit, y, weights = (None if a is None else np.array(a) for a in rest)
-        latent = Latent(mapped("features"), output, unit, self.errors)
-        return latent, y, weights[:, 0]
+        features = mapped("features")
+        if features is None:
+            features = np.empty((0, self.widths["features"]))
+        offset, scale = (
+            None if array is None else np.array(array)
+            for array in (mapped("offset"), mapped("scale"))
+        )
+        if len(index) == self.n:
+            index = None
+        encoded = Encoded(features, offset, scale, index, self.n, self.errors)
+        return encoded, np.concatenate(self.y), np.concatenate(self.weights)
+
+
+_FILES = ("features", "offset", "scale")

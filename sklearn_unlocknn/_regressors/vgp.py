@@ -1,42 +1,96 @@
 """The variational Gaussian process on numeric features."""
 
-import numpy as np
-from sklearn.utils.validation import validate_data
-
-from .._gp.encoded import Latent
 from .base import BaseVGPRegressor
-from .parameters import DEFAULTS, document_head
-
-# float32 rows, on disk perhaps, become float64 a block at a time.
-_DTYPES = (np.float64, np.float32)
 
 
-@document_head(means='{"zero", "constant", "linear"}')
 class VGPRegressor(BaseVGPRegressor):
     r"""Variational Gaussian process regression on numeric features.
 
     Features and target are standardised. Hyperparameters maximise the marginal
-    likelihood of some rows, then the posterior of all rows at many inducing points
-    is computed in closed form, in one pass and in memory that does not grow with the
-    rows. With as many inducing points as rows it is the exact Gaussian process.
+    likelihood of a subset, then the posterior of all samples at many inducing points is
+    computed in closed form, in one pass and in memory that does not grow with the
+    samples. With as many inducing points as samples it is the exact GP.
 
     Parameters
     ----------
-    [head parameters]
+    kernel : str, sklearn.gaussian_process.kernels.Kernel or None, default=None
+        Covariance of the latent function, over standardised features: length scales are
+        in standard deviations of a feature, variances in squared standard deviations of
+        the target. A kernel object of scikit-learn, bounds and "fixed" honoured, or
+        names joined by "+" and "*" (see
+        :func:`sklearn_unlocknn.kernels.make_kernel`). A ``WhiteKernel`` in it is the
+        observation noise; without one, a noise variance is fitted too. None is
+        "matern52_ard + matern32_ard + linear".
+    n_inducing_points : int or float, default=4000
+        Number of inducing points, or a share of the samples in (0, 1]. At most the
+        number of distinct samples; with that many the model is the exact GP.
+    inducing_init : {"greedy", "kmeans", "random"} or array-like of shape \
+(n_inducing_points, n_features), default="kmeans"
+        Initial inducing points. "kmeans": cluster centres, which follow the density and
+        cover outliers too (of many features, clusters are found among the principal
+        components with 95 % of the variance); "greedy": the sample of largest
+        conditional variance, again and again [3]_; "random": samples; an array: these
+        points, in units of the features.
+    optimize_inducing_points : bool, default=False
+        Move them by the gradient of the bound, with the hyperparameters. Pays with few
+        points; many fixed ones are faster and more accurate. With more than 20000
+        samples by natural gradients and Adam on batches, else by L-BFGS.
+    mean : {"zero", "constant", "linear"}, default="constant"
+        Prior mean, to which predictions fall back far from the data.
+        Coefficients are generalised least squares estimates.
+    max_iter : int, default=20
+        L-BFGS iterations on the ``hyper_subset_size`` samples or, where inducing points
+        move, on the bound (epochs, where batches move them). 0 keeps the
+        hyperparameters of ``kernel``.
+    hyper_subset_size : int or "auto", default="auto"
+        Number of samples to which the hyperparameters are fitted: half drawn at random,
+        half their nearest neighbours. Time grows with its cube. "auto" is a fifth of
+        all samples, at least 800 and at most 2000.
+    normalize_y : bool, default=True
+        Standardise the target. Without, variances are in squared target units.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the subset for the hyperparameters, of inducing points and of batches.
+    verbose : int, default=0
+        1 prints a line every ten iterations, 2 every iteration.
+    n_jobs : int or None, default=None
+        Processes that share the pass over the samples; -1 uses all processors. None is
+        1, or the setting of ``joblib.parallel_config``: inside
+        ``parallel_config("dask")`` the cluster. The result does not depend on it. Pays
+        for some ten thousand samples.
 
     Attributes
     ----------
-    [head attributes]
+    kernel_ : sklearn.gaussian_process.kernels.Kernel
+        The kernel with its fitted values, in the units of ``kernel``.
+    inducing_points_ : ndarray of shape (n_inducing_points_, n_features)
+        In units of the features that the GP sees.
+    n_inducing_points_ : int
+        Number of inducing points.
+    noise_std_ : float or ndarray of shape (n_outputs,)
+        Standard deviation of the observation noise, in target units.
+    elbo_ : float
+        Evidence lower bound of all samples in target units, in nats, summed over
+        outputs: the log marginal likelihood where the model is exact.
+    elbo_curve_ : ndarray of shape (n_iter_ + 1,)
+        Objective at the start and after each iteration of the last stage, in nats, of
+        the standardised target: log marginal likelihood of the ``hyper_subset_size``
+        samples, or the bound where inducing points move, each plus the log prior.
+    n_iter_ : int
+        Iterations (epochs) of the last stage.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns where X is a frame of named columns.
 
     See Also
     --------
     ProbNNRegressor : The same on a latent layer of a frozen Keras network.
-    sklearn.gaussian_process.GaussianProcessRegressor : Exact, for few rows.
+    sklearn.gaussian_process.GaussianProcessRegressor : Exact, for few samples.
 
     Notes
     -----
     With inducing points Z, :math:`K_{uu} = k(Z, Z)`, noise variance
-    :math:`\sigma^2` and rows X with targets y, the optimal posterior of the function
+    :math:`\sigma^2` and samples X with targets y, the optimal posterior of the function
     values at Z is Gaussian with [1]_
 
     .. math::
@@ -51,10 +105,10 @@ class VGPRegressor(BaseVGPRegressor):
         - \tfrac{1}{2 \sigma^2} \mathrm{tr}(K_{ff} - Q_{ff}), \quad
         Q_{ff} = K_{fu} K_{uu}^{-1} K_{uf}.
 
-    Both need the rows only through sums, so rows can be added later
-    (:meth:`partial_fit`). The minibatch solver follows [2]_. Vector length scales
-    have a log-normal prior about their geometric mean (standard deviation 0.5 in
-    the logarithm): it keeps many of them from overfitting.
+    Both depend on the samples through sums alone, so samples can be added later
+    (:meth:`partial_fit`). Batches that move inducing points follow [2]_. Vector length
+    scales have a log-normal prior about their geometric mean (standard deviation 0.5 in
+    the logarithm), which keeps many of them from overfitting.
 
     A fitted object holds NumPy arrays alone: it unpickles without TensorFlow.
 
@@ -81,43 +135,26 @@ class VGPRegressor(BaseVGPRegressor):
     def __init__(
         self,
         kernel=None,
-        n_inducing_points=DEFAULTS["n_inducing_points"],
+        n_inducing_points=4000,
         *,
-        inducing_init=DEFAULTS["inducing_init"],
+        inducing_init="kmeans",
         optimize_inducing_points=False,
         mean="constant",
-        solver="auto",
-        max_iter=DEFAULTS["max_iter"],
-        tol=DEFAULTS["tol"],
-        batch_size=1024,
-        hyper_subset_size=DEFAULTS["hyper_subset_size"],
+        max_iter=20,
+        hyper_subset_size="auto",
         normalize_y=True,
         random_state=None,
         verbose=0,
         n_jobs=None,
-        warm_start=False,
     ):
         self.kernel = kernel
         self.n_inducing_points = n_inducing_points
         self.inducing_init = inducing_init
         self.optimize_inducing_points = optimize_inducing_points
         self.mean = mean
-        self.solver = solver
         self.max_iter = max_iter
-        self.tol = tol
-        self.batch_size = batch_size
         self.hyper_subset_size = hyper_subset_size
         self.normalize_y = normalize_y
         self.random_state = random_state
         self.verbose = verbose
         self.n_jobs = n_jobs
-        self.warm_start = warm_start
-
-    def _training_features(self, X, y, sample_weight):
-        X, y = validate_data(
-            self, X, y, dtype=_DTYPES, multi_output=True, y_numeric=True
-        )
-        return Latent(X), np.asarray(y, dtype=np.float64)
-
-    def _features_of(self, X, keep=True):
-        return Latent(validate_data(self, X, reset=False, dtype=_DTYPES))

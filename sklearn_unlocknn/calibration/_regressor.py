@@ -236,7 +236,7 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
             )
         y = check_targets(y)
         X, y = indexable(plain(X, self), y)
-        weights = check_weights(sample_weight, y)
+        weights = check_weights(sample_weight, len(y))
         routed = self._route(None if sample_weight is None else weights, fit_params)
 
         fit_params = routed.estimator.fit

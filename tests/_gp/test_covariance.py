@@ -168,13 +168,13 @@ def test_lower_triangle_in_blocks(monkeypatch):
     monkeypatch.setattr(covariance, "BLOCK_ROWS", 3)
     translated = Covariance(KERNELS["nested"], D)
     theta = translated.theta
-    K = translated.lower(theta, X)
+    K = translated.lower(theta, X, adjoints := [])
     assert K.flags.f_contiguous
     assert_allclose(np.tril(K), np.tril(translated.matrix(theta, X, X)), rtol=1e-12)
     assert np.count_nonzero(np.triu(K, 1)) == 0
     cotangent = np.tril(rng.normal(size=(7, 7)))
     assert_allclose(
-        translated.lower_vjp(theta, X, cotangent),
+        translated.lower_vjp(theta, X, cotangent, adjoints),
         translated.vjp(theta, X, X, cotangent),
         rtol=1e-10,
     )

@@ -1,0 +1,99 @@
+"""What an estimator needs of any frozen network: training it, sharing it."""
+
+import copy
+
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+
+def is_trainer(network):
+    """Return whether a ``network`` parameter is an estimator that trains one."""
+    trains = hasattr(network, "fit") and hasattr(network, "get_params")
+    return trains and not isinstance(network, type)
+
+
+def train(network, X, y, sample_weight=None, name="network"):
+    """Train a network by a clone of an estimator.
+
+    Parameters
+    ----------
+    network : estimator
+        The estimator.
+    X : array-like
+        Training samples.
+    y : array-like or None
+        Targets.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights, passed on if the estimator's ``fit`` takes them.
+    name : str, default="network"
+        Name of the parameter in errors.
+
+    Returns
+    -------
+    estimator
+        The fitted clone.
+    """
+    if y is None:
+        raise ValueError(
+            f"`{name}` is an estimator, {type(network).__name__}, that is trained in "
+            "`fit`, which needs y. Pass y, or a trained network."
+        )
+    extra = {}
+    if sample_weight is not None and has_fit_parameter(network, "sample_weight"):
+        extra["sample_weight"] = sample_weight
+    return clone(network).fit(X, y, **extra)
+
+
+class _LiveModel:
+    """Stands in a pickle for the model object that the user passed."""
+
+    def __init__(self, handle):
+        self.handle = handle
+
+
+class _Shared:
+    """A parameter that `sklearn.base.clone` does not copy."""
+
+    def __sklearn_clone__(self):
+        return self
+
+
+class SharedNetworkMixin:
+    """Share a model held as ``network`` between clones, copies and pickles.
+
+    `sklearn.base.clone` and `copy.deepcopy` would copy the model, which is never
+    modified. A pickle holds it once, as plain arrays. The estimator's
+    ``_encoder_type`` recognises models (``is_model``) and converts between models and
+    their handles (``handle_of``, ``model_of``).
+    """
+
+    def __sklearn_clone__(self):
+        network = self.network
+        if not self._encoder_type.is_model(network):
+            return super().__sklearn_clone__()
+        stand_in = object.__new__(type(self))
+        vars(stand_in).update(vars(self), network=_Shared())
+        new = super(SharedNetworkMixin, stand_in).__sklearn_clone__()
+        new.network = network
+        return new
+
+    def __deepcopy__(self, memo):
+        if self._encoder_type.is_model(self.network):
+            memo[id(self.network)] = self.network
+        new = object.__new__(type(self))
+        memo[id(self)] = new
+        vars(new).update(copy.deepcopy(vars(self), memo))
+        return new
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if self._encoder_type.is_model(self.network):
+            state["network"] = _LiveModel(self._encoder_type.handle_of(self.network))
+        return state
+
+    def __setstate__(self, state):
+        network = state.get("network")
+        if isinstance(network, _LiveModel):
+            model = self._encoder_type.model_of(network.handle)
+            state = {**state, "network": model}
+        super().__setstate__(state)

@@ -1,0 +1,317 @@
+"""The Gaussian process on encoded samples: fit, update and predict in target units."""
+
+import dataclasses
+import numbers
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+
+from ..kernels import make_kernel
+from .covariance import Covariance
+from .encoded import (
+    GroupedSamples,
+    RawSamples,
+    Samples,
+    Standardisation,
+    blocks,
+    scales,
+)
+from .inducing import select
+from .linalg import JITTERS, cholesky
+from .posterior import (
+    ExactPosterior,
+    SparsePosterior,
+    exact_posterior,
+    optimal_posterior,
+    warn_about_jitter,
+)
+from .training import (
+    LEFT_OUT_SAMPLES,
+    fit_hyperparameters,
+    left_out_score,
+    refit_noise,
+)
+
+# L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
+# then counts the iterations of that stage.
+FIRST_ITERATIONS = 20
+
+
+@dataclasses.dataclass
+class Head:
+    """A fitted Gaussian process head; build it by `Head.fit`.
+
+    A head is not changed: `update` returns another.
+
+    Parameters
+    ----------
+    posterior : ExactPosterior or SparsePosterior
+        Posterior of the standardised target.
+    scaling : Standardisation
+        Standardisation of the features.
+    y_mean, y_scale : ndarray of shape (k,)
+        Standardisation of the targets.
+    one_output : bool
+        Whether targets had one dimension.
+    log_det : float
+        Log determinant of the map from the GP's targets to target units.
+    curve : ndarray of shape (n_iter + 1,)
+        Objective of the last stage of the fit.
+    """
+
+    posterior: ExactPosterior | SparsePosterior
+    scaling: Standardisation
+    y_mean: np.ndarray
+    y_scale: np.ndarray
+    one_output: bool
+    log_det: float
+    curve: np.ndarray
+
+    @classmethod
+    def fit(cls, encoded, y, weights, params, report):
+        """Fit standardisation, hyperparameters, inducing points and posterior.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            Training samples.
+        y : ndarray of shape (n,) or (n, k)
+            Their targets.
+        weights : ndarray of shape (n,)
+            Their weights, not negative.
+        params : object
+            The regressor, or whatever has its parameters.
+        report : callable
+            ``report(stage, iteration, value)``.
+
+        Returns
+        -------
+        head : Head
+        """
+        features, all_weights = encoded.features, encoded.pick(weights)
+        y_rows = encoded.pick(y.reshape(len(y), -1))
+        y_mean, y_scale = np.zeros(y_rows.shape[1]), np.ones(y_rows.shape[1])
+        t = encoded.target_map(y_mean, y_scale).forward(y_rows)
+        index, weights = None, all_weights
+        if not np.all(weights > 0):
+            index = np.flatnonzero(weights > 0)
+            t, weights = t[index], weights[index]
+        if params.normalize_y:
+            mean, y_scale = scales(t, weights)
+            # A residual of the network has its prior mean at zero, not at its own.
+            y_mean = y_mean if params.mean == "network" else mean
+        scaling = Standardisation(*scales(features, weights, index), params.mean)
+        samples = RawSamples(features, (t - y_mean) / y_scale, weights, scaling, index)
+        posterior, curve = fit_posterior(samples, params, report)
+        log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
+        return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
+
+    def update(self, encoded, y, weights, n_jobs):
+        """Return the head with samples added to its posterior; all else stays."""
+        target = encoded.target_map(self.y_mean, self.y_scale)
+        weights = encoded.pick(weights)
+        t = target.forward(encoded.pick(y.reshape(len(y), -1)))
+        index = np.flatnonzero(weights > 0)
+        samples = RawSamples(
+            encoded.features, t[index], weights[index], self.scaling, index
+        )
+        posterior = self.posterior.update(samples, n_jobs)
+        log_det = self.log_det + target.log_det(weights)
+        return dataclasses.replace(self, posterior=posterior, log_det=log_det)
+
+    def samples(self, encoded, y, weights):
+        """Standardise all valid samples of a batch in memory, as `Samples`."""
+        t = encoded.target_map(self.y_mean, self.y_scale).forward(
+            encoded.pick(y.reshape(len(y), -1))
+        )
+        X, H = self._inputs(encoded.features)
+        return Samples(X, np.hstack([t, H]), encoded.pick(weights), t.shape[1])
+
+    def mean(self, encoded):
+        """Predict the mean of a batch, of shape (n,) or (n, k)."""
+        parts = [
+            self.posterior.mean(*self._inputs(encoded.features[rows]))
+            for rows in blocks(*encoded.features.shape)
+        ]
+        return self._in_units(encoded, np.concatenate(parts))
+
+    def components(self, encoded):
+        """Predict mean, epistemic and aleatoric standard deviation of a batch."""
+        parts = [
+            self.posterior.mean_and_variance(*self._inputs(encoded.features[rows]))
+            for rows in blocks(*encoded.features.shape)
+        ]
+        mean, variance = map(np.concatenate, zip(*parts, strict=True))
+        return self.in_target_units(encoded, mean, variance)
+
+    def mean_and_std(self, encoded):
+        """Predict mean and standard deviation of new observations."""
+        mean, epistemic, aleatoric = self.components(encoded)
+        return mean, np.sqrt(epistemic**2 + aleatoric**2)
+
+    def in_target_units(self, encoded, mean, variance):
+        """Map latent means (n_valid, k) and variances (n_valid,) of a batch.
+
+        Returns
+        -------
+        mean, epistemic, aleatoric : ndarray of shape (n,) or (n, k)
+            NaN for samples without features.
+        """
+        target = encoded.target_map(self.y_mean, self.y_scale)
+        noise = np.full((len(variance), 1), np.sqrt(self.posterior.noise))
+        stds = target.std(np.sqrt(variance)[:, None]), target.std(noise)
+        return self._in_units(encoded, mean), *(self._placed(encoded, s) for s in stds)
+
+    def mean_and_covariance(self, encoded):
+        """Predict the joint mean and covariance of new observations of a batch."""
+        X, H = self._inputs(encoded.features)
+        mean = self.posterior.mean(X, H)
+        std = encoded.target_map(self.y_mean, self.y_scale).std(np.ones((len(X), 1)))
+        covariance = self._noisy_covariance(X)[:, :, None] * (std[:, None] * std[None])
+        covariance = covariance[:, :, 0] if self.one_output else covariance
+        return self._in_units(encoded, mean), encoded.scatter_rows(covariance, 2)
+
+    def sample(self, encoded, n_samples, rng):
+        """Draw joint samples of new observations, of shape (n, [k,] n_samples)."""
+        X, H = self._inputs(encoded.features)
+        L, _ = cholesky(self._noisy_covariance(X), jitters=(0.0, *JITTERS))
+        white = rng.standard_normal((len(X), len(self.y_scale) * n_samples))
+        draws = (L @ white).reshape(len(X), -1, n_samples)
+        draws += self.posterior.mean(X, H)[:, :, None]
+        target = encoded.target_map(self.y_mean, self.y_scale)
+        draws = target.scale[:, :, None] * draws + target.shift[:, :, None]
+        return encoded.scatter_rows(draws[:, 0] if self.one_output else draws)
+
+    def leave_out(self, encoded, y, weights, folds):
+        """Predict training samples from the posterior of the other folds.
+
+        Parameters
+        ----------
+        encoded, y, weights
+            As in `fit`.
+        folds : list of ndarray of int
+            Samples to leave out together; disjoint.
+
+        Returns
+        -------
+        mean, epistemic, aleatoric : ndarray of shape (n,) or (n, k)
+            As in `components`; no meaning for a sample that is in no fold.
+        """
+        from .leave_out import predict_left_out
+
+        samples = self.samples(encoded, y, weights)
+        if encoded.index is not None:  # positions among the valid samples
+            place = np.full(encoded.n, -1)
+            place[encoded.index] = np.arange(len(encoded.index))
+            folds = [place[fold] for fold in folds]
+            folds = [fold[fold >= 0] for fold in folds]
+        mean, variance = predict_left_out(self.posterior, samples, folds)
+        return self.in_target_units(encoded, mean, variance)
+
+    def tfp(self, encoded):
+        """Return the joint predictive distribution of a batch as a TFP object."""
+        from . import tfp_distribution
+
+        if encoded.scale is not None:
+            return tfp_distribution.joint_normal(*self.mean_and_covariance(encoded))
+        X, _ = self._inputs(encoded.features)
+        return tfp_distribution.variational_gaussian_process(
+            self.posterior, X, encoded.offset, self.y_mean, self.y_scale,
+            self.one_output,
+        )  # fmt: skip
+
+    def _inputs(self, features):
+        """Return standardised features and the prior mean's basis."""
+        X = self.scaling.features(features)
+        return X, self.scaling.basis(X)
+
+    def _noisy_covariance(self, X):
+        covariance = self.posterior.covariance(X)
+        covariance[np.diag_indices_from(covariance)] += self.posterior.noise
+        return covariance
+
+    def _in_units(self, encoded, mean):
+        target = encoded.target_map(self.y_mean, self.y_scale)
+        return self._placed(encoded, target.mean(mean))
+
+    def _placed(self, encoded, values):
+        return encoded.scatter_rows(values[:, 0] if self.one_output else values)
+
+
+def fit_posterior(samples, params, report):
+    """Fit hyperparameters, inducing points and posterior.
+
+    Parameters
+    ----------
+    samples : RawSamples
+        Training samples.
+    params : object
+        As in `Head.fit`.
+    report : callable
+        ``report(stage, iteration, value)``.
+
+    Returns
+    -------
+    posterior : ExactPosterior or SparsePosterior
+    curve : ndarray of shape (n_iter + 1,)
+        Objective of the last stage.
+    """
+    n, d = len(samples.weights), samples.features.shape[1]
+    rng = check_random_state(params.random_state)
+    kernel = Covariance(make_kernel(params.kernel, d), d)
+    m, Z = params.n_inducing_points, params.inducing_init
+    m = min(n, m if isinstance(m, numbers.Integral) else int(np.ceil(m * n)))
+    n_subset = params.hyper_subset_size
+    if isinstance(n_subset, str):
+        n_subset = int(np.clip(n // 5, 800, 2000))
+    few = n <= 4 * m
+    candidates = GroupedSamples.of(samples) if few else samples
+    exact = few and m >= len(candidates.weights) and isinstance(Z, str)
+    moves = params.optimize_inducing_points and not exact
+
+    max_iter = params.max_iter
+    first = min(max_iter, 1) * FIRST_ITERATIONS if moves else max_iter
+    theta, curve = fit_hyperparameters(kernel, samples, n_subset, first, rng, report)
+    if exact:
+        K = kernel.lower(theta, candidates.X)
+
+        def posterior_at(theta):
+            return exact_posterior(kernel, theta, candidates, K)
+
+        posterior = posterior_at(theta)
+        score = _elbo
+    else:
+        if isinstance(Z, str):
+            m = min(m, len(candidates.weights))
+            Z = select(kernel, theta, candidates, m, Z, rng)
+        else:
+            Z = _given_points(Z, samples.scaling, d)
+        if moves:
+            from .moving import move_points
+
+            theta, Z, curve = move_points(
+                kernel, theta, Z, samples, max_iter, rng, report, params.n_jobs
+            )
+        posterior_at = optimal_posterior(kernel, theta, Z, samples, params.n_jobs)
+        posterior = posterior_at(theta)
+        warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
+        some = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
+        score = left_out_score(posterior, samples.take(some)) if max_iter else None
+    if max_iter:
+        posterior = refit_noise(posterior_at, posterior, report, score)
+    return posterior, curve
+
+
+def _elbo(posterior):
+    return posterior.elbo
+
+
+def _given_points(Z, scaling, d):
+    """Return ``inducing_init``, an array of points, checked and standardised."""
+    Z = check_array(Z, dtype=np.float64, input_name="inducing_init")
+    if Z.shape[1] != d:
+        raise ValueError(
+            f"Got inducing_init of shape {Z.shape}, expected (m, {d}): points in the "
+            "space of the features that the GP sees."
+        )
+    return np.unique(scaling.features(Z), axis=0)

@@ -1,0 +1,200 @@
+"""The frozen Keras network as an encoder of samples."""
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import validate_data
+
+from .._features.cache import FeatureCache, cache_location, hash_rows
+from .._features.encoder import is_trainer, train
+from .._gp.encoded import Encoded
+from .._validation import check_batch_size, check_targets
+from .inputs import network_inputs
+from .network import NetworkHandle
+from .serialization import library_of
+
+# Outputs of up to this number of values are cached beside the features, so that a
+# search over `mean` runs the network once.
+_MAX_KEPT_OUTPUTS = 64
+
+
+def resolve_network(network, X, y=None, sample_weight=None):
+    """Return the handle of a ``network`` parameter.
+
+    Parameters
+    ----------
+    network : keras.Model, tf_keras.Model, path-like, NetworkHandle or estimator
+        An estimator is cloned and fitted on the data; it must then have the Keras
+        model as ``model_``, as SciKeras' have.
+    X : array-like
+        Samples to train such an estimator with.
+    y : array-like, default=None
+        Targets, likewise.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights, likewise.
+
+    Returns
+    -------
+    NetworkHandle
+
+    Raises
+    ------
+    TypeError
+        When it is none of these.
+    ValueError
+        When an estimator needs ``y`` and there is none, or has no ``model_``.
+    """
+    if not is_trainer(network):
+        return NetworkHandle.of(network)
+    model = getattr(train(network, X, y, sample_weight), "model_", None)
+    if library_of(model) is None:
+        raise ValueError(
+            f"`network` is an estimator, {type(network).__name__}, that after `fit` "
+            f"has `model_`={model!r}, expected a keras or tf_keras model there."
+        )
+    return NetworkHandle.of(model)
+
+
+class KerasEncoder:
+    """Encode samples as the features of a layer of a frozen Keras network.
+
+    See `sklearn_unlocknn._gp.encoded.NumericEncoder` for the methods of an encoder.
+
+    Attributes
+    ----------
+    network : NetworkHandle or None
+        The network; None passes numeric X through.
+    layer : int, str or list of them
+        Where it is cut.
+    width : int
+        Number of features.
+    with_output : bool
+        Whether the network's own output is the prior mean.
+    """
+
+    @staticmethod
+    def is_model(network):
+        """Return whether a ``network`` parameter is a live model."""
+        return library_of(network) is not None
+
+    @staticmethod
+    def handle_of(model):
+        """Return the handle of a live model."""
+        return NetworkHandle.of(model)
+
+    @staticmethod
+    def model_of(handle):
+        """Return the live model of an unpickled handle."""
+        return handle.model
+
+    def attributes(self):
+        """Return the public attributes of a fitted estimator."""
+        return {"network_": self.network, "n_features_out_": self.width}
+
+    def fit(self, estimator, X, y, sample_weight=None):
+        """Freeze the network, training it first if it is an estimator; encode."""
+        y = check_targets(y)
+        if hasattr(X, "__len__") and not isinstance(X, list | tuple):
+            check_consistent_length(X, y)
+        arrays = self.freeze(estimator, X, y, sample_weight)
+        encoded = self._run(estimator, arrays, keep=True)
+        self.width = encoded.features.shape[1]
+        check_consistent_length(encoded.features, y)
+        encoded.inputs = X
+        return encoded, y
+
+    def freeze(self, estimator, X, y=None, sample_weight=None):
+        """Resolve network and layer; return X as one array for each input."""
+        cache_location(estimator.memory)  # a wrong `memory` is an error in any case
+        check_batch_size(*_batch_size(estimator))
+        self.network, self.layer = None, estimator.layer
+        self.with_output = getattr(estimator, "mean", None) == "network"
+        if estimator.network is not None:
+            network = resolve_network(estimator.network, X, y, sample_weight)
+            network.resolve_layer(self.layer)
+            self.use(network)
+        elif self.with_output:
+            raise ValueError(
+                'Got mean="network" and network=None, which has no output. Pass a '
+                'network, or mean="constant".'
+            )
+        return self.inputs(estimator, X, reset=True)
+
+    def use(self, network):
+        """Take a network, as it is now."""
+        self.network, self.fingerprint = network, network.fingerprint()
+
+    def inputs(self, estimator, X, reset=False):
+        """Check X on behalf of the estimator; return one array for each input."""
+        if self.network is None:
+            return [validate_data(estimator, X, reset=reset, dtype=np.float64)]
+        return network_inputs(estimator, X, self.network.input_specs, reset)
+
+    def encode(self, estimator, X, keep=True, start=0):
+        """Encode samples; ``keep=False`` neither looks features up nor keeps them."""
+        arrays = self.inputs(estimator, X)
+        if self.network is not None and (
+            self.network.fingerprint() != self.fingerprint
+        ):
+            raise ValueError(
+                f"The network {self.network.model.name!r} has other weights than when "
+                f"this {type(estimator).__name__} was fitted, so its features would "
+                "mean something else. Fit again, or pass a copy of the network to one "
+                "that you train on (`keras.models.clone_model` and `set_weights`)."
+            )
+        encoded = self._run(estimator, arrays, keep)
+        if encoded.features.shape[1] != self.width:
+            raise ValueError(
+                f"Layer {self.layer!r} has {encoded.features.shape[1]} features for X, "
+                f"but had {self.width} in fit. Pass samples of the same shape, or "
+                "choose a layer whose size does not depend on it."
+            )
+        return encoded
+
+    def check_added(self, X, y, start=0):
+        """Return samples and their targets, checked."""
+        return X, check_targets(y)
+
+    def chunks(self, estimator, stream):
+        """Return the stream's own batches."""
+        return stream
+
+    def _run(self, estimator, arrays, keep):
+        """Run the network on checked inputs, or look its features up."""
+        if self.network is None:
+            return Encoded(arrays[0])
+        batch_size, _ = _batch_size(estimator)
+        n_jobs = getattr(estimator, "n_jobs", None)
+        network, layer, with_output = self.network, self.layer, self.with_output
+        if not keep:
+            done = network.extract(
+                arrays, layer, batch_size, with_output, n_jobs=n_jobs
+            )
+            return Encoded(*done) if with_output else Encoded(done)
+        both = with_output or (network.n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
+        layers = repr(network.resolve_layer(layer))
+        location = cache_location(estimator.memory)
+        cache = FeatureCache(location, self.fingerprint, layers, str(both))
+
+        def compute(rows):
+            part = [array[rows] for array in arrays]
+            result = network.extract(part, layer, batch_size, both, n_jobs=n_jobs)
+            if not both:
+                return [result]
+            # the first column is the number of features
+            width = np.full((len(rows), 1), result[0].shape[1])
+            return [np.hstack([width, *result])]
+
+        values = cache.fetch(hash_rows(*arrays), compute)
+        if not both:
+            return Encoded(values)
+        width = int(values[0, 0])
+        features = np.ascontiguousarray(values[:, 1 : 1 + width])
+        if not with_output:
+            return Encoded(features)
+        return Encoded(features, np.ascontiguousarray(values[:, 1 + width :]))
+
+
+def _batch_size(estimator):
+    """Return the samples in a pass of the network, and the parameter's name."""
+    name = "batch_size" if hasattr(estimator, "batch_size") else "extract_batch_size"
+    return getattr(estimator, name), name

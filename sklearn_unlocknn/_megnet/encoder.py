@@ -1,0 +1,314 @@
+"""The frozen MEGNet as an encoder of samples."""
+
+import difflib
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+
+from .._features.cache import FeatureCache, cache_location, hash_bytes
+from .._features.encoder import is_trainer, train
+from .._gp.encoded import Encoded
+from .._parallel import count_workers
+from .._structures.read import StructureError, as_items, content_of, describe
+from .._validation import check_batch_size, check_targets
+from ..datasets import MEGNET_MODELS, fetch_megnet_model
+from .network import Extraction, MEGNetSnapshot
+
+# Structures of a stream that are in memory together, for each process.
+STREAM_STRUCTURES = 1024
+
+
+def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
+    """Return the frozen MEGNet of a ``network`` parameter.
+
+    Parameters
+    ----------
+    network : str, path-like, GraphModel, MEGNetSnapshot or estimator
+        A pretrained name, which is fetched; an .hdf5 file; a model object; or an
+        estimator that is cloned, fitted on the data and then has a ``network_``.
+    X : list of structures
+        Structures to train such an estimator with.
+    y : array-like, default=None
+        Targets, likewise.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights, likewise.
+    name : str, default="network"
+        Name of the parameter in errors.
+
+    Returns
+    -------
+    MEGNetSnapshot
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    ValueError
+        If it is neither a name nor a file, or an estimator misses y.
+    OSError
+        If a pretrained network is neither in the data folder nor can be fetched.
+    """
+    if isinstance(network, str) and network in MEGNET_MODELS:
+        return MEGNetSnapshot.of(fetch_megnet_model(network))
+    if isinstance(network, str | os.PathLike) and not Path(network).is_file():
+        close = difflib.get_close_matches(str(network), MEGNET_MODELS, 3, 0.4)
+        names = [*close, *(known for known in MEGNET_MODELS if known not in close)]
+        raise ValueError(
+            f"Got `{name}`={str(network)!r}, which is neither a file nor the name of a "
+            f"pretrained network: {', '.join(names)}."
+        )
+    if not is_trainer(network):
+        return MEGNetSnapshot.of(network)
+    trained = getattr(train(network, X, y, sample_weight, name), "network_", None)
+    if not isinstance(trained, MEGNetSnapshot):
+        raise ValueError(
+            f"`{name}` is an estimator, {type(network).__name__}, that after `fit` "
+            f"has `network_`={trained!r}, expected a trained MEGNet there, as "
+            "MEGNetRegressor has."
+        )
+    return trained
+
+
+class MEGNetEncoder:
+    """Encode structures as latent features of a frozen MEGNet.
+
+    See `sklearn_unlocknn._gp.encoded.NumericEncoder` for the methods of an encoder.
+
+    Attributes
+    ----------
+    network : MEGNetSnapshot
+        The network.
+    layer : int, str or list of them
+        Where it is cut.
+    width : int
+        Number of features.
+    with_output : bool
+        Whether the network's own output is the prior mean.
+    """
+
+    @staticmethod
+    def is_model(network):
+        """Return whether a ``network`` parameter is a live model."""
+        # Without getattr: megnet's models hand unknown names on to Keras.
+        return hasattr(type(network), "save_model") and hasattr(network, "model")
+
+    @staticmethod
+    def handle_of(model):
+        """Return a snapshot of a live model."""
+        return MEGNetSnapshot.of(model)
+
+    @staticmethod
+    def model_of(handle):
+        """Return what replaces the live model in an unpickled estimator."""
+        return handle
+
+    def attributes(self):
+        """Return the public attributes of a fitted estimator."""
+        return {"network_": self.network, "n_features_out_": self.width}
+
+    def fit(self, estimator, X, y, sample_weight=None):
+        """Freeze the network, training it first if it is an estimator; encode."""
+        items, y = self.check_added(X, y)
+        self.freeze(estimator, items, y, sample_weight)
+        encoded = self._encoded(self.extract(estimator, items))
+        encoded.inputs = items
+        return encoded, y
+
+    def freeze(self, estimator, X, y=None, sample_weight=None):
+        """Resolve network and layer; return X as a list."""
+        cache_location(estimator.memory)  # a wrong `memory` is an error at once
+        if estimator.on_error not in ("raise", "nan"):
+            raise ValueError(
+                f"Got `on_error`={estimator.on_error!r}, expected 'raise' or 'nan'."
+            )
+        check_batch_size(_batch_size(estimator), "batch_size")
+        items = as_list(X)
+        network = resolve_megnet(estimator.network, items, y, sample_weight)
+        self.layer = estimator.layer
+        self.with_output = getattr(estimator, "mean", None) == "network"
+        self.width = network.n_features(self.layer)
+        self.use(network)
+        return items
+
+    def use(self, network):
+        """Take a network."""
+        self.network = network
+
+    def encode(self, estimator, X, keep=True, start=0):
+        """Encode structures; ``keep=False`` neither looks features up nor keeps them.
+
+        ``start`` is the number of the first in errors.
+        """
+        try:
+            return self._encoded(self.extract(estimator, as_list(X), keep))
+        except StructureError as error:
+            raise error.at(start + error.index) from error
+
+    def check_added(self, X, y, start=0):
+        """Return structures as a list and their targets, checked."""
+        items = as_list(X)
+        return items, _check_targets(y, items, start)
+
+    def chunks(self, estimator, stream):
+        """Cut structures that come one by one into lists."""
+        stream = iter(stream)
+        size = STREAM_STRUCTURES * min(count_workers(estimator.n_jobs), 32)
+        while piece := list(itertools.islice(stream, size)):
+            yield piece
+
+    def _encoded(self, done):
+        """Return the samples with features as an `Encoded` batch."""
+        valid = ~np.isnan(done.features).any(axis=1)
+        index = None if valid.all() else np.flatnonzero(valid)
+        features, offset, n_atoms = done.features, done.prediction, done.n_atoms
+        if index is not None:
+            features, offset, n_atoms = features[index], offset[index], n_atoms[index]
+        scale = None
+        if not self.with_output:
+            offset = None
+        elif self.network.extensive:
+            scale = n_atoms[:, None].astype(float)
+        return Encoded(features, offset, scale, index, len(valid), done.errors)
+
+    def extract(self, estimator, items, keep=True):
+        """Run the network: features, its own output and numbers of atoms.
+
+        Parameters
+        ----------
+        estimator : estimator
+            With ``memory``, ``on_error``, ``n_jobs``, ``verbose`` and a batch size.
+        items : list of structures
+            Of any kind that `MEGNetSnapshot.stream` takes.
+        keep : bool, default=True
+            False neither looks features up nor keeps them.
+
+        Returns
+        -------
+        Extraction
+            With ``on_error="nan"`` the features of failed structures are NaN.
+
+        Raises
+        ------
+        StructureError
+            With ``on_error="raise"``, for the first that failed.
+        """
+        location = cache_location(estimator.memory)
+        if not keep:
+            parts = self._run(estimator, items, np.arange(len(items)))
+            return self.network.joined(parts, self.layer, True)
+        layers = repr(self.network.resolve_layer(self.layer))
+        cache = FeatureCache(location, self.network.fingerprint(), layers)
+        errors = {}
+
+        def compute(rows):
+            for done in self._run(estimator, items, rows):
+                errors.update(done.errors)
+                yield np.column_stack([done.features, done.prediction, done.n_atoms])
+
+        keys = hash_bytes(content_of(item) for item in items)
+        values = cache.fetch(keys, compute)
+        if errors:  # what was computed for one of several equal structures
+            by_key = {keys[i]: error for i, error in errors.items()}
+            errors = {
+                i: by_key[key].at(i) for i, key in enumerate(keys) if key in by_key
+            }
+        width = self.width
+        features, prediction, n_atoms = np.split(values, [width, -1], axis=1)
+        return Extraction(
+            np.ascontiguousarray(features),
+            np.ascontiguousarray(prediction),
+            n_atoms[:, 0].astype(int),
+            errors,
+        )
+
+    def _run(self, estimator, items, rows):
+        """Run the network on some rows, by blocks; errors carry the rows' indices."""
+        chosen = shown = [items[i] for i in rows]
+        if estimator.verbose:
+            from tqdm import tqdm
+
+            # None: on a terminal only
+            shown = tqdm(chosen, "Extracting features", disable=None)
+        try:
+            start = 0
+            for done in self.network.stream(
+                shown, self.layer, predict=True, batch_size=_batch_size(estimator),
+                n_jobs=estimator.n_jobs, on_error=estimator.on_error,
+            ):  # fmt: skip
+                part = rows[start : start + len(done.n_atoms)]
+                done.errors = {
+                    int(rows[i]): error.at(rows[i]) for i, error in done.errors.items()
+                }
+                failed = np.isin(part, list(done.errors))
+                values = np.hstack([done.features, done.prediction])
+                bad = np.flatnonzero(~np.isfinite(values).all(axis=1) & ~failed)
+                if len(bad):
+                    raise ValueError(
+                        "The network gives values that are not finite for structure "
+                        f"{part[bad[0]]} ({describe(chosen[start + bad[0]])}; "
+                        f"{len(bad)} of {len(part)} in its block). Check its weights "
+                        "for NaN."
+                    )
+                start += len(part)
+                yield done
+        except StructureError as error:
+            raise error.at(rows[error.index]) from error
+
+
+def _check_targets(y, items, start=0):
+    """Return y as finite float64; a target that is not is named with its structure.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    items : list of structures
+        What they belong to.
+    start : int, default=0
+        The number of the first.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    """
+    if y is not None:
+        check_consistent_length(items, y)
+        values = np.asarray(y)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            i = int(np.argmax(bad))
+            name = f"{start + i} ({describe(items[i])})"
+            raise ValueError(
+                f"The target of structure {name} is {values[i]} "
+                f"({bad.sum()} of {len(bad)} targets are not finite). Leave these "
+                "structures out, or fill in their targets."
+            )
+    return check_targets(y)
+
+
+def _batch_size(estimator):
+    """Return the structures in a pass of the network."""
+    name = "batch_size" if hasattr(estimator, "batch_size") else "extract_batch_size"
+    return getattr(estimator, name)
+
+
+def as_list(X):
+    """Return structures as a list with at least one of them."""
+    items = list(as_items(X))
+    if not items:
+        raise ValueError(
+            "Got an empty list, expected at least one structure: pymatgen Structure "
+            "or Molecule, ASE Atoms, MEGNet graph, or the path of a CIF or POSCAR file."
+        )
+    return items
+
+
+def structure_tags(estimator, tags):
+    """Return the tags of an estimator that takes structures."""
+    tags.input_tags.two_d_array = False
+    tags.input_tags.allow_nan = estimator.on_error == "nan"
+    tags.no_validation = True
+    return tags
