@@ -8,6 +8,8 @@ number, the observation noise, whatever constants multiply it. The same kernels 
 (:mod:`~sklearn_unlocknn._gp.tfp_kernels`) are the independent check.
 """
 
+import itertools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -91,7 +93,10 @@ def read_terms(kernel, n_features, leaves):
         right = read_terms(kernel.k2, n_features, leaves)
         if isinstance(kernel, gpk.Sum):
             return left + right
-        return [a.times(b, kernel) for a in left for b in right]
+        terms = []
+        for a, b in itertools.product(left, right):
+            terms.append(a.times(b, kernel))
+        return terms
     if isinstance(kernel, gpk.Exponentiation):
         exponent = kernel.exponent
         if exponent < 1 or exponent != int(exponent):
@@ -154,8 +159,7 @@ class Covariance:
     ):
         leaves = []
         terms = read_terms(kernel, n_features, leaves)
-        given = [leaf for leaf in leaves if isinstance(leaf.kernel, gpk.WhiteKernel)]
-        self.has_noise = bool(given)
+        self.has_noise = True in map(operator.attrgetter("noise"), terms)
         if not self.has_noise:
             white = gpk.WhiteKernel(noise_level, noise_level_bounds)
             terms += read_terms(white, n_features, leaves)
@@ -337,7 +341,7 @@ class Covariance:
             plan.append((term, coefficient, inside))
             for leaf in term.leaves:
                 scale = coefficient if inside else 1.0
-                parts[leaf] = parts[leaf] or leaf.evaluator(theta, X, Z, scale)
+                parts[leaf] = parts[leaf] or leaf.prepare(leaf, theta, X, Z, scale)
 
         def evaluate(rows, columns):
             done, values, total = {}, [], 0.0

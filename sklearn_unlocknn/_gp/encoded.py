@@ -131,10 +131,11 @@ class NumericEncoder:
     An encoder is held by an estimator. Its ``fit`` returns an `Encoded` batch and the
     checked targets, its ``encode`` an `Encoded` batch of other samples; both check X on
     behalf of the estimator. ``check_added`` checks samples that are added to a fit,
-    ``chunks`` cuts a stream into batches that ``encode`` takes, and ``attributes``
-    are those that a fit adds to the estimator.
+    ``chunks`` cuts a stream into batches that ``encode`` takes, and ``public`` are the
+    attributes that a fit adds to the estimator.
     """
 
+    public = {}
     # float32 samples, on disk perhaps, become float64 a block at a time.
     dtypes = (np.float64, np.float32)
 
@@ -148,10 +149,6 @@ class NumericEncoder:
     def encode(self, estimator, X, keep=True, start=0):
         """Check other samples; see the class."""
         return Encoded(validate_data(estimator, X, reset=False, dtype=self.dtypes))
-
-    def attributes(self):
-        """Return the public attributes of a fitted estimator; see the class."""
-        return {}
 
     def check_added(self, X, y, start=0):
         """Return samples and their targets, checked; see the class."""
@@ -273,6 +270,8 @@ class RawSamples:
         Targets of the GP.
     weights : ndarray of shape (n,)
         Positive.
+    n_outputs : int
+        k.
     scaling : Standardisation
         Standardisation of the features.
     index : ndarray of shape (n,), default=None
@@ -282,35 +281,32 @@ class RawSamples:
     features: np.ndarray
     t: np.ndarray
     weights: np.ndarray
+    n_outputs: int
     scaling: Standardisation
     index: np.ndarray | None = None
 
-    @property
-    def n_outputs(self):
-        """Number of targets."""
-        return self.t.shape[1]
-
     def take(self, index):
         """Return some of the samples, by a slice or by indices, as `Samples`."""
-        raw = self.part(index)
-        X = self.scaling.features(raw.features)
-        T = np.hstack([raw.t, self.scaling.basis(X)])
-        return Samples(X, T, raw.weights, self.n_outputs)
+        where = index if self.index is None else self.index[index]
+        X = self.scaling.features(self.features[where])
+        T = np.hstack([self.t[index], self.scaling.basis(X)])
+        return Samples(X, T, self.weights[index], self.n_outputs)
 
     def part(self, index):
         """Return a slice of the samples as given: nothing is copied or computed."""
         where = index if self.index is None else self.index[index]
         return RawSamples(
-            self.features[where], self.t[index], self.weights[index], self.scaling
-        )
+            self.features[where], self.t[index], self.weights[index], self.n_outputs,
+            self.scaling,
+        )  # fmt: skip
 
 
-def blocks(n_rows, row_floats):
-    """Yield slices over samples that keep a float64 block near `BLOCK_BYTES`.
+def blocks(n_rows, row_floats, n_bytes=BLOCK_BYTES, least=1024):
+    """Yield slices over samples that keep a float64 block near ``n_bytes``.
 
-    At least one, which is empty for no samples.
+    At least one, which is empty for no samples; of at least ``least`` samples.
     """
-    size = max(1024, BLOCK_BYTES // (8 * max(row_floats, 1)))
+    size = max(least, n_bytes // (8 * max(row_floats, 1)))
     for start in range(0, max(n_rows, 1), size):
         yield slice(start, min(start + size, n_rows))
 

@@ -101,7 +101,9 @@ class Head:
             # A residual of the network has its prior mean at zero, not at its own.
             y_mean = y_mean if params.mean == "network" else mean
         scaling = Standardisation(*scales(features, weights, index), params.mean)
-        samples = RawSamples(features, (t - y_mean) / y_scale, weights, scaling, index)
+        samples = RawSamples(
+            features, (t - y_mean) / y_scale, weights, t.shape[1], scaling, index
+        )
         posterior, curve = fit_posterior(samples, params, report)
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
         return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
@@ -113,7 +115,7 @@ class Head:
         t = target.forward(encoded.pick(y.reshape(len(y), -1)))
         index = np.flatnonzero(weights > 0)
         samples = RawSamples(
-            encoded.features, t[index], weights[index], self.scaling, index
+            encoded.features, t[index], weights[index], t.shape[1], self.scaling, index
         )
         posterior = self.posterior.update(samples, n_jobs)
         log_det = self.log_det + target.log_det(weights)

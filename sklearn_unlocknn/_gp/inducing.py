@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
-from .linalg import outer_product, product
+from .linalg import product
 
 POOL_BYTES = 2**29
 BLOCK = 128
@@ -97,7 +97,7 @@ def cluster_centres(X, n_points, seed):
         n_init=1,
         random_state=seed,
     )
-    labels = means.fit_predict(outer_product(X - pca.mean_, leading))
+    labels = means.fit_predict(product(X - pca.mean_, leading.T))
     counts = np.bincount(labels, minlength=n_points)
     members = csr_array(
         (1.0 / counts[labels], (labels, np.arange(len(X)))), (n_points, len(X))
@@ -144,7 +144,7 @@ def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
         candidates = np.argpartition(-variance, n_candidates - 1)[:n_candidates]
         known = factor[candidates, :done]
         conditional = kernel.matrix(theta, X[candidates], X[candidates])
-        conditional -= outer_product(known, known)
+        conditional -= product(known, known.T)
         _, order, rank, _ = lapack.dpstrf(
             np.asfortranarray(conditional), tol=floor, lower=1
         )

@@ -1,6 +1,6 @@
 """Elementary kernels of scikit-learn by blocks of their matrix, and their adjoints.
 
-``Leaf.evaluator(theta, X, Z, scale)`` does once what all blocks share, samples over
+``leaf.prepare(leaf, theta, X, Z, scale)`` does once what all blocks share, samples over
 length scales above all, and returns ``evaluate(rows, columns)``. That returns the
 values ``scale * k(X[rows], Z[columns])``, and ``pull(G, out)``, which adds to ``out``
 the derivatives of an objective by theta, X and Z, given its derivative G by these
@@ -15,7 +15,7 @@ import dataclasses
 import numpy as np
 from sklearn.gaussian_process import kernels as gpk
 
-from .linalg import outer_product, product
+from .linalg import product
 
 _KNOWN = (
     gpk.ConstantKernel,
@@ -52,6 +52,9 @@ class Leaf:
         The first hyperparameter: the only one of a constant or a noise level.
     end : int
         Where the next leaf's hyperparameters start.
+    prepare : callable
+        ``prepare(leaf, theta, X, Z, scale)`` returns ``evaluate(rows, columns)``; see
+        the module.
     """
 
     def __init__(self, kernel, n_features, position):
@@ -66,6 +69,8 @@ class Leaf:
             self.values[hyper.name] = value, where
         self.end = position
         self.name = next(iter(self.values))
+        special = {gpk.DotProduct: _dot_product, gpk.ExpSineSquared: _periodic}
+        self.prepare = special.get(type(kernel), _stationary)
 
     def get(self, name, theta):
         """Return a hyperparameter's value (a vector or a float) and its slice."""
@@ -73,14 +78,6 @@ class Leaf:
         if where is not None:
             value = np.exp(theta[where])
         return value if value.size > 1 else value.item(), where
-
-    def evaluator(self, theta, X, Z, scale):
-        """Return ``evaluate(rows, columns)``; see the module."""
-        if isinstance(self.kernel, gpk.DotProduct):
-            return _dot_product(self, theta, X, Z, scale)
-        if isinstance(self.kernel, gpk.ExpSineSquared):
-            return _periodic(self, theta, X, Z, scale)
-        return _stationary(self, theta, X, Z, scale)
 
     def pull_diagonal(self, theta, X, G, out):
         """Add the derivatives of sigma_0^2 + x.x at every sample."""
@@ -150,7 +147,7 @@ def _dot_product(leaf, theta, X, Z, scale):
                 out.X[rows] += scale * product(G, Z[columns])
                 out.Z[columns] += scale * product(G.T, X[rows])
 
-        return outer_product(left[rows], right[columns], scale), pull
+        return product(left[rows], right[columns].T, scale), pull
 
     return evaluate
 
@@ -190,9 +187,13 @@ def _stationary(leaf, theta, X, Z, scale):
     kernel = leaf.kernel
     length, where = leaf.get("length_scale", theta)
     alpha, alpha_where = None, None
+    # S over the squared distance of samples over their length scales
+    nu = getattr(kernel, "nu", np.inf)
+    squared_unit = 0.5 if nu == np.inf else 2.0 * nu
     if isinstance(kernel, gpk.RationalQuadratic):
         alpha, alpha_where = leaf.get("alpha", theta)
-    unit = length / np.sqrt(_squared_unit(kernel, alpha))
+        squared_unit = 0.5 / alpha
+    unit = length / np.sqrt(squared_unit)
     ard = where is not None and np.ndim(length) == 1
     Zs = Z / unit
     # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less
@@ -209,7 +210,7 @@ def _stationary(leaf, theta, X, Z, scale):
     lowest = rounding if getattr(kernel, "nu", None) == 0.5 else 0.0
 
     def evaluate(rows, columns):
-        S = outer_product(left[rows], right[columns])
+        S = product(left[rows], right[columns].T)
         if lowest:
             S[lowest > S] = 0.0
         else:
@@ -248,14 +249,6 @@ def _stationary(leaf, theta, X, Z, scale):
         return K, pull
 
     return evaluate
-
-
-def _squared_unit(kernel, alpha):
-    """Return S over r^2, r the distance of rows over their length scales."""
-    if isinstance(kernel, gpk.RationalQuadratic):
-        return 0.5 / alpha
-    nu = kernel.nu if isinstance(kernel, gpk.Matern) else np.inf
-    return 0.5 if nu == np.inf else 2.0 * nu
 
 
 def _profile(kernel, alpha, S, scale):

@@ -19,16 +19,14 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
-from .encoded import GroupedSamples
+from .encoded import GroupedSamples, Samples, blocks
 from .linalg import product
 from .posterior import (
-    CHUNK_BYTES,
+    CHUNK,
     ExactPosterior,
     SufficientStatistics,
-    chunks,
     mean_coefficients,
     sparse_posterior,
-    whiten,
 )
 
 # Small folds share passes over the inducing points, of about so many rows.
@@ -163,9 +161,7 @@ def _exact(posterior, samples, folds):
     """
     k = samples.n_outputs
     kept = np.flatnonzero(samples.weights > 0)
-    groups = GroupedSamples.of(
-        samples.X[kept], samples.T[kept], samples.weights[kept], k
-    )
+    groups = GroupedSamples.of(samples.take(kept))
     member = np.full(len(samples.X), -1)
     member[kept] = np.unique(samples.X[kept], axis=0, return_inverse=True)[1].ravel()
     GT = _solve(posterior.factor(), groups.T)
@@ -174,10 +170,10 @@ def _exact(posterior, samples, folds):
     shrink = posterior.noise / groups.weights  # diagonal of N
     for fold in folds:
         taken = fold[member[fold] >= 0]
+        numbers = member[taken, None]  # that of its group stands for the sample
         part = GroupedSamples.of(
-            # the number of its group stands for the row
-            member[taken, None], samples.T[taken], samples.weights[taken], k,
-        )  # fmt: skip
+            Samples(numbers, samples.T[taken], samples.weights[taken], k)
+        )
         index = part.X[:, 0]
         G_ff = _symmetric(G[np.ix_(index, index)])
         N = shrink[index]
@@ -241,16 +237,17 @@ def _by_statistics(posterior, samples, folds):
     total, Lz, jitter = posterior.statistics()
 
     def whitened(block):
-        return whiten(kernel, theta, samples.X[block], Z, Lz)
+        K = kernel.matrix(theta, samples.X[block], Z)
+        return dtrsm(1.0, Lz, K.T, lower=1, overwrite_b=1)
 
     for fold in folds:
-        blocks = [fold[part] for part in chunks(len(fold), len(Z))]
+        parts = [fold[part] for part in blocks(len(fold), len(Z), *CHUNK)]
         kept = []
         Phi, b, TT = total.Phi.copy(order="F"), total.b.copy(), total.TT.copy()
         trace, weight = total.trace, total.weight
-        for block in blocks:
+        for block in parts:
             A = whitened(block)
-            if len(kept) * CHUNK_BYTES < _KEPT_BYTES:
+            if len(kept) * CHUNK[0] < _KEPT_BYTES:
                 kept.append(A)
             weights = samples.weights[block]
             root = np.sqrt(weights)
@@ -272,7 +269,7 @@ def _by_statistics(posterior, samples, folds):
         mean = samples.T[fold, k:] @ without.beta
         variance = kernel.diagonal(theta, samples.X[fold])
         done = 0
-        for number, block in enumerate(blocks):
+        for number, block in enumerate(parts):
             A = kept[number] if number < len(kept) else whitened(block)
             C = dtrsm(1.0, without.Lb, A, lower=1)
             part = slice(done, done := done + len(block))
@@ -293,7 +290,8 @@ def _by_blocks(posterior, samples, folds):
     Q = posterior.TT / noise - product(c.T, c)
     for batch in _batches(folds):
         X = samples.X[np.concatenate(batch)]
-        A = whiten(kernel, posterior.theta, X, posterior.Z, posterior.factor())
+        K = kernel.matrix(posterior.theta, X, posterior.Z)
+        A = dtrsm(1.0, posterior.factor(), K.T, lower=1, overwrite_b=1)
         missing = kernel.diagonal(posterior.theta, X) - np.einsum("ij,ij->j", A, A)
         missing = np.maximum(missing, 0.0)
         all_C = dtrsm(1.0, posterior.Lb, A, lower=1, overwrite_b=1)

@@ -13,8 +13,8 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm
 
 
-def product(A, B):
-    """Return ``A B``, C-ordered.
+def product(A, B, scale=1.0):
+    """Return ``scale A B``, C-ordered.
 
     Parameters
     ----------
@@ -22,6 +22,8 @@ def product(A, B):
         Of float64; in C or Fortran order, or else it is copied.
     B : ndarray of shape (k, m) or (k,)
         Likewise.
+    scale : float, default=1.0
+        A factor.
 
     Returns
     -------
@@ -30,28 +32,13 @@ def product(A, B):
     if B.ndim == 1:
         # No BLAS: a row's sum is then the same to the last bit, whatever rows are
         # beside it, and memory sets the pace anyway.
-        return np.einsum("ij,j->i", A, B)
+        return scale * np.einsum("ij,j->i", A, B)
     if B.shape[1] == 1:  # one target
-        return product(A, B[:, 0])[:, None]
+        return product(A, B[:, 0], scale)[:, None]
     # In Fortran order: (A B)' = B' A'
     left, trans_left = (B, 1) if B.flags.f_contiguous else (B.T, 0)
     right, trans_right = (A, 1) if A.flags.f_contiguous else (A.T, 0)
-    return dgemm(1.0, left, right, trans_a=trans_left, trans_b=trans_right).T
-
-
-def outer_product(X, Z, scale=1.0):
-    """Return ``scale X Z'``, C-ordered of shape (n, m).
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-        Of float64, in C order, or else it is copied.
-    Z : ndarray of shape (m, d)
-        Likewise.
-    scale : float, default=1.0
-        A factor.
-    """
-    return dgemm(scale, Z.T, X.T, trans_a=1).T
+    return dgemm(scale, left, right, trans_a=trans_left, trans_b=trans_right).T
 
 
 JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)

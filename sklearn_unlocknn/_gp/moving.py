@@ -9,9 +9,10 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsymm, dtrsm
 
+from .encoded import blocks
 from .linalg import cholesky, product
 from .minibatch import ascend_by_batches
-from .posterior import chunks, collect_statistics, optimal_posterior, sparse_posterior
+from .posterior import CHUNK, collect_statistics, optimal_posterior, sparse_posterior
 from .training import log_prior, maximise, refit_noise
 
 # An L-BFGS iteration is a pass over all samples; with more of them batches are faster.
@@ -152,7 +153,7 @@ def collapsed_bound(kernel, theta, Z, samples):
     grad, Z_left, Z_right = kernel.vjp(theta, Z, Z, Kuu_adjoint, wrt_inputs=True)
     theta_gradient += grad
     Z_gradient = Z_left + Z_right
-    for chunk in chunks(len(samples.weights), m):
+    for chunk in blocks(len(samples.weights), m, *CHUNK):
         some = samples.take(chunk)
         Kfu = kernel.matrix(theta, some.X, Z)
         adjoint = dsymm(1.0, M2, Kfu.T, lower=1).T

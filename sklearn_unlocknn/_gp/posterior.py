@@ -18,21 +18,16 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 
 from .._parallel import run_tasks
+from .encoded import blocks
 from .linalg import JITTERS, cholesky, product
 
 LOG_2PI = np.log(2.0 * np.pi)
-# Blocks of K(X, Z) of this size stay in the cache: twice as fast as 2**26.
-CHUNK_BYTES = 2**22
+# Bytes of a block of K(X, Z) and its least rows. Such blocks stay in the cache: they are
+# twice as fast as those of 2**26 bytes.
+CHUNK = 2**22, 64
 # Statistics are summed by parts: their least number of samples, their largest number.
 PART_ROWS = 2**14
 MAX_PARTS = 256
-
-
-def chunks(n_rows, row_floats):
-    """Yield slices over samples that keep a float64 block near ``CHUNK_BYTES``."""
-    size = max(64, int(CHUNK_BYTES / (8 * max(row_floats, 1))))
-    for start in range(0, n_rows, size):
-        yield slice(start, min(start + size, n_rows))
 
 
 @dataclasses.dataclass
@@ -62,11 +57,6 @@ class SufficientStatistics:
     def __add__(self, other):
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return SufficientStatistics(*(one + another for one, another in pairs))
-
-
-def whiten(kernel, theta, X, Z, Lz):
-    """Return ``A = Lz^-1 K(Z, X)``, Fortran-ordered of shape (m, n)."""
-    return dtrsm(1.0, Lz, kernel.matrix(theta, X, Z).T, lower=1, overwrite_b=1)
 
 
 def collect_statistics(kernel, theta, Z, Lz, samples, n_jobs=1):
@@ -116,9 +106,10 @@ def _statistics_of_part(task):
     m = len(Z)
     Phi = np.zeros((m, m), order="F")
     b, TT, trace = 0.0, 0.0, 0.0
-    for chunk in chunks(len(samples.weights), m):
+    for chunk in blocks(len(samples.weights), m, *CHUNK):
         some = samples.take(chunk)
-        A = whiten(kernel, theta, some.X, Z, Lz)
+        K = kernel.matrix(theta, some.X, Z)
+        A = dtrsm(1.0, Lz, K.T, lower=1, overwrite_b=1)
         root = np.sqrt(some.weights)
         A *= root
         T = root[:, None] * some.T
@@ -214,7 +205,7 @@ class _Posterior:
     def mean(self, X, H):
         """Return the latent mean at X, of shape (n, k); H is its (n, q) basis."""
         mean = H @ self.beta
-        for rows in chunks(len(X), len(self.Z)):
+        for rows in blocks(len(X), len(self.Z), *CHUNK):
             K = self.kernel.matrix(self.theta, X[rows], self.Z)
             mean[rows] += product(K, self.alpha)
         return mean
@@ -223,7 +214,7 @@ class _Posterior:
         """Return the latent mean (n, k) and variance (n,), noise not included."""
         mean = H @ self.beta
         variance = self.kernel.diagonal(self.theta, X)
-        for rows in chunks(len(X), len(self.Z)):
+        for rows in blocks(len(X), len(self.Z), *CHUNK):
             K = self.kernel.matrix(self.theta, X[rows], self.Z)
             mean[rows] += product(K, self.alpha)
             for sign, factor in self._factors(K):

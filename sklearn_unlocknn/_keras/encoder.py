@@ -86,8 +86,9 @@ class KerasEncoder:
         """Return the live model of an unpickled handle."""
         return handle.model
 
-    def attributes(self):
-        """Return the public attributes of a fitted estimator."""
+    @property
+    def public(self):
+        """Public attributes of a fitted estimator."""
         return {"network_": self.network, "n_features_out_": self.width}
 
     def fit(self, estimator, X, y, sample_weight=None):

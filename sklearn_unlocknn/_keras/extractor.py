@@ -134,7 +134,7 @@ list of array-like or DataFrame
             first = encoder._run(self, [array[:1] for array in arrays], keep=False)
             encoder.width = first.features.shape[1]
         self._encoder = encoder
-        vars(self).update(encoder.attributes())
+        vars(self).update(encoder.public)
         return self
 
     def transform(self, X):

@@ -105,8 +105,9 @@ class MEGNetEncoder:
         """Return what replaces the live model in an unpickled estimator."""
         return handle
 
-    def attributes(self):
-        """Return the public attributes of a fitted estimator."""
+    @property
+    def public(self):
+        """Public attributes of a fitted estimator."""
         return {"network_": self.network, "n_features_out_": self.width}
 
     def fit(self, estimator, X, y, sample_weight=None):

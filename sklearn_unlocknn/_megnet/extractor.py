@@ -138,7 +138,7 @@ class MEGNetFeatureExtractor(
         encoder = MEGNetEncoder()
         encoder.freeze(self, X, y)
         self._encoder = encoder
-        vars(self).update(encoder.attributes())
+        vars(self).update(encoder.public)
         return self
 
     def transform(self, X):

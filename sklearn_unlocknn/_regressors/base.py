@@ -83,7 +83,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
 
     def _publish(self):
         """Set the public attributes of a fit."""
-        vars(self).update(self._encoder.attributes())
+        vars(self).update(self._encoder.public)
         head = self._head
         posterior, scaling = head.posterior, head.scaling
         self.kernel_ = posterior.kernel.fitted_kernel(posterior.theta)
