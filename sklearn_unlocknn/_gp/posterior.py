@@ -22,8 +22,8 @@ from .encoded import blocks
 from .linalg import JITTERS, cholesky, product
 
 LOG_2PI = np.log(2.0 * np.pi)
-# Bytes of a block of K(X, Z) and its least rows. Such blocks stay in the cache: they are
-# twice as fast as those of 2**26 bytes.
+# Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
+# cache: they are twice as fast as those of 2**26 bytes.
 CHUNK = 2**22, 64
 # Statistics are summed by parts: their least number of samples, their largest number.
 PART_ROWS = 2**14
