@@ -36,7 +36,7 @@ def cross_val_predict_dist(
     method="auto",
     components=False,
 ):
-    """Predict mean and standard deviation of every row by a model that did not see it.
+    """Predict mean and standard deviation of each sample by a model fitted without it.
 
     As ``sklearn.model_selection.cross_val_predict``, with the uncertainty. The
     regressors of this package are fitted once, not once a fold.
@@ -47,26 +47,26 @@ def cross_val_predict_dist(
         One with ``predict(X, return_std=True)``, bare, as the last step of a
         Pipeline, or in a search. It is cloned, never fitted itself.
     X : array-like of shape (n_samples, n_features), or what `estimator` takes
-        Rows: also a list, Series or object array of structures, or a frame.
+        Samples: also a list, Series or object array of structures, or a frame.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets.
     groups : array-like of shape (n_samples,), default=None
         Groups for `cv`. With metadata routing on, pass them in `params`.
     cv : int, cross-validation generator or iterable of (train, test), default=None
-        Folds, which must hold out every row once. None is 5 folds without shuffling:
-        sorted rows want ``KFold(5, shuffle=True)``.
+        Folds, which must hold out every sample once. None is 5 folds without shuffling:
+        for sorted samples pass ``KFold(5, shuffle=True)``.
     n_jobs : int, default=None
         Folds fitted at the same time by "refit". "fast" has one fit, which runs on
         the threads of BLAS.
     verbose : int, default=0
         Verbosity of "refit", as joblib's.
     params : dict, default=None
-        Arguments of ``fit``, such as ``{"sample_weight": w}``: those with a value a
-        row are cut with the rows. With metadata routing on, arguments of the
+        Arguments of ``fit``, such as ``{"sample_weight": w}``: those with a value
+        for each sample are split with the samples. With metadata routing on, arguments of the
         splitter, too.
     method : {"auto", "fast", "refit"}, default="auto"
         "refit" clones and fits `estimator` for every fold. "fast", for this
-        package's regressors, fits once to all rows and then takes each fold out of
+        package's regressors, fits once to all samples and then takes each fold out of
         the posterior: see Notes for what it saves and what it lets through. "auto"
         is "fast" where that is possible, else "refit".
     components : bool, default=False
@@ -76,27 +76,27 @@ def cross_val_predict_dist(
     Returns
     -------
     prediction : Bunch
-        In the order of the rows, NaN for rows that `estimator` cannot predict
+        In the order of the samples, NaN for samples that `estimator` cannot predict
         (``on_error="nan"``):
 
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In target units.
         std : ndarray of the same shape
-            In target units, as ``predict(X, return_std=True)`` gives it: with this
+            In target units, as ``predict(X, return_std=True)`` returns it: with this
             package's regressors observation noise is included.
         epistemic_std, aleatoric_std : ndarray of the same shape
             Of the function and of the noise. Only with ``components=True``.
         fold : ndarray of shape (n_samples,), int
-            Number of the fold that held the row out.
+            Number of the fold that held the sample out.
         method : {"fast", "refit"}
             The way that was taken.
 
     Raises
     ------
     TypeError
-        If `estimator` gives no std, or no components where they are asked for.
+        If `estimator` predicts no std, or no components with ``components=True``.
     ValueError
-        If the folds do not hold out every row once, or ``method="fast"`` is not
+        If the folds do not hold out every sample once, or ``method="fast"`` is not
         possible; the message says why.
 
     See Also
@@ -107,25 +107,25 @@ def cross_val_predict_dist(
     Notes
     -----
     "fast" fits hyperparameters, noise, standardisation and inducing points to all
-    rows. The posterior and the coefficients of the prior mean are then those of the
+    samples. The posterior and the coefficients of the prior mean are then those of the
     other folds, exactly: they equal a refit with these hyperparameters and points,
-    by subtracting the fold's sufficient statistics or, for a fold with fewer rows
-    than points and for the exact process, by the block form of leaving rows out [1]_.
-    All folds together cost less than a second fit, for the exact process also with
-    ``LeaveOneOut()``; about one where rows are so many (60000 with 1000 points) that a
-    pass over them is most of a fit. A network runs once over the rows.
+    by subtracting the fold's sufficient statistics or, for a fold with fewer samples
+    than points and for the exact GP, by the block form of leaving samples out [1]_.
+    All folds together cost less than a second fit, for the exact GP also with
+    ``LeaveOneOut()``; about one where the pass over the samples is most of a fit
+    (60000 samples, 1000 points). The network runs once over the samples.
 
-    So what the fold lets through are the numbers that were chosen with it: a few
-    for a kernel with one length scale, some for every feature with the default
-    kernel. Scores are better than those of "refit" by that much (measured in
+    The hyperparameters have seen the fold: a few numbers for a kernel with one length
+    scale, some for each feature with the default kernel. Scores are better than those
+    of "refit" by that much (measured in
     ``benchmarks/RESULTS.md``). To compare kernels with many hyperparameters, or to
     report a final score, use "refit".
 
-    "fast" is refused, and "auto" is "refit", where more than that would leak or it
-    would not be the same model: a network that is trained in ``fit`` (an estimator as
-    ``network``) or fine-tuned, a Pipeline, whose steps would have seen all rows,
-    training rows that are not all rows of the other folds, and subclasses that
-    define ``fit``. A network that was trained on these rows beforehand leaks either
+    "fast" is refused, and "auto" is "refit", where more would leak or the model would
+    not be the same: a network that is trained in ``fit`` (an estimator as
+    ``network``) or fine-tuned, a Pipeline, whose steps would be fitted to all samples,
+    training sets that are not all samples of the other folds, and subclasses that
+    define ``fit``. A network that was trained on these samples beforehand leaks either
     way.
 
     References
@@ -192,12 +192,12 @@ def _route(estimator, cv, groups, params):
 
 
 def _length(X):
-    """Return the number of rows of an array, a frame or a list."""
+    """Return the number of samples of an array, a frame or a list."""
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 class Split(NamedTuple):
-    """A fold: the rows held out, and those to fit where they are not all others."""
+    """The samples that a fold holds out, and its training set if not all others."""
 
     test: np.ndarray
     train: np.ndarray | None
@@ -205,7 +205,7 @@ class Split(NamedTuple):
 
     @classmethod
     def of(cls, train, test, n):
-        """Keep no list of n rows for each of n folds."""
+        """Store no training set that is all other samples."""
         train, test = np.arange(n)[train], np.arange(n)[test]
         others = _others(test, n)
         if np.array_equal(train, others):
@@ -213,12 +213,12 @@ class Split(NamedTuple):
         return cls(test, train, np.array_equal(np.sort(train), others))
 
     def train_rows(self, n):
-        """Return the rows to fit."""
+        """Return the training set."""
         return _others(self.test, n) if self.train is None else self.train
 
 
 def _others(test, n):
-    """Return the rows that are not held out."""
+    """Return the samples that are not held out."""
     stays = np.ones(n, dtype=bool)
     stays[test] = False
     return np.flatnonzero(stays)
@@ -230,9 +230,9 @@ def _fold_of_rows(splits, n):
     if np.any(times != 1):
         row = int(np.argmax(times != 1))
         raise ValueError(
-            f"Got folds that hold out row {row} {times[row]} times "
-            f"({np.sum(times != 1)} of {n} rows are not held out once), expected each "
-            "row in one test set. Use KFold, GroupKFold, LeaveOneOut or "
+            f"Got folds that hold out sample {row} {times[row]} times "
+            f"({np.sum(times != 1)} of {n} samples are not held out once), expected "
+            "each sample in one test set. Use KFold, GroupKFold, LeaveOneOut or "
             "PredefinedSplit, not shuffled or repeated splits."
         )
     fold = np.empty(n, dtype=int)
@@ -261,7 +261,7 @@ def _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose):
 
 
 def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
-    """Fit to the rows of other folds and predict those of this one."""
+    """Fit to the samples of other folds and predict those of this one."""
     train = split.train_rows(n)
     fit_params = {name: _cut(value, train, n) for name, value in fit_params.items()}
     targets = () if y is None else (_safe_indexing(y, train),)
@@ -274,7 +274,7 @@ def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
 
 
 def _cut(value, index, n):
-    """Return the rows of an argument of fit that has a value a row, else all of it."""
+    """Return the part of an argument of fit that has a value for each sample."""
     shape = getattr(value, "shape", None)
     if shape is None and isinstance(value, list | tuple):
         shape = (len(value),)
@@ -313,16 +313,15 @@ def obstacle(estimator, splits):
     network = getattr(estimator, "network", None)
     if hasattr(network, "fit") and hasattr(network, "get_params"):
         return (
-            f"the network, {type(network).__name__}, is trained in fit and would have "
-            "seen all rows"
+            f"the network, {type(network).__name__}, is trained in fit, on all samples"
         )
     if getattr(estimator, "fine_tuning", None) is not None:
-        return "fine-tuning would show the network all rows"
+        return "fine-tuning would train the network on all samples"
     for number, split in enumerate(splits):
         if not split.complete:
             return (
-                f"the training rows of fold {number} are not all rows that it does "
-                "not hold out"
+                f"the training set of fold {number} is not all samples that the fold "
+                "does not hold out"
             )
     return None
 
@@ -335,23 +334,23 @@ def _fast(estimator, X, y, splits, fit_params, components):
 
 
 def fit_and_leave_out(model, X, y, folds, fit_params):
-    """Fit a regressor; predict rows as its posterior less their fold does.
+    """Fit a regressor and predict each sample from the posterior without its fold.
 
     Parameters
     ----------
     model : BaseVGPRegressor
         Fitted here. One for which there is no `obstacle`.
     X, y : array-like
-        Rows and targets.
+        Samples and targets.
     folds : list of ndarray of int
-        Rows to leave out together; disjoint.
+        Samples to leave out together; disjoint.
     fit_params : dict
         Arguments of ``fit``.
 
     Returns
     -------
     mean, epistemic_std, aleatoric_std : ndarray of shape (n,) or (n, k)
-        In target units; no meaning for a row that is in no fold.
+        In target units; no meaning for a sample that is in no fold.
     """
     encoded, y, weights = model._fit(X, y, **fit_params)
     return model._head.leave_out(encoded, y, weights, folds)

@@ -111,7 +111,7 @@ class MovingHead:
             self.Z = inducing.select(
                 self.kernel, self.theta, groups, limit, "kmeans", rng
             )
-            # A head without signal has no gradient: then the kernel's values are better.
+            # A head without signal has no gradient: then the kernel's are better.
             starts = [
                 highest_bound(self.kernel, theta, self.Z, samples, _silent)
                 for theta in (self.theta, self.kernel.theta)

@@ -36,7 +36,7 @@ def trainable_copy(encoder, model, inputs, index):
 
 
 class KerasTrainableCopy:
-    """A copy of a Keras network, with the rows to train it on.
+    """A copy of a Keras network, with the samples to train it on.
 
     It runs in inference mode, as it does to predict: dropout is off, and batch
     normalisation keeps its averages. Layers that the user set not to be trainable
@@ -51,7 +51,7 @@ class KerasTrainableCopy:
     inputs : list of ndarray of shape (n_samples, ...)
         One array for each input of the network.
     with_output : bool
-        Whether `forward` gives the network's own output, too.
+        Whether `forward` returns the network's own output, too.
 
     Raises
     ------
@@ -89,12 +89,12 @@ class KerasTrainableCopy:
         _check_variables(self.variables, layer)
 
     def forward(self, index):
-        """Run rows; return features, output (or None) and the way back.
+        """Run samples; return features, output (or None) and the pull-back.
 
         Parameters
         ----------
         index : ndarray of shape (n,)
-            Which rows.
+            Indices of the samples.
 
         Returns
         -------
@@ -141,9 +141,9 @@ class MEGNetTrainableCopy:
     layer : int, str or list of int or str
         Latent layer.
     graphs : list of graph
-        As `MEGNetSnapshot.graphs` gives them.
+        Graphs of `MEGNetSnapshot.graphs`.
     with_output : bool
-        Whether `forward` gives the network's own output, in target units, too.
+        Whether `forward` returns the network's own output in target units, too.
     """
 
     def __init__(self, network, layer, graphs, with_output):
@@ -233,7 +233,7 @@ def _joined(tapes, tensors, variables, n, sizes):
     )
     if not all(np.isfinite(values).all() for values in (features, *output)):
         raise ValueError(
-            "Fine-tuning diverged: the network gives values that are not finite. Lower "
+            "Fine-tuning diverged: the network's values are not finite. Lower "
             "`network_learning_rate`."
         )
     starts = np.cumsum([0, *sizes])

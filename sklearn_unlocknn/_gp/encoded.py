@@ -1,6 +1,6 @@
-"""Samples as the Gaussian process sees them: features, target maps, training data.
+"""Encoded samples: features, affine maps of the targets, training data.
 
-An encoder turns what a user calls X into an `Encoded` batch. With the standardisation
+An encoder turns X into an `Encoded` batch. With the standardisation
 that a fit learned, features become inputs of the GP and each sample has one affine map
 between its target and the GP's.
 """
@@ -334,7 +334,7 @@ def scales(values, weights, index=None):
         total = 0.0
         for rows in blocks(len(weights), values.shape[1]):
             block = values[rows if index is None else index[rows]]
-            # in C order, so that a frame gives the same bits
+            # in C order, so that a frame has the same result to the last bit
             block = np.ascontiguousarray(block, dtype=np.float64) - mean
             total = total + weights[rows] @ block**power
         moments.append(total / weights.sum())

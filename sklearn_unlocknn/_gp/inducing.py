@@ -134,7 +134,7 @@ def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
     n = len(X)
     variance = kernel.diagonal(theta, X)
     floor = tol * variance.max()
-    # Rows of `factor` are columns of L: factor.T @ factor approximates K.
+    # factor @ factor.T approximates K.
     factor = np.zeros((n, n_points), order="C")
     pivots = []
     while len(pivots) < n_points and variance.max() > floor:

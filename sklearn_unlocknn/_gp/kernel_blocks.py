@@ -180,9 +180,9 @@ def _periodic(leaf, theta, X, Z, scale):
 
 
 def _stationary(leaf, theta, X, Z, scale):
-    """Evaluate a function of the squared distance S of rows over their length scales.
+    """Evaluate a function of the squared distance S of samples over their length scales.
 
-    They are scaled further, to units in which the function is plainest.
+    The samples are scaled further, to the units of the shortest formula.
     """
     kernel = leaf.kernel
     length, where = leaf.get("length_scale", theta)
@@ -204,8 +204,8 @@ def _stationary(leaf, theta, X, Z, scale):
     norms_x = norms_z if X is Z else np.einsum("ij,ij->i", Xs, Xs)
     left = np.column_stack([Xs, norms_x, np.ones(len(X))])
     right = np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms_z])
-    # Matern 1/2 has a kink at zero, which turns what rounding leaves between equal rows
-    # into slopes.
+    # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples into
+    # slopes.
     rounding = 1e-14 * max(norms_x.max(), norms_z.max())
     lowest = rounding if getattr(kernel, "nu", None) == 0.5 else 0.0
 
@@ -269,7 +269,7 @@ def _profile(kernel, alpha, S, scale):
     if nu == 0.5:
 
         def slope():
-            # The kink at r = 0 has no slope; rows at one point do not move apart.
+            # The kink at r = 0 has no slope; equal samples do not move apart.
             return np.divide(decay, s, out=np.zeros_like(s), where=s > 0), -0.5
 
         return decay, slope

@@ -1,16 +1,16 @@
-"""Predict every row from the posterior of the other folds, without fitting again.
+"""Predict every sample from the posterior of the other folds, without fitting again.
 
-Taking rows out of a Gaussian posterior is closed form, as adding them is. A fold sees
-the process through its latent values f_F, which have posterior mean mu and covariance
-S given all rows. With V the weights of the fold's rows, t their targets and
+Samples are removed from a Gaussian posterior in closed form, as they are added. The
+latent values f_F of a fold have posterior mean mu and covariance S given all samples.
+With V the weights of the fold's samples, t their targets and
 ``E = (V / s2)^1/2``, the posterior without them is (Rasmussen and Williams 2006,
 section 5.4.2, for blocks)
 
     M = I - E S E,   mu' = mu - S E M^-1 E (t - mu),   S' = S + S E M^-1 E S,
 
-and the quadratic form that gives the coefficients of the prior mean loses
+and the quadratic form of the coefficients of the prior mean decreases by
 ``(t - mu)' E M^-1 E (t - mu)``. That is algebra of the size of the fold. A fold with
-more rows than a sparse model has inducing points is taken out of its statistics.
+more samples than a sparse model has inducing points is subtracted from its statistics.
 
 Targets T hold outputs and basis functions side by side, as in `variational`.
 """
@@ -29,16 +29,16 @@ from .posterior import (
     sparse_posterior,
 )
 
-# Small folds share passes over the inducing points, of about so many rows.
-_PASS_ROWS = 512
-# What a large fold shares with the points is kept between its two uses, up to here.
+# Small folds share passes over the inducing points, of about this number of samples.
+_PASS_SAMPLES = 512
+# Whitened blocks of a large fold are kept between their two uses, up to this size.
 _KEPT_BYTES = 2**28
-# A sum of squares that falls to this share of itself is nothing but rounding.
+# A sum of squares that decreases to this share of itself is rounding.
 _ROUNDING = 1e-10
 
 
 def predict_left_out(posterior, samples, folds):
-    """Predict rows from the posterior of the rows of other folds.
+    """Predict samples from the posterior of the samples of other folds.
 
     Hyperparameters and inducing points stay those of the posterior.
 
@@ -49,19 +49,19 @@ def predict_left_out(posterior, samples, folds):
     samples : Samples
         All of these, and with weight zero any others that are to be predicted.
     folds : list of ndarray of int
-        Indices of the rows of each fold; disjoint.
+        Indices of the samples of each fold; disjoint.
 
     Returns
     -------
     mean : ndarray of shape (n, k)
-        Latent mean; NaN for a row that is in no fold.
+        Latent mean; NaN for a sample that is in no fold.
     variance : ndarray of shape (n,)
         Latent variance, noise not included.
 
     Raises
     ------
     ValueError
-        If the other folds hold no row of positive weight.
+        If the other folds hold no sample of positive weight.
     """
     k = samples.n_outputs
     mean, variance = (
@@ -72,7 +72,7 @@ def predict_left_out(posterior, samples, folds):
     for number, fold in enumerate(folds):
         if len(fold) and np.count_nonzero(samples.weights[fold]) == total:
             raise ValueError(
-                f"Fold {number} holds all rows that can be fitted ({total} with a "
+                f"Fold {number} holds all samples that can be fitted ({total} with a "
                 "positive weight and features), which leaves none to predict it from. "
                 "Choose other folds."
             )
@@ -85,14 +85,14 @@ def predict_left_out(posterior, samples, folds):
 
 
 def _without(Q, mu, variance, M, error, cross):
-    """Take rows out; the equations of the module.
+    """Take samples out; the equations of the module.
 
     Parameters
     ----------
     Q : ndarray of shape (p, p)
-        ``T' C^-1 T`` of all rows, C being the covariance of their targets.
+        ``T' C^-1 T`` of all samples, C being the covariance of their targets.
     mu : ndarray of shape (f, p)
-        Latent mean of the rows to predict.
+        Latent mean of the samples to predict.
     variance : ndarray of shape (f,)
         Their latent variance.
     M : ndarray of shape (g, g)
@@ -100,24 +100,24 @@ def _without(Q, mu, variance, M, error, cross):
     error : ndarray of shape (g, p)
         ``E (t - mu)`` of these.
     cross : ndarray of shape (g, f)
-        ``E S``, of these with the rows to predict.
+        ``E S``, of these with the samples to predict.
 
     Returns
     -------
     T : ndarray of shape (f, p)
-        Latent mean of the rows to predict, given the other rows.
+        Latent mean of the samples to predict, given the others.
     variance : ndarray of shape (f,)
         Their latent variance.
     Q : ndarray of shape (p, p)
-        Of the other rows.
+        Of the others.
     """
     if not len(M):
         return mu, variance, Q
     L, info = lapack.dpotrf(M, lower=1)
     if info:
         raise np.linalg.LinAlgError(
-            "The rows of a fold cannot be told from those that stay: the noise is too "
-            "small beside the variance of the function for double precision."
+            "The noise variance is too small beside the variance of the function to "
+            "remove this fold in double precision."
         )
     u = dtrsm(1.0, L, error, lower=1)
     V = dtrsm(1.0, L, cross, lower=1)
@@ -131,7 +131,7 @@ def _without(Q, mu, variance, M, error, cross):
 def _predict(T, variance, Q, before, H, n_outputs):
     """Return the latent mean and variance of what `_without` returned.
 
-    ``before`` is Q of all rows, H the fold's basis of the prior mean.
+    ``before`` is Q of all samples, H the fold's basis of the prior mean.
     """
     gone = _gone(Q, before, n_outputs)
     Q[gone] = Q[:, gone] = 0.0
@@ -140,23 +140,23 @@ def _predict(T, variance, Q, before, H, n_outputs):
 
 
 def _gone(after, before, n_outputs):
-    """Tell which basis functions are zero on all rows that stay.
+    """Return which basis functions are zero on all samples that stay.
 
-    Their sums of squares are then what rounding leaves of a difference.
+    Their sums of squares are then the rounding error of a difference.
     """
     gone = np.diag(after) <= _ROUNDING * np.diag(before)
     gone[:n_outputs] = False
     return gone
 
 
-# --- exact: the rows are the inducing points -------------------------------------
+# --- exact: the samples are the inducing points -------------------------------------
 
 
 def _exact(posterior, samples, folds):
     """Yield each fold with its prediction.
 
-    With N = s2 W^-1 and G = (K + N)^-1, the posterior of the distinct rows is
-    S = N - N G N and mu = T - N G T. Where all looks at a row are in the fold,
+    With N = s2 W^-1 and G = (K + N)^-1, the posterior of the distinct samples is
+    S = N - N G N and mu = T - N G T. Where all observations of a sample are in the fold,
     M = N^1/2 G N^1/2: no difference of near equals is formed.
     """
     k = samples.n_outputs
@@ -184,13 +184,13 @@ def _exact(posterior, samples, folds):
         error = part.T - groups.T[index] + N[:, None] * GT[index]
         S = -N[:, None] * G_ff * N
         S[np.diag_indices_from(S)] += N
-        # rows of one group have one prediction
+        # samples of one group have one prediction
         place = np.searchsorted(index, member[taken])
         mu = groups.T[index] - N[:, None] * GT[index]
         mu, variance, cross = mu[place], np.diag(S)[place], S[:, place]
         rest = fold[member[fold] < 0]
         if len(rest):
-            # K(., X) G gives what a row without weight shares with the others
+            # K(., X) G is the covariance of a sample without weight with the others
             K = posterior.kernel.matrix(posterior.theta, samples.X[rest], groups.X)
             GK = _solve(posterior.factor(), K.T)
             left = posterior.kernel.diagonal(posterior.theta, samples.X[rest])
@@ -283,7 +283,7 @@ def _by_blocks(posterior, samples, folds):
     """Take small folds out one by one.
 
     With ``C = Lb^-1 A`` the part of f that the inducing points carry has the
-    posterior S = C'C and mu = C' Lb^-1 b / s2; the rest is not learnt from data.
+    posterior S = C'C and mu = C' Lb^-1 b / s2; the rest has its prior variance.
     """
     k, noise, kernel = samples.n_outputs, posterior.noise, posterior.kernel
     c = dtrsm(1.0 / noise, posterior.Lb, posterior.b, lower=1)
@@ -312,12 +312,12 @@ def _by_blocks(posterior, samples, folds):
 
 
 def _batches(folds):
-    """Yield lists of folds that together have about `_PASS_ROWS` rows."""
+    """Yield lists of folds that together have about `_PASS_SAMPLES` rows."""
     batch, count = [], 0
     for fold in folds:
         batch.append(fold)
         count += len(fold)
-        if count >= _PASS_ROWS:
+        if count >= _PASS_SAMPLES:
             yield batch
             batch, count = [], 0
     if batch:

@@ -3,7 +3,7 @@
 The wheels of NumPy and SciPy bring a BLAS each, with a pool of threads each. A thread
 that has no work waits for it in a busy loop: where large products (NumPy) and
 factorisations (SciPy) take turns, the two pools compete for the processors. On two
-cores that made the marginal likelihood of 800 rows take 102 ms, where SciPy's pool
+cores that made the marginal likelihood of 800 samples take 102 ms, where SciPy's pool
 alone takes 26 ms and one thread 37 ms. So whatever is large and repeated is
 multiplied here, and ``@`` is left for what no pool would share.
 """
@@ -30,8 +30,8 @@ def product(A, B, scale=1.0):
     ndarray of shape (n, m) or (n,)
     """
     if B.ndim == 1:
-        # No BLAS: a row's sum is then the same to the last bit, whatever rows are
-        # beside it, and memory sets the pace anyway.
+        # No BLAS: the sum of a row is then the same to the last bit, whatever rows are
+        # beside it, and memory limits the speed anyway.
         return scale * np.einsum("ij,j->i", A, B)
     if B.shape[1] == 1:  # one target
         return product(A, B[:, 0], scale)[:, None]

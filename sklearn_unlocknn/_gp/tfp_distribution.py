@@ -33,7 +33,7 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
     posterior : ExactPosterior or SparsePosterior
         The fitted posterior.
     X : ndarray of shape (n, d)
-        Standardised rows.
+        Standardised samples.
     output : ndarray of shape (n, k) or None
         The network's own output where it is the prior mean.
     y_mean, y_scale : ndarray of shape (k,)
@@ -87,7 +87,7 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
         scale, pick = y_scale, lambda array: array
     seen = _LeadingFeatures(latent, d)
     scaled = tfpk.Constant(tf.constant(scale**2)) * seen
-    # To each output the jitter that its posterior has, in its own units.
+    # Each output has the jitter of its posterior, in its own units.
     jitter = tf.constant(posterior.jitter * scale[..., None] ** 2)
 
     def factored(K):
@@ -95,7 +95,7 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
             tf.linalg.set_diag(K, tf.linalg.diag_part(K) + jitter)
         )
 
-    # What TFP takes off again, bit for bit: a large mean costs no digits.
+    # TFP subtracts the same value to the last bit: a large mean costs no digits.
     prior = tf.linalg.triangular_solve(
         factored(scaled.matrix(inducing, inducing)),
         pick(prior_mean(inducing))[..., None],

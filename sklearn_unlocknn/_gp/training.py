@@ -27,8 +27,8 @@ ARD_STD = 0.5
 TOLERANCE = 1e-4
 # Samples whose leave-one-out density determines the noise of a sparse model.
 LEFT_OUT_SAMPLES = 2000
-# Optima of the last problems of this process, by their digest: the candidates of a
-# search that differ in their inducing points have the same problem.
+# Optima of the last problems of this Python process, by their digest: candidates of a
+# search that differ in their inducing points alone share one.
 _OPTIMA, _MAX_OPTIMA, _LOCK = {}, 128, threading.Lock()
 
 

@@ -38,7 +38,7 @@ class KerasFeatureExtractor(
         None keeps features of this process alone, in memory, bounded, and only where
         the network costs more than the look-up.
     batch_size : int, default=1024
-        Rows that go through the network at a time; bounds the memory.
+        Samples that go through the network at a time; bounds the memory.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class KerasFeatureExtractor(
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns if X is a DataFrame with string names.
     n_features_out_ : int
-        Number of features that `transform` gives.
+        Number of features of `transform`.
 
     See Also
     --------
@@ -60,7 +60,7 @@ class KerasFeatureExtractor(
     For a network with several inputs X is a list or tuple of arrays, a DataFrame
     whose columns are named ``<input>`` or ``<input>_...`` (or have a MultiIndex with
     the input as level 0), or an array with the columns of all inputs side by side.
-    Cross-validation splits rows, so it takes the last two and not the list.
+    Cross-validation takes the last two, not the list.
 
     A pickle holds the architecture, the weights and the classes of custom layers. It
     loads without the code that made the network, save that custom classes from
@@ -107,7 +107,7 @@ class KerasFeatureExtractor(
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...), \
 list of array-like or DataFrame
-            Rows for the network.
+            Samples for the network.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
             Targets, needed only if ``network`` is an estimator.
 
@@ -144,7 +144,7 @@ list of array-like or DataFrame
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, ...), \
 list of array-like or DataFrame
-            Rows for the network.
+            Samples for the network.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Turn what a user calls X into the arrays that a network takes."""
+"""Turn X into the arrays that a network takes."""
 
 import numpy as np
 from sklearn.utils import check_array
@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 
 
 def network_inputs(estimator, X, specs, reset):
-    """Check X against a network's inputs and give one array for each of them.
+    """Check X against a network's inputs and return one array for each of them.
 
     Sets ``n_features_in_`` and ``feature_names_in_`` of the estimator, or compares
     with them.
@@ -14,13 +14,13 @@ def network_inputs(estimator, X, specs, reset):
     Parameters
     ----------
     estimator : estimator
-        On whose behalf X is checked.
+        Estimator that X is checked for.
     X : array-like, list of array-like or DataFrame
-        Rows for the network. For several inputs: a list or tuple with an array for
+        Samples for the network. For several inputs: a list or tuple with an array for
         each input in the network's order, a frame whose columns are named after the
         inputs, or a 2-D array with the columns of all inputs side by side.
     specs : list of InputSpec or None
-        What the network takes; None if it does not say.
+        Inputs of the network; None if they are unknown.
     reset : bool
         True in ``fit``.
 
@@ -91,7 +91,7 @@ def network_inputs(estimator, X, specs, reset):
 
 
 def _is_several(X, n_inputs):
-    """Tell a list of one array per input from a list of rows."""
+    """Return whether X is a list of one array per input, not a list of samples."""
     if not isinstance(X, list | tuple) or n_inputs not in (None, len(X)):
         return False
     if n_inputs is None:
@@ -116,7 +116,7 @@ def _checked(X, name, spec=None):
 
 
 def _record_width(estimator, parts, reset):
-    """Keep or compare the number of values in a row, over all inputs."""
+    """Keep or compare the number of values in a sample, over all inputs."""
     check_consistent_length(*parts)
     width = sum(int(np.prod(part.shape[1:], dtype=int)) for part in parts)
     if reset:
@@ -156,10 +156,10 @@ def _split_columns(columns, specs):
 
 
 def _cast(X, spec):
-    """Bring checked rows to an input's shape and type."""
+    """Convert checked samples to an input's shape and type."""
     wanted = ("n_samples", *spec.shape)
     if X.ndim == 2 and spec.size == X.shape[1]:
-        X = X.reshape(len(X), *spec.shape)  # flat rows of images, or columns
+        X = X.reshape(len(X), *spec.shape)  # flattened images, or columns
     matches = X.ndim == 1 + len(spec.shape) and all(
         want in (None, got) for want, got in zip(spec.shape, X.shape[1:], strict=True)
     )

@@ -226,7 +226,7 @@ class MEGNetEncoder:
         )
 
     def _run(self, estimator, items, rows):
-        """Run the network on some rows, by blocks; errors carry the rows' indices."""
+        """Run the network on some structures, by blocks; errors have their indices."""
         chosen = shown = [items[i] for i in rows]
         if estimator.verbose:
             from tqdm import tqdm
@@ -248,7 +248,7 @@ class MEGNetEncoder:
                 bad = np.flatnonzero(~np.isfinite(values).all(axis=1) & ~failed)
                 if len(bad):
                     raise ValueError(
-                        "The network gives values that are not finite for structure "
+                        "The network's values are not finite for structure "
                         f"{part[bad[0]]} ({describe(chosen[start + bad[0]])}; "
                         f"{len(bad)} of {len(part)} in its block). Check its weights "
                         "for NaN."

@@ -47,7 +47,7 @@ class MEGNetFeatureExtractor(
         seconds to start. None is what ``joblib.parallel_config`` says: loky, Dask, Ray.
     on_error : {"raise", "nan"}, default="raise"
         What to do with a structure that cannot be converted: raise an error that
-        names its index and formula, or give a row of NaN.
+        names its index and formula, or return a row of NaN.
     verbose : int, default=0
         1 shows a progress bar if the standard error is a terminal.
 

@@ -219,7 +219,9 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         """
         y = check_targets(y)
         columns = y.reshape(len(y), -1)
-        weights = None if sample_weight is None else check_weights(sample_weight, y)
+        weights = sample_weight
+        if weights is not None:
+            weights = check_weights(weights, len(y))
         transformer = self._fitted_transformer(columns, weights)
         with np.errstate(all="ignore"):  # the log of a negative target: see below
             t = np.asarray(transformer.transform(columns), dtype=np.float64)
