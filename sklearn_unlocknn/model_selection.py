@@ -62,8 +62,8 @@ def cross_val_predict_dist(
         Verbosity of "refit", as joblib's.
     params : dict, default=None
         Arguments of ``fit``, such as ``{"sample_weight": w}``: those with a value
-        for each sample are split with the samples. With metadata routing on, arguments of the
-        splitter, too.
+        for each sample are split with the samples. With metadata routing on, also
+        arguments of the splitter.
     method : {"auto", "fast", "refit"}, default="auto"
         "refit" clones and fits `estimator` for every fold. "fast", for this
         package's regressors, fits once to all samples and then takes each fold out of

@@ -180,7 +180,7 @@ def _periodic(leaf, theta, X, Z, scale):
 
 
 def _stationary(leaf, theta, X, Z, scale):
-    """Evaluate a function of the squared distance S of samples over their length scales.
+    """Evaluate a function of S, the squared distance of samples over length scales.
 
     The samples are scaled further, to the units of the shortest formula.
     """
@@ -204,8 +204,8 @@ def _stationary(leaf, theta, X, Z, scale):
     norms_x = norms_z if X is Z else np.einsum("ij,ij->i", Xs, Xs)
     left = np.column_stack([Xs, norms_x, np.ones(len(X))])
     right = np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms_z])
-    # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples into
-    # slopes.
+    # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples
+    # into slopes.
     rounding = 1e-14 * max(norms_x.max(), norms_z.max())
     lowest = rounding if getattr(kernel, "nu", None) == 0.5 else 0.0
 
