@@ -156,8 +156,7 @@ def _exact(posterior, samples, folds):
     """Yield each fold with its prediction.
 
     With N = s2 W^-1 and G = (K + N)^-1, the posterior of the distinct samples is
-    S = N - N G N and mu = T - N G T. Where all observations of a sample are in the
-    fold,
+    S = N - N G N and mu = T - N G T. Where all observations of a sample are in the fold
     M = N^1/2 G N^1/2: no difference of near equals is formed.
     """
     k = samples.n_outputs
