@@ -42,10 +42,13 @@ def count(fit):
     """Return the operations of a fit: {name: number}."""
     from scipy.linalg import lapack
 
-    from sklearn_unlocknn._gp import inducing, kernel_blocks, noise
-    from sklearn_unlocknn._gp import linalg as blas
-    from sklearn_unlocknn._gp import objectives as bounds
-    from sklearn_unlocknn._gp import posterior as variational
+    from sklearn_unlocknn._gp import (
+        inducing,
+        kernel_blocks,
+        linalg,
+        posterior,
+        training,
+    )
 
     done, undo = Counter(), []
 
@@ -62,7 +65,7 @@ def count(fit):
 
         return call
 
-    for module in (blas, bounds, inducing, noise, variational):
+    for module in (linalg, inducing, posterior, training):
         for name in ("dgemm", "dsyrk", "dsymm", "dtrsm"):
             if hasattr(module, name):
                 patch(module, name, counted(name, getattr(module, name), 1))
@@ -101,7 +104,7 @@ def main():
     from scipy.linalg.blas import dgemm
 
     from sklearn_unlocknn import VGPRegressor
-    from sklearn_unlocknn._gp import memo
+    from sklearn_unlocknn._gp import training
 
     with np.load(args.features) as file:
         X_all, y_all = file["X"], file["y"]
@@ -114,7 +117,7 @@ def main():
         X, y = X_all[order[:n]], y_all[order[:n]]
 
         def fit(X=X, y=y):
-            memo._RESULTS.clear()
+            training._OPTIMA.clear()
             VGPRegressor(random_state=0).fit(X, y)
 
         fit()

@@ -17,7 +17,7 @@ shared. Each row of the table says
 """
 
 import argparse
-import copy
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -45,31 +45,34 @@ def make(n=20_000):
 
 
 def timed(function):
-    from sklearn_unlocknn._gp import memo
+    from sklearn_unlocknn._gp import training
 
-    memo._RESULTS.clear()  # what an earlier fit of the same rows left for this one
+    training._OPTIMA.clear()  # hyperparameters of an earlier fit to the same samples
     start = time.process_time()
     result = function()
     return time.process_time() - start, result
 
 
 def anew(model, X, y, splits):
-    """Predict folds from posteriors of the other rows, nothing subtracted."""
-    from sklearn_unlocknn._gp.noise import closed_form
-    from sklearn_unlocknn._gp.posterior import exact_posterior
+    """Predict folds from posteriors of the other samples, nothing subtracted."""
+    from sklearn_unlocknn._gp.encoded import Encoded, GroupedSamples
+    from sklearn_unlocknn._gp.posterior import (
+        ExactPosterior,
+        exact_posterior,
+        optimal_posterior,
+    )
 
-    posterior, kernel = model._posterior, model._translated()
+    head, posterior = model._head, model._head.posterior
+    kernel, theta = posterior.kernel, posterior.theta
     mean, std = np.empty(len(y)), np.empty(len(y))
     for train, test in splits:
-        rows = model._scaling.rows(X[train], y[train, None], np.ones(len(train)))
-        if posterior.Lb is None:
-            new = exact_posterior(kernel, posterior.theta, rows.grouped())
+        some = head.samples(Encoded(X[train]), y[train], np.ones(len(train)))
+        if isinstance(posterior, ExactPosterior):
+            new = exact_posterior(kernel, theta, GroupedSamples.of(some))
         else:
-            at = closed_form(kernel, posterior.theta, posterior.Z, rows)
-            new = at(posterior.theta)
-        other = copy.copy(model)
-        other._set_posterior(new)
-        mean[test], std[test] = other.predict(X[test], return_std=True)
+            new = optimal_posterior(kernel, theta, posterior.Z, some)(theta)
+        other = dataclasses.replace(head, posterior=new)
+        mean[test], std[test] = other.mean_and_std(Encoded(X[test]))
     return mean, std
 
 

@@ -14,8 +14,8 @@ of its own, after a fit to 2000 rows that imports and warms everything up. Colum
 * R2 and NLL on 10,000 other rows.
 
 "stream" fits the same rows from a generator (`fit_stream`), "float32" from a float32
-memmap, "2 processes" with n_jobs=2 on one thread each, "minibatch" with that solver
-(two epochs).
+memmap, "2 processes" with n_jobs=2 on one thread each, "minibatch" moves the inducing
+points by batches (two epochs).
 
 ``structures``: a generator of crystals (`make_ionic_crystals`' prototypes, strained at
 random) through ``MEGNetProbRegressor("Eform_MP_2019").predict_stream``; columns are
@@ -113,7 +113,7 @@ def run_rows(name):
     if kind == "n_jobs":
         model.set_params(n_jobs=2)
     if kind == "minibatch":
-        model.set_params(solver="minibatch", max_iter=2)
+        model.set_params(optimize_inducing_points=True, max_iter=2)
     (X_warm, y_warm), *_ = make(2000, 2)
     VGPRegressor(n_inducing_points=500, random_state=1).fit(X_warm, y_warm)
     with tempfile.TemporaryDirectory() as folder:
