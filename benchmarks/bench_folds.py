@@ -77,13 +77,14 @@ def anew(model, X, y, splits):
 
 
 def measure(name, estimator, X, y):
+    from sklearn.base import clone
     from sklearn.model_selection import KFold, LeaveOneOut
 
     from sklearn_unlocknn.metrics import gaussian_nll
     from sklearn_unlocknn.model_selection import cross_val_predict_dist
 
     splits = list(KFold(5, shuffle=True, random_state=0).split(X))
-    fit, model = timed(lambda: copy.copy(estimator).fit(X, y))
+    fit, model = timed(lambda: clone(estimator).fit(X, y))
     times, found = {}, {}
     for method in ("fast", "refit"):
         times[method], found[method] = timed(
@@ -91,7 +92,7 @@ def measure(name, estimator, X, y):
                 estimator, X, y, cv=splits, method=method
             )
         )
-    again, _ = timed(lambda: copy.copy(estimator).fit(X, y))
+    again, _ = timed(lambda: clone(estimator).fit(X, y))
     fit = (fit + again) / 2  # one before, one after the rest
     times["loo"], _ = timed(
         lambda: cross_val_predict_dist(estimator, X, y, cv=LeaveOneOut(), method="fast")
