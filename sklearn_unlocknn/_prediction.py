@@ -1,4 +1,7 @@
-"""What any fitted estimator predicts, through pipelines and searches."""
+"""Mean, standard deviation and quantiles of any estimator.
+
+Calibration, composition, metrics and displays share them.
+"""
 
 import functools
 import inspect
@@ -22,16 +25,46 @@ _EXPECTED = (
 )
 
 
+# --- levels ---------------------------------------------------------------------
+
+
+def check_coverage(coverage):
+    """Return a coverage as a float; raise ValueError unless it is inside (0, 1)."""
+    if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
+        raise ValueError(
+            f"Got coverage={coverage!r}, expected a number strictly between 0 and 1, "
+            "such as 0.95 for 95 % intervals."
+        )
+    return float(coverage)
+
+
+def check_levels(q):
+    """Return quantile levels as an array; raise ValueError unless inside (0, 1)."""
+    q = np.atleast_1d(np.asarray(q, dtype=float))
+    if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
+        raise ValueError(f"Got q={q.tolist()}, expected levels inside (0, 1).")
+    return q
+
+
+def interval_levels(coverages):
+    """Return the levels of the lower ends of central intervals, then of the upper."""
+    half = np.atleast_1d(coverages) / 2.0
+    return np.concatenate([0.5 - half, 0.5 + half])
+
+
+# --- predictions ----------------------------------------------------------------
+
+
 class Prediction(NamedTuple):
-    """What an estimator says of some rows.
+    """The predictive distributions of a batch of samples.
 
     Attributes
     ----------
     mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        As ``predict(X, return_std=True)`` gives them, target units.
+        As ``predict(X, return_std=True)`` returns them, in target units.
     quantiles : callable or None
         ``quantiles(q)`` of shape (n_samples, n_quantiles) or (n_samples, n_quantiles,
-        n_outputs), target units; None where they are those of a normal.
+        n_outputs), in target units; None for Gaussian distributions.
     """
 
     mean: Any
@@ -39,36 +72,12 @@ class Prediction(NamedTuple):
     quantiles: Callable | None = None
 
 
-def reads_quantiles(function):
-    """Whether a metric or a display takes `quantiles`."""
-    try:
-        return "quantiles" in inspect.signature(function).parameters
-    except ValueError:  # some compiled callables have no signature
-        return False
-
-
 def predict_distribution(estimator, X):
-    """Predict mean, standard deviation and quantiles of whatever is wrapped.
+    """Predict mean, standard deviation and quantiles, as a `Prediction`.
 
-    One prediction: the quantiles of this package's estimators are made from the parts
-    that mean and std are made from.
-
-    Parameters
-    ----------
-    estimator : fitted estimator
-        As :func:`predict_mean_std` takes it.
-    X : array-like of shape (n_samples, ...)
-        What `estimator` predicts from.
-
-    Returns
-    -------
-    prediction : Prediction
-        With the quantiles of the estimator's own ``predict_quantiles``, if it has any.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`predict_mean_std`.
+    Parameters and errors are those of :func:`predict_mean_std`. Quantiles are those of
+    the estimator's ``predict_quantiles``, if it has one; estimators of this package
+    compute them from the same prediction as mean and std.
     """
     estimator, X = unwrap(estimator, X)
     if hasattr(estimator, "_predict_distribution"):
@@ -79,7 +88,7 @@ def predict_distribution(estimator, X):
 
 
 def predict_mean_std(estimator, X):
-    """Predict mean and standard deviation, whatever the estimator is wrapped in.
+    """Predict mean and standard deviation of a bare or wrapped estimator.
 
     Parameters
     ----------
@@ -87,12 +96,12 @@ def predict_mean_std(estimator, X):
         One with ``predict(X, return_std=True)``, or a Pipeline, a FrozenEstimator or
         a search with ``refit`` around one, nested in any order.
     X : array-like of shape (n_samples, ...)
-        What `estimator` predicts from.
+        Input of `estimator`.
 
     Returns
     -------
     mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        As the estimator gives them, target units.
+        As the estimator returns them, in target units.
 
     Raises
     ------
@@ -108,9 +117,9 @@ def predict_mean_std(estimator, X):
         raise TypeError(f"Got {name}, which has no predict; {_EXPECTED}.")
 
     parameters = inspect.signature(predict).parameters
-    # Some (StackingRegressor) hand keywords down.
-    hands_down = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if "return_std" not in parameters and not hands_down:
+    # StackingRegressor and others pass keywords on.
+    has_keywords = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if "return_std" not in parameters and not has_keywords:
         raise TypeError(f"Got {name}, whose predict has no return_std; {_EXPECTED}.")
 
     try:
@@ -130,28 +139,10 @@ def predict_mean_std(estimator, X):
 
 
 def unwrap(estimator, X):
-    """Return the estimator in pipelines, searches and frozen ones, and its input.
+    """Return the predictor inside pipelines, searches and frozen ones, and its input.
 
-    Parameters
-    ----------
-    estimator : fitted estimator
-        Of any kind.
-    X : array-like of shape (n_samples, ...)
-        What `estimator` predicts from.
-
-    Returns
-    -------
-    estimator : fitted estimator
-        The one that predicts.
-    X : array-like of shape (n_samples, ...)
-        What it predicts from.
-
-    Raises
-    ------
-    TypeError
-        Of a TransformedTargetRegressor.
-    ValueError
-        When a search was fitted with ``refit=False``.
+    Raises TypeError for a TransformedTargetRegressor, and ValueError for a search that
+    was fitted with ``refit=False``.
     """
     # Pipeline.predict passes keywords on only while metadata routing is off.
     if isinstance(estimator, Pipeline):
@@ -179,15 +170,38 @@ def unwrap(estimator, X):
     return estimator, X
 
 
-class RecordedPrediction(RegressorMixin, BaseEstimator):
-    """A regressor that repeats one prediction, to score it many times.
+def as_columns(prediction):
+    """Return mean and std as float64 of shape (n_samples, n_outputs)."""
+    mean, std = (np.asarray(part, dtype=np.float64) for part in prediction)
+    return mean.reshape(len(mean), -1), std.reshape(len(std), -1)
 
-    Parameters
-    ----------
-    mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        What `predict` returns, whatever it is given.
-    quantiles : callable, default=None
-        As in :class:`Prediction`.
+
+def quantiles_of(prediction, q):
+    """Return the quantiles of a `Prediction` at the levels `q`, an array.
+
+    Their shape is (n_samples, n_quantiles, n_outputs).
+    """
+    mean, std = as_columns(prediction[:2])
+    if prediction.quantiles is None:
+        return mean[:, None] + ndtri(q)[:, None] * std[:, None]
+    return np.reshape(prediction.quantiles(q), (len(mean), len(q), -1))
+
+
+def reads_quantiles(function):
+    """Return whether a metric or a display takes `quantiles`."""
+    try:
+        return "quantiles" in inspect.signature(function).parameters
+    except ValueError:  # some compiled callables have no signature
+        return False
+
+
+# --- estimators -----------------------------------------------------------------
+
+
+class RecordedPrediction(RegressorMixin, BaseEstimator):
+    """Return one recorded prediction for any input, to score it several times.
+
+    Its parameters are the attributes of a :class:`Prediction`.
     """
 
     def __init__(self, mean, std, quantiles=None):
@@ -206,70 +220,97 @@ class RecordedPrediction(RegressorMixin, BaseEstimator):
         return self.mean, self.std, self.quantiles
 
 
-def interval_levels(coverages):
-    """Return the levels of the lower ends of central intervals, then of the upper."""
-    half = np.atleast_1d(coverages) / 2.0
-    return np.concatenate([0.5 - half, 0.5 + half])
+class WrappingRegressor(RegressorMixin, BaseEstimator):
+    """Regressor around another one, with the quantiles of its own distribution.
 
+    Subclasses define ``_inner`` and ``_fitted_inner``, the regressor before and after
+    `fit`, and ``_quantiles_at(X, q)``.
+    """
 
-def check_coverage(coverage):
-    """Raise unless `coverage` is a probability strictly between 0 and 1."""
-    if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
-        raise ValueError(
-            f"Got coverage={coverage!r}, expected a number strictly between 0 and 1, "
-            "such as 0.95 for 95 % intervals."
-        )
-    return float(coverage)
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._inner)
+        tags.input_tags = inner.input_tags
+        tags.target_tags.multi_output = inner.target_tags.multi_output
+        tags.regressor_tags.poor_score = inner.regressor_tags.poor_score
+        tags.non_deterministic = inner.non_deterministic
+        return tags
+
+    @property
+    def n_features_in_(self):
+        """Number of features seen in `fit`, where the inner regressor has it."""
+        return self._fitted_inner.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the features seen in `fit`, where the inner regressor has them."""
+        return self._fitted_inner.feature_names_in_
+
+    def predict_quantiles(self, X, q):
+        """Predict quantiles of a new observation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or what the regressor takes
+            Input samples.
+        q : float or array-like of shape (n_quantiles,)
+            Levels in (0, 1).
+
+        Returns
+        -------
+        quantiles : ndarray of shape (n_samples, n_quantiles) or \
+(n_samples, n_quantiles, n_outputs)
+            In target units. Conformal ones are the ends of intervals.
+
+        Raises
+        ------
+        ValueError
+            If a level is not inside (0, 1).
+
+        Warns
+        -----
+        UserWarning
+            If conformal quantiles are infinite, see :meth:`predict_interval`.
+        """
+        return self._quantiles_at(X, check_levels(q))
+
+    def predict_interval(self, X, coverage=0.95):
+        """Predict the central interval that holds a new observation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or what the regressor takes
+            Input samples.
+        coverage : float, default=0.95
+            Probability that the interval holds, in (0, 1).
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
+            Lower and upper end, in target units.
+
+        Raises
+        ------
+        ValueError
+            If ``coverage`` is not inside (0, 1).
+
+        Warns
+        -----
+        UserWarning
+            If conformal calibration has too few samples for the coverage, less than
+            ``coverage / (1 - coverage)``: the intervals are infinite then.
+        """
+        return self._quantiles_at(X, interval_levels(check_coverage(coverage)))
 
 
 def plain(X, estimator):
-    """Return X as it is, a table of numbers as Python objects as floats.
+    """Return X, converted to floats if it is a table of numbers as Python objects.
 
-    BayesianRidge predicts no std from the latter. Structures, which come as lists or
-    in one dimension, are never touched.
+    BayesianRidge returns no std for such a table. Structures, which come as lists or in
+    one dimension, are never converted.
     """
     table = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == object
     inputs = get_tags(estimator).input_tags
     if table and inputs.two_d_array and not (inputs.categorical or inputs.string):
         return check_array(X, ensure_all_finite=False, ensure_min_samples=0)
     return X
-
-
-def as_columns(prediction):
-    """Return mean and std as float64 of shape (n, k)."""
-    mean, std = (np.asarray(part, dtype=np.float64) for part in prediction)
-    return mean.reshape(len(mean), -1), std.reshape(len(std), -1)
-
-
-def check_levels(q):
-    """Return quantile levels in one dimension.
-
-    Raises
-    ------
-    ValueError
-        When one is not inside (0, 1).
-    """
-    q = np.atleast_1d(np.asarray(q, dtype=float))
-    if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
-        raise ValueError(f"Got q={q.tolist()}, expected levels inside (0, 1).")
-    return q
-
-
-def quantiles_of(prediction, q):
-    """Return quantiles of a prediction: its own, or of a normal.
-
-    Parameters
-    ----------
-    prediction : Prediction
-        Of :func:`~sklearn_unlocknn._prediction.predict_distribution`.
-    q : ndarray of shape (n_quantiles,)
-        Levels.
-
-    Returns
-    -------
-    quantiles : ndarray of shape (n_samples, n_quantiles, n_outputs)
-    """
-    mean, std = as_columns(prediction[:2])
-    if prediction.quantiles is None:
-        return mean[:, None] + ndtri(q)[:, None] * std[:, None]
-    return np.reshape(prediction.quantiles(q), (len(mean), len(q), -1))

@@ -1,4 +1,4 @@
-"""Recalibration of predicted standard deviations on held-out rows."""
+"""Recalibration of predicted standard deviations on held-out samples."""
 
 from ._regressor import CalibratedProbRegressor
 

@@ -1,4 +1,4 @@
-"""What held-out standardised residuals say about the shape of the errors."""
+"""Distributions of held-out standardised residuals, the scores."""
 
 import math
 import warnings
@@ -11,18 +11,18 @@ from scipy.special import log_ndtr, ndtri, ndtri_exp
 
 METHODS = ("std", "isotonic", "conformal")
 
-_MAX_DOF = 200.0  # beyond, a Student t is a normal in all but name
+_MAX_DOF = 200.0  # beyond it a Student t is practically a Gaussian
 
 
 class Scores(NamedTuple):
-    """Standardised residuals (y - mean) / std of rows that the model did not see.
+    """Standardised residuals (y - mean) / std of held-out samples.
 
     Attributes
     ----------
     z : ndarray of shape (n,)
         Dimensionless.
     weights : ndarray of shape (n,)
-        Positive; 2 is the row twice.
+        Positive; 2 equals the sample twice.
     """
 
     z: np.ndarray
@@ -30,39 +30,26 @@ class Scores(NamedTuple):
 
 
 def standardised(y, mean, std):
-    """Return (y - mean) / std, an exact hit of a zero std being 0.
+    """Return (y - mean) / std, with 0 / 0 = 0.
 
-    Raises
-    ------
-    ValueError
-        When a std is negative, or zero with an error that is not.
+    Raises ValueError when a std is negative, or zero with a wrong prediction.
     """
     residual = y - mean
-    hopeless = (std < 0) | ((std == 0) & (residual != 0))
-    if hopeless.any():
+    invalid = (std < 0) | ((std == 0) & (residual != 0))
+    if invalid.any():
         raise ValueError(
-            f"Got a std of zero or less with a wrong prediction in {hopeless.sum()} of "
-            f"{len(y)} held-out rows, expected positive ones: no factor makes them "
-            "right. Give the estimator a noise term, such as a WhiteKernel."
+            f"Got a std of zero or less with a wrong prediction in {invalid.sum()} of "
+            f"{len(y)} held-out samples, expected positive ones: no factor corrects "
+            "them. Give the estimator a noise term, such as a WhiteKernel."
         )
     return residual / np.where(std == 0, 1.0, std)
 
 
 def calibrate(method, scores):
-    """Fit the calibrator of one output.
+    """Fit the calibrator of one output to the scores of all held-out samples.
 
-    Parameters
-    ----------
-    method : {"std", "isotonic", "conformal"}
-        Which.
-    scores : Scores
-        Of all held-out rows.
-
-    Returns
-    -------
-    calibrator : Scaled, Isotonic or Conformal
-        With `shift` and `factor`: the recalibrated mean is ``mean + shift * std``,
-        the recalibrated std ``factor * std``.
+    The recalibrated mean is ``mean + shift * std``, the recalibrated std ``factor *
+    std``, with `shift` and `factor` of the calibrator.
     """
     kinds = {"std": Scaled, "isotonic": Isotonic, "conformal": Conformal}
     return kinds[method].of(scores)
@@ -74,16 +61,16 @@ def rms(scores):
 
 
 class Scaled(NamedTuple):
-    """One factor for the std; intervals of a normal or a Student t.
+    """One factor for the std; quantiles of a Gaussian or a Student t.
 
     Attributes
     ----------
     factor : float
         Root mean square of the scores.
     scale : float
-        Of the distribution of the scores; `factor` where that is normal.
+        Scale of the distribution of the scores; `factor` for the Gaussian.
     dof : float
-        Its degrees of freedom, infinity for the normal.
+        Its degrees of freedom, infinite for the Gaussian.
     """
 
     factor: float
@@ -110,7 +97,7 @@ class Scaled(NamedTuple):
             method="Nelder-Mead",
             bounds=[(-8.0, 1.0), (0.0, np.log(_MAX_DOF))],
         )
-        # Schwarz's criterion: a chance outlier among few rows makes no heavy tail.
+        # Schwarz's criterion: a chance outlier of few samples is no heavy tail.
         gain = -weights @ stats.norm.logpdf(z) - fitted.fun
         if gain <= 0.5 * np.log(max(weights.sum(), 1.0)):
             return normal
@@ -124,7 +111,7 @@ class Scaled(NamedTuple):
 
 
 class Isotonic(NamedTuple):
-    """The distribution of the scores, as it was observed.
+    """Empirical distribution of the scores.
 
     Attributes
     ----------
@@ -133,7 +120,7 @@ class Isotonic(NamedTuple):
     levels : ndarray of shape (n_distinct,)
         Their levels in (0, 1), increasing.
     unit : float
-        Root mean square of the scores, the std whose tails lie beyond the last one.
+        Root mean square of the scores, the std of the Gaussian tails beyond the ends.
     shift, factor : float
         Mean and standard deviation of the distribution.
     """
@@ -150,18 +137,18 @@ class Isotonic(NamedTuple):
         unit = rms(scores)
         z, group = np.unique(scores.z / (unit or 1.0), return_inverse=True)
         weights = np.bincount(group.ravel(), weights=scores.weights)
-        # (i - 1/2) / n, averaged over ties: beyond the last score as much as it weighs.
+        # (i - 1/2) / n, averaged over ties.
         levels = (np.cumsum(weights) - weights / 2) / weights.sum()
         mean, square = _moments(z, levels)
         return cls(z, levels, unit, unit * mean, unit * np.sqrt(square - mean**2))
 
     def quantiles(self, q):
-        """Return quantiles of the scores: straight lines, and a normal's tails."""
+        """Return quantiles of the scores: straight lines with Gaussian tails."""
         q = np.asarray(q, dtype=float)
         first, last = self.levels[0], self.levels[-1]
         values = np.interp(q, self.levels, self.z)
         below, above = q < first, q > last
-        # In logarithms: a score of 40 has no tail left in floats.
+        # In logarithms: the tail beyond a score of 40 underflows.
         tail = log_ndtr(self.z[0]) + np.log(q[below] / first)
         values[below] = ndtri_exp(tail)
         tail = log_ndtr(-self.z[-1]) + np.log((1 - q[above]) / (1 - last))
@@ -174,7 +161,7 @@ def _moments(z, levels):
     left, right, mass = z[:-1], z[1:], np.diff(levels)
     mean = mass @ (left + right) / 2
     square = mass @ (left**2 + left * right + right**2) / 3
-    # The tails: a normal beyond a has mean r and mean square 1 + a r.
+    # The tails: a Gaussian beyond a has mean r and mean square 1 + a r.
     for edge, mass, sign in ((-z[0], levels[0], -1), (z[-1], 1 - levels[-1], 1)):
         mills = np.exp(stats.norm.logpdf(edge) - log_ndtr(-edge))
         mean += mass * sign * mills
@@ -183,14 +170,14 @@ def _moments(z, levels):
 
 
 class Conformal(NamedTuple):
-    """Sizes of the scores.
+    """Sorted absolute scores.
 
     Attributes
     ----------
     sizes : ndarray of shape (n,)
         Absolute scores, increasing.
     counts : ndarray of shape (n,)
-        Rows, counted by weight, of no larger score.
+        Total weight of the samples up to each size.
     factor : float
         Root mean square of the scores.
     """
@@ -208,21 +195,21 @@ class Conformal(NamedTuple):
         return cls(sizes[order], np.cumsum(scores.weights[order]), rms(scores))
 
     def quantiles(self, q):
-        """Return ends of intervals: that of coverage c has levels (1 -+ c) / 2."""
-        n_rows = float(self.counts[-1])
+        """Return ends of intervals; those of coverage c have levels (1 -+ c) / 2."""
+        n = float(self.counts[-1])
         # Rounding, since 2 q - 1 is not exact.
         coverage = np.round(np.abs(2.0 * np.asarray(q) - 1.0), 12)
-        rank = np.ceil(coverage * (n_rows + 1.0) - 1e-9)
-        if np.any(rank > n_rows):
+        rank = np.ceil(coverage * (n + 1.0) - 1e-9)
+        if np.any(rank > n):
             most = coverage.max()
             least = math.ceil(most / (1.0 - most) - 1e-9)
             warnings.warn(
-                f"Got coverage {most:g} with {n_rows:g} calibration rows, "
-                f"which guarantee it by infinite intervals only: it takes {least} "
-                "rows, (n + 1) (1 - coverage) >= 1. Calibrate on more rows or ask for "
-                "less.",
+                f"Got coverage {most:g} with {n:g} calibration samples, which "
+                f"guarantee it by infinite intervals only: it takes {least} samples, "
+                "(n + 1) (1 - coverage) >= 1. Calibrate on more samples or lower the "
+                "coverage.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         size = np.append(self.sizes, np.inf)[np.searchsorted(self.counts, rank)]
         return np.copysign(np.where(rank > 0, size, 0.0), 2.0 * np.asarray(q) - 1.0)

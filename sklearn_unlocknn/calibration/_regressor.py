@@ -1,13 +1,13 @@
-"""Recalibration of predicted standard deviations on held-out rows."""
+"""Recalibration of predicted standard deviations on held-out samples."""
 
 import warnings
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
-from sklearn.utils import Bunch, _safe_indexing, get_tags, indexable
+from sklearn.utils import Bunch, _safe_indexing, indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -15,64 +15,57 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from .._prediction import (
-    as_columns,
-    check_coverage,
-    check_levels,
-    interval_levels,
-    plain,
-    predict_mean_std,
-)
+from .._prediction import WrappingRegressor, as_columns, plain, predict_mean_std
 from .._validation import check_targets, check_weights
 from ..model_selection import Split, fit_and_leave_out, obstacle
 from ._calibrators import METHODS, Scores, calibrate, standardised
 
 __all__ = ["CalibratedProbRegressor"]
 
+#: Folds are taken out of one fit when it has this many times the samples that choose
+#: its hyperparameters: most samples had no part in that choice.
+_LEAST_RATIO = 2
 
-#: With more than so many times the rows that choose hyperparameters, most rows had no
-#: part in that choice.
-_FEW = 2
 
+class CalibratedProbRegressor(WrappingRegressor):
+    r"""Recalibrate the standard deviations of a regressor on held-out samples.
 
-class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
-    r"""Recalibrate the standard deviations of a regressor on rows it did not see.
-
-    For any estimator with ``predict(X, return_std=True)``: the twin of
-    :class:`sklearn.calibration.CalibratedClassifierCV` for regression. Each row is
-    predicted without it; how large the errors are, in units of the predicted standard
-    deviation, then corrects the predictions of a model fitted on all rows.
+    For any estimator with ``predict(X, return_std=True)``: the counterpart of
+    :class:`sklearn.calibration.CalibratedClassifierCV` for regression. Each sample is
+    predicted by a model fitted without it. The size of the errors, in units of the
+    predicted standard deviation, corrects the model fitted on all samples.
 
     Parameters
     ----------
     estimator : estimator
         With ``predict(X, return_std=True)`` -> (mean, std), bare or as the last step
         of a Pipeline or inside a search. A :class:`sklearn.frozen.FrozenEstimator` is
-        not fitted again: all rows given to `fit` calibrate it, and must not be those
-        that it was fitted on.
+        not fitted again: all samples passed to `fit` calibrate it, and must not be
+        those that it was fitted on.
     method : {"std", "isotonic", "conformal"}, default="std"
         "std": one factor for all standard deviations, which minimises the held-out
-        negative log-likelihood [1]_. Quantiles are those of a normal, or of a Student
+        negative log-likelihood [1]_. Quantiles are those of a Gaussian, or of a Student
         t where the held-out errors have heavier tails.
-        "isotonic": quantile recalibration [2]_: quantiles are where held-out targets
-        were, whatever shape that takes; the mean moves too. Wants some hundred rows.
+        "isotonic": quantile recalibration [2]_ to the empirical distribution of the
+        held-out errors, whatever its shape; it moves the mean too. Needs some hundred
+        samples.
         "conformal": intervals at ranks of held-out errors, normalised by the standard
-        deviation [3]_ [4]_, whose coverage is guaranteed with a FrozenEstimator; its
-        standard deviation is as that of "std".
+        deviation [3]_ [4]_, with guaranteed coverage for a FrozenEstimator; its
+        standard deviation is that of "std".
     cv : int, cross-validation generator or iterable, default=5
-        How rows are held out: number of folds of a KFold without shuffling, a
+        How samples are held out: number of folds of a KFold without shuffling, a
         splitter, or pairs of indices (train, test). Ignored with a FrozenEstimator.
-        "conformal" wants each row held out at most once.
+        "conformal" needs each sample held out at most once.
 
     Attributes
     ----------
     estimator_ : estimator
-        Fitted on all rows, or the FrozenEstimator.
+        Fitted on all samples, or the FrozenEstimator.
     calibrators_ : list of length n_outputs
-        What was learned of each output, in units of the predicted standard deviation.
-        All have ``shift``, which the mean moves by, and ``factor``, which the standard
-        deviation is multiplied by. "std" has ``scale`` and ``dof`` of the Student t,
-        ``dof`` infinite for a normal.
+        The calibration of each output, in units of the predicted standard deviation:
+        ``shift``, which is added to the mean, and ``factor``, which multiplies the
+        standard deviation. "std" has ``scale`` and ``dof`` of the Student t, with
+        infinite ``dof`` for a Gaussian.
     n_features_in_ : int
         Where `estimator_` has it.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -81,52 +74,47 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
     See Also
     --------
     sklearn.calibration.CalibratedClassifierCV : For classes.
-    sklearn_unlocknn.metrics.calibration_curve : Shows whether there is need.
+    sklearn_unlocknn.metrics.calibration_curve : Shows whether recalibration is needed.
 
     Notes
     -----
-    Rows are held out from clones, one fitted for each fold. For this package's
-    regressors with at least twice `hyper_subset_size` rows there is one fit: folds are
-    taken out of its posterior, as with ``method="fast"`` of
+    Clones fitted on the folds predict the held-out samples. A regressor of this package
+    with at least twice `hyper_subset_size` samples is fitted once instead, and folds
+    are taken out of its posterior, as with ``method="fast"`` of
     :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist`. That costs a third
-    of it, and calibrates the very hyperparameters that predict, which clones choose
-    anew (``benchmarks/RESULTS.md``). With fewer rows, all of which choose the
+    of it and calibrates the same hyperparameters that predict
+    (``benchmarks/RESULTS.md``). With fewer samples, which have all chosen the
     hyperparameters, errors would come out too small.
 
-    With held-out :math:`z_i = (y_i - \mu_i) / \sigma_i` of n rows, the factor is
-    :math:`c = \sqrt{\frac1n \sum_i z_i^2}`, at which the Gaussian negative
+    "std": with :math:`z_i = (y_i - \mu_i) / \sigma_i` of n held-out samples, the factor
+    is :math:`c = \sqrt{\frac1n \sum_i z_i^2}`, at which the Gaussian negative
     log-likelihood of :math:`(\mu_i, c \sigma_i)` is least. Where a Student t with
-    mean zero fits the :math:`z_i` better than that normal, by Schwarz's criterion,
-    quantiles are its own. Then ``predict_interval`` is not ``mean +- 1.96 std``: with
-    heavy tails no standard deviation makes a Gaussian right both in the middle,
-    where most errors are, and in likelihood, which far errors rule. Displays
-    (``from_estimator``) and scorers read the quantiles; a metric that is given mean
-    and std alone reads a Gaussian, and may find these predictions worse calibrated
-    than before, while their likelihood is better and the intervals are right. Give it
-    ``quantiles=lambda q: model.predict_quantiles(X, q)``.
+    mean zero fits the :math:`z_i` better by Schwarz's criterion, quantiles are its own,
+    and ``predict_interval`` is not ``mean +- 1.96 std``: with heavy tails no single
+    standard deviation is right for both the likelihood and the central intervals.
+    Displays (``from_estimator``) and scorers use these quantiles. A metric of mean and
+    std alone assumes a Gaussian and may find such predictions worse calibrated than
+    before: pass it ``quantiles=lambda q: model.predict_quantiles(X, q)``.
 
-    "isotonic": with F the predicted Gaussian distribution function, standard
-    deviation c times as large so that units do not matter, the recalibrated one is
-    :math:`R(F(y))`, with R the isotonic regression of observed on predicted
-    frequencies: a monotone curve through :math:`(F_i(y_i), (i - 1/2) / n)` in
-    order, (0, 0) and (1, 1). Its mean and standard deviation, integrals of the quantile
-    function in closed form, are what ``predict`` gives.
+    "isotonic": with F the predicted Gaussian distribution function, of standard
+    deviation :math:`c \sigma`, the recalibrated one is :math:`R(F(y))`, with R the
+    isotonic regression of observed on predicted frequencies: a monotone curve through
+    :math:`(F_i(y_i), (i - 1/2) / n)` in order, (0, 0) and (1, 1). ``predict`` returns
+    its mean and standard deviation, integrals of the quantile function in closed form.
 
     "conformal": the interval of coverage :math:`1 - \alpha` is
     :math:`\mu \pm \hat q \sigma` with :math:`\hat q` the
     :math:`\lceil (1 - \alpha)(n + 1) \rceil`-th smallest :math:`|z_i|`. For a
-    FrozenEstimator this holds a new target with a probability in
-    :math:`[1 - \alpha, 1 - \alpha + 1 / (n + 1)]`, for exchangeable rows, whatever
-    the model [3]_ [4]_. With `cv` the :math:`z_i` are those of fewer rows than the
-    model that predicts has: coverage is about :math:`1 - \alpha` where that one is no
-    worse, which no theorem promises of every model. (One
-    exists for CV+ [5]_, which promises :math:`1 - 2 \alpha`; on bulk moduli its 90 %
-    intervals held 93 %, these 90 %, see ``benchmarks/RESULTS.md``.) Coverage is over
-    all rows, not given x. The interval is infinite, with a warning, unless
-    :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these intervals: symmetric, so
-    they are right one by one where errors are symmetric.
+    FrozenEstimator and exchangeable samples it holds a new target with a probability in
+    :math:`[1 - \alpha, 1 - \alpha + 1 / (n + 1)]` [3]_ [4]_. With `cv` the :math:`z_i`
+    are those of models fitted on fewer samples: coverage is about :math:`1 - \alpha`
+    where the final model is no worse, which no theorem guarantees. (CV+ [5]_ guarantees
+    :math:`1 - 2 \alpha`; on bulk moduli its 90 % intervals held 93 %, these 90 %.)
+    Coverage is over all samples, not given x. The interval is infinite, with a warning,
+    unless :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these symmetric
+    intervals: single ones are right where errors are symmetric.
 
-    Weights count: 2 is the row twice, and the guarantee takes them so. A row whose
+    A weight of 2 equals the sample twice, also in the guarantee. A sample whose
     held-out prediction is NaN is left out; a prediction of NaN stays NaN.
 
     References
@@ -164,27 +152,16 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         self.method = method
         self.cv = cv
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.input_tags = inner.input_tags
-        tags.target_tags.multi_output = inner.target_tags.multi_output
-        tags.regressor_tags.poor_score = inner.regressor_tags.poor_score
-        tags.non_deterministic = inner.non_deterministic
-        return tags
+    @property
+    def _inner(self):
+        return self.estimator
 
     @property
-    def n_features_in_(self):
-        """Number of features seen in `fit`, where `estimator_` has it."""
-        return self.estimator_.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen in `fit`, where `estimator_` has them."""
-        return self.estimator_.feature_names_in_
+    def _fitted_inner(self):
+        return self.estimator_
 
     def get_metadata_routing(self):
-        """Return which metadata go where.
+        """Return the metadata routing of `estimator` and `cv`.
 
         Returns
         -------
@@ -201,20 +178,20 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         )
 
     def fit(self, X, y, sample_weight=None, **fit_params):
-        """Fit clones on folds, calibrate on what they did not see, fit on all rows.
+        """Calibrate on held-out samples and fit on all samples.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or what `estimator` takes
-            Rows; selected from, never converted.
+            Samples; indexed, never converted.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in calibration and, where `estimator` takes them, in
-            its fit. 2 is the row twice, 0 leaves it out.
+            Weights of the samples in calibration and, where `estimator` takes them, in
+            its fit. 2 equals the sample twice, 0 leaves it out.
         **fit_params : dict
-            For the fit of `estimator`; what has one entry a row is split with the
-            rows. With metadata routing also for ``split`` of `cv`.
+            For the fit of `estimator`; parameters with one entry a sample are split
+            with the samples. With metadata routing also for ``split`` of `cv`.
 
         Returns
         -------
@@ -224,9 +201,9 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `method` is unknown, the data cannot be used, no held-out row could be
-            predicted, a predicted std is zero where the prediction is wrong, or
-            "conformal" is given a splitter that holds rows out more than once.
+            If `method` is unknown, the data cannot be used, no held-out sample has a
+            prediction, a predicted std is zero where the prediction is wrong, or
+            "conformal" has a splitter that holds samples out more than once.
         TypeError
             If the estimator predicts no std.
         """
@@ -246,7 +223,7 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
             held_out = [self._predicted(model, X, np.arange(len(y)))]
         else:
             splits = self._splits(X, y, routed.splitter.split)
-            if _one_fit_will_do(model, splits, len(y)):
+            if _one_fit_is_enough(model, splits, len(y)):
                 tests = [split.test for split in splits]
                 mean, *stds = fit_and_leave_out(model, X, y, tests, fit_params)
                 mean, std = as_columns((mean, np.hypot(*stds)))
@@ -265,7 +242,7 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def _route(self, sample_weight, fit_params):
-        """Return what goes to the estimator's fit and to the splitter."""
+        """Return the parameters of the estimator's fit and of the splitter."""
         if get_config()["enable_metadata_routing"]:
             return process_routing(
                 self, "fit", sample_weight=sample_weight, **fit_params
@@ -292,44 +269,45 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         ]
         if self.method == "conformal" and _held_out_twice(splits):
             raise ValueError(
-                f"Got cv={self.cv!r}, which holds rows out more than once, "
+                f"Got cv={self.cv!r}, which holds samples out more than once, "
                 'expected at most once for method="conformal": the rank of an '
-                "error among them would not be that among rows. Pass KFold, "
+                "error among them is not its rank among samples. Pass KFold, "
                 "GroupKFold, or a single split."
             )
         return splits
 
     def _predicted(self, model, X, rows):
-        """Return rows that a model did not see, with their mean and std."""
+        """Return the held-out samples `rows` with their mean and std."""
         mean, std = as_columns(predict_mean_std(model, _safe_indexing(X, rows)))
         return rows, mean, std
 
     def _calibrate(self, y, weights, held_out):
-        """Return one calibrator an output, from held-out (rows, mean, std)."""
+        """Return one calibrator per output, from held-out (rows, mean, std)."""
         y = y.reshape(len(y), -1)
-        folds, n_lost, n_rows = [], 0, 0
+        folds, n_lost, n_held_out = [], 0, 0
         for test, mean, std in held_out:
             if mean.shape != (len(test), y.shape[1]) or std.shape != mean.shape:
                 raise ValueError(
                     f"Got predictions of shape {mean.shape} and std of {std.shape} for "
-                    f"{len(test)} rows of {y.shape[1]} outputs, expected one of each "
-                    "for every target."
+                    f"{len(test)} samples of {y.shape[1]} outputs, expected one of "
+                    "each for every target."
                 )
-            known = np.isfinite(mean).all(axis=1) & np.isfinite(std).all(axis=1)
+            valid = np.isfinite(mean).all(axis=1) & np.isfinite(std).all(axis=1)
             counted = weights[test] > 0
-            n_lost, n_rows = n_lost + np.sum(counted & ~known), n_rows + counted.sum()
-            kept = known & counted
+            n_lost += np.sum(counted & ~valid)
+            n_held_out += np.sum(counted)
+            kept = valid & counted
             z = standardised(y[test][kept], mean[kept], std[kept])
             folds.append((z, weights[test][kept]))
-        if n_lost == n_rows:
+        if n_lost == n_held_out:
             raise ValueError(
-                f"Got no finite prediction for any of {n_rows} held-out rows of "
-                "positive weight, expected some to calibrate on."
+                f"Got no finite prediction for any of {n_held_out} held-out samples "
+                "of positive weight, expected some to calibrate on."
             )
         if n_lost:
             warnings.warn(
-                f"Got no finite prediction for {n_lost} of {n_rows} held-out rows: "
-                "calibrated on the others.",
+                f"Got no finite prediction for {n_lost} of {n_held_out} held-out "
+                "samples: calibrated on the others.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -337,19 +315,19 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         return [calibrate(self.method, Scores(column, weights)) for column in z.T]
 
     def predict(self, X, return_std=False):
-        """Predict mean and, if asked, the recalibrated standard deviation.
+        """Predict the mean and, on request, the recalibrated standard deviation.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or what `estimator` takes
-            Rows to predict.
+            Input samples.
         return_std : bool, default=False
             Also return the standard deviation.
 
         Returns
         -------
         y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In target units. Of the recalibrated distribution: "isotonic" moves it.
+            Mean of the recalibrated distribution, in target units: "isotonic" moves it.
         y_std : ndarray of the same shape
             In target units, observation noise included if `estimator` includes it.
         """
@@ -357,7 +335,7 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
         return (mean, std) if return_std else mean
 
     def _predict_distribution(self, X):
-        """Return mean, std and quantiles, a function of levels, of one prediction."""
+        """Return mean, std and quantiles (a function of levels) of one prediction."""
         check_is_fitted(self)
         X = plain(X, self)
         mean, std = as_columns(predict_mean_std(self.estimator_, X))
@@ -370,76 +348,22 @@ class CalibratedProbRegressor(RegressorMixin, BaseEstimator):
             z = np.empty((len(q), len(self.calibrators_)))
             for j, calibrator in enumerate(self.calibrators_):
                 z[:, j] = calibrator.quantiles(q)
-            # An infinite end of a zero std is no end: all of it is at the mean.
-            spread = np.where(std[:, None] == 0, 0.0, z) * std[:, None]
-            return (mean[:, None] + spread)[:, :, one]
+            # A point mass has no infinite end: 0 * inf is 0 here.
+            distance = np.where(std[:, None] == 0, 0.0, z) * std[:, None]
+            return (mean[:, None] + distance)[:, :, one]
 
         return *(part[:, one] for part in parts), quantiles
 
-    def predict_quantiles(self, X, q):
-        """Predict recalibrated quantiles of a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what `estimator` takes
-            Rows to predict.
-        q : float or array-like of shape (n_quantiles,)
-            Levels in (0, 1).
-
-        Returns
-        -------
-        quantiles : ndarray of shape (n_samples, n_quantiles) or \
-(n_samples, n_quantiles, n_outputs)
-            In target units. Of "conformal": the ends of intervals.
-
-        Raises
-        ------
-        ValueError
-            If a level is not inside (0, 1).
-
-        Warns
-        -----
-        UserWarning
-            If "conformal" has too few calibration rows for a level, see
-            :meth:`predict_interval`.
-        """
-        return self._predict_distribution(X)[2](check_levels(q))
-
-    def predict_interval(self, X, coverage=0.95):
-        """Predict the recalibrated central interval that holds a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what `estimator` takes
-            Rows to predict.
-        coverage : float, default=0.95
-            Probability that the interval holds, in (0, 1).
-
-        Returns
-        -------
-        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
-            Lower and upper end, in target units.
-
-        Raises
-        ------
-        ValueError
-            If ``coverage`` is not inside (0, 1).
-
-        Warns
-        -----
-        UserWarning
-            If "conformal" has too few calibration rows for the coverage, less than
-            ``coverage / (1 - coverage)``: the intervals are infinite then.
-        """
-        levels = interval_levels(check_coverage(coverage))
-        return self._predict_distribution(X)[2](levels)
+    def _quantiles_at(self, X, q):
+        """Return quantiles at valid levels."""
+        return self._predict_distribution(X)[2](q)
 
 
 def _fit(model, X, y, rows, fit_params):
-    """Fit to some rows, with those of the parameters that have one entry a row."""
+    """Fit to the samples `rows`, and index the parameters with one entry a sample."""
     if rows is not None:
         fit_params = {
-            name: _safe_indexing(value, rows) if _per_row(value, len(y)) else value
+            name: _safe_indexing(value, rows) if _per_sample(value, len(y)) else value
             for name, value in fit_params.items()
         }
         X, y = _safe_indexing(X, rows), y[rows]
@@ -447,28 +371,25 @@ def _fit(model, X, y, rows, fit_params):
 
 
 def _held_out_twice(splits):
-    """Whether a row is in the test rows of two splits."""
+    """Return whether a sample is held out by two splits."""
     rows = np.concatenate([split.test for split in splits])
     return len(np.unique(rows)) < len(rows)
 
 
-def _one_fit_will_do(model, splits, n_rows):
-    """Whether folds may be taken out of the posterior of the final fit.
-
-    Of a few rows that have all chosen the hyperparameters, errors come out too small.
-    """
+def _one_fit_is_enough(model, splits, n_samples):
+    """Return whether folds may be taken out of the posterior of the final fit."""
     return (
         obstacle(model, splits) is None
         and not _held_out_twice(splits)
-        and n_rows >= _FEW * model._hyper_subset_size(n_rows)
+        and n_samples >= _LEAST_RATIO * model._hyper_subset_size(n_samples)
     )
 
 
-def _per_row(value, n_rows):
-    """Whether a fit parameter has one entry a row."""
+def _per_sample(value, n_samples):
+    """Return whether a fit parameter has one entry a sample."""
     if isinstance(value, str | dict):
         return False
     try:
-        return (value.shape[0] if hasattr(value, "shape") else len(value)) == n_rows
+        return (value.shape[0] if hasattr(value, "shape") else len(value)) == n_samples
     except (TypeError, IndexError):  # a number, an array of no dimension
         return False

@@ -1,4 +1,4 @@
-"""Regressors of a transformed target, with uncertainty in its own units."""
+"""Regressors of a transformed target, with uncertainty in target units."""
 
 from ._target import ProbTransformedTargetRegressor
 

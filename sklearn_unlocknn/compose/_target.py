@@ -1,14 +1,13 @@
-"""Regression on a transformed target, with the uncertainty transformed back."""
+"""Regression on a transformed target, with uncertainty in target units."""
 
 import functools
 import warnings
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import clone
 from sklearn.linear_model import BayesianRidge
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import (
     UNUSED,
     MetadataRouter,
@@ -18,10 +17,8 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from .._prediction import (
+    WrappingRegressor,
     as_columns,
-    check_coverage,
-    check_levels,
-    interval_levels,
     plain,
     predict_distribution,
     quantiles_of,
@@ -31,10 +28,11 @@ from ._target_map import TargetMap
 
 __all__ = ["ProbTransformedTargetRegressor"]
 
+#: Probability outside the domain of the inverse that `predict` warns of.
 _MUCH_OUTSIDE = 0.01
 
 
-class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
+class ProbTransformedTargetRegressor(WrappingRegressor):
     r"""Fit a regressor to a transformed target; transform mean and std back.
 
     :class:`sklearn.compose.TransformedTargetRegressor` for any regressor with
@@ -47,16 +45,16 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         With ``predict(X, return_std=True)`` -> (mean, std); cloned. None is
         :class:`sklearn.linear_model.BayesianRidge`.
     transformer : transformer, default=None
-        Of the target as an array of shape (n_samples, n_outputs), with
+        Transformer of the target, an array of shape (n_samples, n_outputs), with
         ``inverse_transform``; cloned. It has to map each column on its own and
-        monotonically: StandardScaler, PowerTransformer, QuantileTransformer, ...
+        monotonically, as StandardScaler, PowerTransformer and QuantileTransformer do.
         Not together with `func`. None, without `func`, is the identity.
     func : callable, default=None
-        Maps an array of shape (n_samples, n_outputs) before `regressor` sees it.
+        Transformation of the target, an array of shape (n_samples, n_outputs).
     inverse_func : callable, default=None
-        Its inverse.
+        Inverse of `func`.
     check_inverse : bool, default=True
-        Warn where inverse and transformation do not give back some of the targets.
+        Warn when the inverse does not return some of the targets to their values.
 
     Attributes
     ----------
@@ -65,8 +63,8 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
     transformer_ : transformer
         Fitted.
     affine_ : bool
-        Whether the transformation was found to be affine: then mean and standard
-        deviation are exact, otherwise integrals by quadrature.
+        Whether the transformation is affine: then mean and standard deviation are
+        exact, otherwise integrals by quadrature.
     n_features_in_ : int
         Where `regressor_` has it.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -79,35 +77,34 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    The regressor's prediction is read as a normal variable
-    :math:`t \sim N(m, s^2)`, and with g the inverse transformation
+    With a Gaussian prediction :math:`t \sim N(m, s^2)` of the regressor and the inverse
+    transformation g,
 
     .. math::
         E[y] = \int g(m + s z) \varphi(z) \, dz, \quad
         \mathrm{Var}[y] = \int (g(m + s z) - E[y])^2 \varphi(z) \, dz.
 
-    For affine g these are :math:`g(m)` and :math:`|g'| s`. For others they are taken
+    For affine g these are :math:`g(m)` and :math:`|g'| s`. Otherwise they are computed
     by Gauss-Legendre quadrature [1]_ with 128 nodes over :math:`|z| \le 12`: for
-    ``inverse_func=np.exp`` and s up to 2 both agree with the log-normal's closed form
-    to nine digits. Gauss-Hermite nodes would do as well there, but not where the
-    domain of g ends.
+    ``inverse_func=np.exp`` and s up to 2 both agree with the closed form of the
+    log-normal to nine digits. Gauss-Hermite nodes fail where the domain of g ends.
 
-    `predict` gives :math:`E[y]`, with and without ``return_std``: not
-    :math:`g(m)`, the median, as TransformedTargetRegressor does. For the median ask
+    `predict` returns :math:`E[y]`, with and without ``return_std``, and not the median
+    :math:`g(m)`, as TransformedTargetRegressor does. The median is
     ``predict_quantiles(X, 0.5)``.
 
-    Quantiles and intervals go through g itself, which is exact for monotone g. Where
-    `regressor` has its own ``predict_quantiles`` (CalibratedProbRegressor, for one)
-    they are taken from there, otherwise from the normal.
+    Quantiles and intervals are transformed by g itself, which is exact for monotone g:
+    those of the ``predict_quantiles`` of `regressor`, where it has one (such as
+    CalibratedProbRegressor), otherwise those of the Gaussian.
 
-    A normal reaches everywhere, g may not: ``inverse_func=np.square`` folds back
-    below 0, that of Box-Cox is not defined beyond :math:`-1 / \lambda`. In `fit`
-    the interval about the targets on which g is defined and monotone is found. Mean
-    and standard deviation are those of the normal within, with a warning where more
-    than 1 % of a prediction is not; quantiles beyond are set to its ends. Overflow
-    gives infinity. A prediction of NaN stays NaN. Next to a pole, as that of
-    ``np.reciprocal`` at 0, the integrals do not exist and no figure for them means
-    anything: use quantiles, or a transformation without one.
+    A Gaussian is defined everywhere, g may not be: ``inverse_func=np.square`` is not
+    monotone at 0, the inverse of Box-Cox not defined beyond :math:`-1 / \lambda`.
+    `fit` finds the interval about the targets on which g is defined and monotone. Mean
+    and standard deviation are those of the Gaussian truncated to this interval, with a
+    warning where more than 1 % of a prediction is outside; quantiles are clipped to its
+    ends. Overflow is infinite. A prediction of NaN stays NaN. Next to a pole, such as
+    that of ``np.reciprocal`` at 0, the integrals do not exist and their values have no
+    meaning: use quantiles, or a transformation without a pole.
 
     References
     ----------
@@ -132,7 +129,7 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
     array([[1.1, 5.8]])
     """
 
-    # Weights are for the regressor, which says itself whether it wants them.
+    # Weights are for the regressor, whose own request decides.
     __metadata_request__fit = {"sample_weight": UNUSED}
 
     def __init__(
@@ -158,28 +155,22 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
             regressor.set_fit_request(sample_weight=True)
         return regressor
 
+    @property
+    def _inner(self):
+        return self._regressor()
+
+    @property
+    def _fitted_inner(self):
+        return self.regressor_
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        inner = get_tags(self._regressor())
-        tags.input_tags = inner.input_tags
-        tags.target_tags.multi_output = inner.target_tags.multi_output
-        tags.non_deterministic = inner.non_deterministic
-        # What a transformation does to a score depends on the target.
+        # The transformation can lower the score of any target.
         tags.regressor_tags.poor_score = True
         return tags
 
-    @property
-    def n_features_in_(self):
-        """Number of features seen in `fit`, where `regressor_` has it."""
-        return self.regressor_.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen in `fit`, where `regressor_` has them."""
-        return self.regressor_.feature_names_in_
-
     def get_metadata_routing(self):
-        """Return which metadata go where.
+        """Return the metadata routing of `regressor`.
 
         Returns
         -------
@@ -192,19 +183,19 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         )
 
     def fit(self, X, y, sample_weight=None, **fit_params):
-        """Fit transformer and regressor.
+        """Fit the transformer and the regressor.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or what `regressor` takes
-            Rows.
+            Input samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, in target units.
         sample_weight : array-like of shape (n_samples,), default=None
-            For the fit of `regressor`, and of the transformer where it takes weights,
-            as StandardScaler does. 0 leaves a row out of both.
+            Weights for the fit of `regressor`, and of the transformer where it takes
+            weights, as StandardScaler does. 0 leaves a sample out of both.
         **fit_params : dict
-            For the fit of `regressor`, by request with metadata routing.
+            For the fit of `regressor`, with metadata routing on request.
 
         Returns
         -------
@@ -223,7 +214,7 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         if weights is not None:
             weights = check_weights(weights, len(y))
         transformer = self._fitted_transformer(columns, weights)
-        with np.errstate(all="ignore"):  # the log of a negative target: see below
+        with np.errstate(all="ignore"):  # the log of a negative target raises below
             t = np.asarray(transformer.transform(columns), dtype=np.float64)
         if t.shape not in (columns.shape, y.shape) or not np.isfinite(t).all():
             raise ValueError(
@@ -248,12 +239,11 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def _fitted_transformer(self, y, weights):
-        """Fit the transformer to y of shape (n, k); check its inverse if asked to."""
+        """Fit the transformer to y of shape (n, k); check its inverse on request."""
         if (self.func is None) != (self.inverse_func is None):
             raise ValueError(
                 f"Got func={self.func!r} and inverse_func={self.inverse_func!r}, "
-                "expected both or none: without the inverse no prediction comes back "
-                "to target units."
+                "expected both or none: predictions in target units need the inverse."
             )
         if self.transformer is not None and self.func is not None:
             raise ValueError(
@@ -263,16 +253,16 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         if self.transformer is not None:
             transformer = clone(self.transformer)
         else:
-            # Its own check would warn a second time.
+            # The check of FunctionTransformer would warn a second time.
             transformer = FunctionTransformer(
                 self.func, self.inverse_func, validate=True, check_inverse=False
             ).set_output(transform="default")
         if not hasattr(transformer, "inverse_transform"):
             raise ValueError(
                 f"Got transformer={transformer!r}, which has no inverse_transform, "
-                "expected one that has."
+                "expected a transformer with one."
             )
-        with np.errstate(all="ignore"):  # `fit` says what is not finite
+        with np.errstate(all="ignore"):  # `fit` raises for values that are not finite
             if weights is None:
                 transformer.fit(y)
             elif has_fit_parameter(transformer, "sample_weight"):
@@ -285,23 +275,23 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
                 if not np.allclose(some, np.reshape(back, some.shape)):
                     warnings.warn(
                         "Got a transformation whose inverse does not give back the "
-                        "targets. If that is meant, set check_inverse=False.",
+                        "targets. If that is intended, set check_inverse=False.",
                         UserWarning,
                         stacklevel=3,
                     )
         return transformer
 
     def predict(self, X, return_std=False, return_cov=False):
-        """Predict mean and, if asked, standard deviation of the target.
+        """Predict the mean and, on request, the standard deviation of the target.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or what `regressor` takes
-            Rows to predict.
+            Input samples.
         return_std : bool, default=False
             Also return the standard deviation.
         return_cov : bool, default=False
-            Refused: between rows only standard deviations are known.
+            Not supported: True raises an error.
 
         Returns
         -------
@@ -313,7 +303,7 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If ``return_cov`` is asked for.
+            If ``return_cov`` is True.
 
         Warns
         -----
@@ -324,14 +314,14 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         if return_cov:
             raise ValueError(
                 "Got return_cov=True, expected False: a covariance is not carried "
-                "through the transformation of the target. Ask for return_std, or for "
-                "the covariance of `regressor_`, in transformed units."
+                "through the transformation of the target. Use return_std=True, or the "
+                "covariance of `regressor_`, in transformed units."
             )
         mean, std, _ = self._predict_distribution(X)
         return (mean, std) if return_std else mean
 
     def _predict_distribution(self, X):
-        """Return mean, std and quantiles, a function of levels, of one prediction."""
+        """Return mean, std and quantiles (a function of levels) of one prediction."""
         check_is_fitted(self)
         t = predict_distribution(self.regressor_, plain(X, self))
         mean, std, outside = self._map.moments(*as_columns(t[:2]))
@@ -351,60 +341,18 @@ class ProbTransformedTargetRegressor(RegressorMixin, BaseEstimator):
         return mean, std, quantiles
 
     def _quantiles(self, t, q):
-        """Bring quantiles of a prediction of the regressor back, (n, len(q), k)."""
+        """Return target quantiles (n, len(q), k) of a prediction of the regressor."""
         increasing = self._map.increasing
-        # Where large becomes small, so does the quantile.
+        # A decreasing map swaps the levels q and 1 - q.
         levels = q if increasing.all() else np.concatenate([q, 1 - q])
         t = quantiles_of(t, levels)
         t = np.where(increasing, t[:, : len(q)], t[:, -len(q) :])
         return self._map.points(t)
 
-    def predict_quantiles(self, X, q):
-        """Predict quantiles of the target.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what `regressor` takes
-            Rows to predict.
-        q : float or array-like of shape (n_quantiles,)
-            Levels in (0, 1).
-
-        Returns
-        -------
-        quantiles : ndarray of shape (n_samples, n_quantiles) or \
-(n_samples, n_quantiles, n_outputs)
-            In target units.
-
-        Raises
-        ------
-        ValueError
-            If a level is not inside (0, 1).
-        """
+    def _quantiles_at(self, X, q):
+        """Return quantiles at valid levels."""
         check_is_fitted(self)
-        q = check_levels(q)
         # No moments, and no warning about them.
         prediction = predict_distribution(self.regressor_, plain(X, self))
         quantiles = self._quantiles(prediction, q)
         return quantiles[:, :, 0] if self._one_output else quantiles
-
-    def predict_interval(self, X, coverage=0.95):
-        """Predict the central interval that holds a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what `regressor` takes
-            Rows to predict.
-        coverage : float, default=0.95
-            Probability that the interval holds, in (0, 1).
-
-        Returns
-        -------
-        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
-            Lower and upper end, in target units.
-
-        Raises
-        ------
-        ValueError
-            If ``coverage`` is not inside (0, 1).
-        """
-        return self.predict_quantiles(X, interval_levels(check_coverage(coverage)))

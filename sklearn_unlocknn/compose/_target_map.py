@@ -1,4 +1,4 @@
-"""How a distribution of the transformed target looks in units of the target."""
+"""Map from the transformed target to target units, of points and distributions."""
 
 import warnings
 from typing import NamedTuple
@@ -15,16 +15,16 @@ _ROUNDING = 1e-12
 
 
 class TargetMap(NamedTuple):
-    """The map of k columns from the space of the regressor to target units.
+    """Map of k columns from transformed to target units.
 
     Attributes
     ----------
     inverse : callable
         From (m, k) to (m, k).
     slope, offset : ndarray of shape (k,) or None
-        Of an affine map; None for others.
+        Coefficients of an affine map; None for others.
     increasing : ndarray of bool of shape (k,)
-        Which columns keep the order.
+        Whether each column keeps the order.
     low, high : ndarray of shape (k,)
         Ends of the domain, the interval about the training targets on which the map is
         defined and monotone.
@@ -39,12 +39,10 @@ class TargetMap(NamedTuple):
 
     @classmethod
     def of(cls, transformer, t):
-        """Explore a fitted transformer around transformed targets of shape (n, k).
+        """Build the map of a fitted transformer and transformed targets (n, k).
 
-        Raises
-        ------
-        ValueError
-            When the inverse mixes columns or is not monotone where targets are.
+        Raises ValueError when the inverse mixes columns, or is not monotone between the
+        targets.
         """
         inverse = Inverse(transformer)
         first, last = t.min(axis=0), t.max(axis=0)
@@ -61,36 +59,26 @@ class TargetMap(NamedTuple):
         return cls(inverse, None, None, increasing, low, high)
 
     def points(self, t):
-        """Map points of shape (..., k); NaN stays, infinity goes to the limit."""
+        """Map points of shape (..., k); NaN stays, infinity becomes the limit."""
         if self.slope is not None:
             with np.errstate(invalid="ignore"):
                 return np.where(self.slope == 0, 0.0, self.slope * t) + self.offset
-        # 1e300 stands for infinity: transformers refuse the latter.
+        # 1e300 in place of infinity, which transformers refuse.
         inside = np.nan_to_num(np.clip(t, self.low, self.high), posinf=1e300)
         inside = np.clip(inside, -1e300, 1e300)
         y = self.inverse(inside.reshape(-1, t.shape[-1])).reshape(t.shape)
         return np.where(np.isnan(t), np.nan, y)
 
     def moments(self, mean, std):
-        """Return mean and std of normal variables after the map.
+        """Return the mean and std of mapped Gaussians, and the probability left out.
 
-        Parameters
-        ----------
-        mean, std : ndarray of shape (n, k)
-            Of the transformed target; NaN stays.
-
-        Returns
-        -------
-        mean, std : ndarray of shape (n, k)
-            In target units.
-        outside : ndarray of shape (n, k)
-            Probability outside the domain, which was left out.
+        `mean` and `std` of shape (n, k) are those of the transformed target; NaN stays.
+        The probability left out is that outside the domain of the map.
         """
         if self.slope is not None:
             return self.points(mean), np.abs(self.slope) * std, np.zeros_like(mean)
-        known = ~np.isnan(mean + std).any(axis=1)
         result = np.full((3, *mean.shape), np.nan)
-        rows = np.flatnonzero(known)
+        rows = np.flatnonzero(~np.isnan(mean + std).any(axis=1))
         block = max(1, _BLOCK // (N_NODES * mean.shape[1]))
         for start in range(0, len(rows), block):
             some = rows[start : start + block]
@@ -98,12 +86,12 @@ class TargetMap(NamedTuple):
         return result
 
     def _moments(self, mean, std):
-        """Integrate by Gauss-Legendre over the part of the normal in the domain."""
+        """Integrate by Gauss-Legendre over the part of the Gaussian in the domain."""
         scale = np.where(std > 0, std, 1.0)
         left = np.where(std > 0, (self.low - mean) / scale, -np.inf)
         right = np.where(std > 0, (self.high - mean) / scale, np.inf)
         outside = ndtr(left) + ndtr(-right)
-        # A normal far outside still has a tail in the domain: follow its edge.
+        # The tail of a Gaussian far outside is integrated from the edge of the domain.
         start = np.maximum(left, np.minimum(-_REACH, right - _REACH))
         stop = np.minimum(right, np.maximum(_REACH, left + _REACH))
 
@@ -118,13 +106,13 @@ class TargetMap(NamedTuple):
         with np.errstate(invalid="ignore", over="ignore"):
             moved_mean = np.sum(weights * y, axis=1)
             square = np.sum(weights * (y - moved_mean[:, None]) ** 2, axis=1)
-        # An infinite mean leaves no finite spread about it.
+        # About an infinite mean the std is infinite.
         moved_std = np.where(np.isfinite(moved_mean), np.sqrt(square), np.inf)
         return moved_mean, np.where(std > 0, moved_std, 0.0), outside
 
 
 class Inverse:
-    """The inverse of a fitted transformer, silent where it is not defined."""
+    """Inverse of a fitted transformer, without warnings where it is not defined."""
 
     def __init__(self, transformer):
         self.transformer = transformer
@@ -132,25 +120,25 @@ class Inverse:
     def __call__(self, t):
         """Map an array of shape (m, k)."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PowerTransformer tells of every NaN
+            warnings.simplefilter("ignore")  # PowerTransformer warns of every NaN
             y = np.asarray(self.transformer.inverse_transform(t), dtype=np.float64)
         return y.reshape(t.shape)
 
 
 def _check_columns(inverse, point, span):
-    """Raise where a column of the target depends on another of the regressor."""
+    """Raise if a column of the target depends on another transformed column."""
     moved = point + np.diag(span)
     same = inverse(moved) == inverse(np.tile(point, (len(point), 1)))
     if not (same | np.eye(len(point), dtype=bool)).all():
         raise ValueError(
             "Got a transformer that mixes the columns of y, expected one that maps "
-            "each on its own: standard deviations alone do not say what a mixture's "
-            "is. Use one regressor a column, or transform y outside."
+            "each on its own: the std of a mixture needs covariances, not only the "
+            "std of each column. Use one regressor a column, or transform y outside."
         )
 
 
 def _affine(inverse, centre, reach):
-    """Return slope and offset where the map is a straight line, else None twice."""
+    """Return slope and offset of an affine map, else None and None."""
     steps = np.linspace(-1, 1, 33)[:, None]
     t = centre + reach * steps
     y = inverse(t)
@@ -163,7 +151,7 @@ def _affine(inverse, centre, reach):
 
 
 def _direction(inverse, first, last):
-    """Return which columns increase between the ends of the training targets."""
+    """Return whether each column increases between the ends of the targets."""
     y = inverse(np.linspace(first, last, 65))
     steps = np.diff(y, axis=0)
     slack = _ROUNDING * np.abs(y).max(axis=0)
@@ -178,8 +166,8 @@ def _direction(inverse, first, last):
 
 
 def _edge(inverse, start, span, increasing):
-    """Find where the map stops being defined or monotone, from `start` on."""
-    # As large as finds a turning point to many digits, as small as tells it apart.
+    """Return the end, from `start` on, of where the map is defined and monotone."""
+    # Small, to find a turning point to many digits; large, against rounding.
     step = 1e-6 * np.abs(span)
     sign = np.where(increasing, 1.0, -1.0)
     beyond = np.sign(span)
@@ -189,7 +177,7 @@ def _edge(inverse, start, span, increasing):
         below, above = (sign * inverse(point[None])[0] for point in (t, t + step))
         with np.errstate(invalid="ignore"):
             close = np.abs(above - below) <= _ROUNDING * np.abs(below)
-        # Past a pole a map may be monotone again, on the wrong side.
+        # Beyond a pole a map may be monotone again, on the wrong side.
         return ((above >= below) | close) & (beyond * below >= beyond * edge)
 
     inside, outside = start.copy(), np.full_like(start, np.nan)

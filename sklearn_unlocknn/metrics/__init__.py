@@ -1,10 +1,9 @@
-"""Metrics and scorers for predictions that come with a standard deviation.
+"""Metrics and scorers for predictions with a standard deviation.
 
-Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)`` and reads the
-prediction as a Gaussian; calibration and intervals also as `quantiles` say. Scorers
-call ``predict(X, return_std=True)`` of any estimator that has it, and read its own
-``predict_quantiles`` where those are not of a Gaussian. Pure NumPy, SciPy and
-scikit-learn.
+Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)`` and assumes a
+Gaussian; calibration and interval metrics also accept `quantiles`. Scorers call
+``predict(X, return_std=True)`` of any estimator, and its ``predict_quantiles`` where it
+has a distribution of its own.
 """
 
 from ._calibration import calibration_curve, calibration_error, miscalibration_area

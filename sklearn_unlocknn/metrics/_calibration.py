@@ -1,12 +1,11 @@
-"""Whether events predicted with probability p happen with frequency p."""
-
-import numbers
+"""Calibration: how often the targets are below the predicted quantiles."""
 
 import numpy as np
 from scipy.special import ndtri
 
 from .._prediction import interval_levels
 from ._validation import (
+    check_integer,
     check_predictions,
     check_quantiles,
     check_single_output,
@@ -26,23 +25,19 @@ def calibration_curve(
     kind="quantile",
     n_levels=100,
 ):
-    r"""Observed against expected proportions of targets.
+    r"""Compute the observed and the expected proportions of targets.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        Observed targets, in target units.
-    y_pred : array-like of shape (n_samples,)
-        Predicted means, in target units.
-    y_std : array-like of shape (n_samples,)
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
-        at levels q in (0, 1), in target units: that of an estimator is
-        ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and `y_std`
-        as a normal.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels): for an estimator
+        ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         "quantile" counts targets at or below the predicted p-quantile, "interval"
         those inside the central interval of probability p.
@@ -59,7 +54,7 @@ def calibration_curve(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, there are several outputs, `kind` is
         unknown or `n_levels` is not an integer of 2 or more.
 
@@ -76,18 +71,15 @@ def calibration_curve(
 
     The quantile curve is the definition of [1]_ and [2]_ and the default: it lies on
     the diagonal only when the whole distribution is right. The interval curve, the
-    default of uncertainty-toolbox and others, says more directly whether intervals
-    are too narrow (below the diagonal) or too wide, but is blind to errors of mean
-    and width that make up for each other on the two sides. For symmetric errors its
-    distance from the diagonal at p is twice that of the quantile curve at
-    (1 + p) / 2.
+    default of uncertainty-toolbox, shows more directly whether intervals are too narrow
+    (below the diagonal) or too wide, but not errors of mean and width that cancel. For
+    symmetric errors its distance from the diagonal at p is twice that of the quantile
+    curve at (1 + p) / 2. With `quantiles` the central interval of probability p is
+    between the quantiles at (1 - p) / 2 and (1 + p) / 2.
 
-    With `quantiles` the predicted p-quantile is what they say, and the central
-    interval of probability p is that between those of (1 - p) / 2 and (1 + p) / 2.
-
-    A zero std is a point mass, all of whose quantiles and intervals are `y_pred`: an
-    exact hit is covered at every level. A miss is in no interval, and below the
-    quantile at every level or at none.
+    A zero std is a point mass, with all quantiles and intervals at `y_pred`: an exact
+    hit is covered at every level. A miss is in no interval, and below the quantile at
+    every level or at none.
 
     References
     ----------
@@ -123,23 +115,19 @@ def miscalibration_area(
     kind="quantile",
     n_levels=100,
 ):
-    r"""Area between the calibration curve and the diagonal.
+    r"""Compute the area between the calibration curve and the diagonal.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
-        what is predicted of these rows at levels q in (0, 1), in target units: that of
-        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
-        `y_pred` and `y_std` as a normal.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100
@@ -153,7 +141,7 @@ def miscalibration_area(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, `kind` is unknown or `n_levels` is
         not an integer of 2 or more.
 
@@ -165,12 +153,12 @@ def miscalibration_area(
     -----
     .. math:: \int_0^1 |\hat p(p) - p| \, dp
 
-    exact for the curve drawn as straight lines between its levels, also where it
-    crosses the diagonal; so are uncertainty-toolbox and, with kind="quantile", the
-    figures of [1]_, whose 100 levels are the default here. Figures of the two kinds
-    do not compare: a wrong width shows twice as large in the interval kind. A zero
-    std counts as in :func:`calibration_curve`. The finite sample alone gives an area
-    of the order of ``0.3 / sqrt(n_samples)``.
+    exact for the curve as straight lines between its levels, also where it crosses the
+    diagonal, as in uncertainty-toolbox and, with kind="quantile" and the 100 levels
+    that are the default here, in [1]_. Areas of the two kinds are not comparable: a
+    wrong width has twice the area in the interval kind. A zero std counts as in
+    :func:`calibration_curve`. A perfect model has an area of the order of
+    ``0.3 / sqrt(n_samples)``.
 
     References
     ----------
@@ -214,23 +202,19 @@ def calibration_error(
     kind="quantile",
     n_levels=100,
 ):
-    r"""Sum over levels of the squared distance from the diagonal.
+    r"""Sum the squared distances of the calibration curve from the diagonal.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
-        what is predicted of these rows at levels q in (0, 1), in target units: that of
-        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
-        `y_pred` and `y_std` as a normal.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100
@@ -244,23 +228,23 @@ def calibration_error(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, `kind` is unknown or `n_levels` is
         not an integer of 2 or more.
 
     See Also
     --------
-    miscalibration_area : Does not depend on the number of levels, but for rounding.
+    miscalibration_area : Hardly depends on the number of levels.
 
     Notes
     -----
     .. math:: \sum_{j=1}^{m} (p_j - \hat p(p_j))^2
 
-    the calibration error of [1]_ with all their weights equal to 1. It is a sum: it
-    grows in proportion to the number of levels, so quote the number. The table of
-    [2]_ has kind="quantile" and 100 levels from 0 to 1 with both ends, the defaults
-    here. ``sqrt(calibration_error / n_levels)`` is the root mean square calibration
-    error of uncertainty-toolbox. A zero std counts as in :func:`calibration_curve`.
+    the calibration error of [1]_ with all weights equal to 1. This sum is proportional
+    to the number of levels: report the number. The table of [2]_ has kind="quantile"
+    and 100 levels from 0 to 1 with both ends, the defaults here.
+    ``sqrt(calibration_error / n_levels)`` is the root mean square calibration error of
+    uncertainty-toolbox. A zero std counts as in :func:`calibration_curve`.
 
     References
     ----------
@@ -285,19 +269,18 @@ def calibration_error(
 
 
 def _curves(y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels):
-    """Levels (n_levels,) and observed proportions (n_levels, n_outputs)."""
+    """Return levels (n_levels,) and observed proportions (n_levels, n_outputs)."""
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
     if kind not in _KINDS:
         raise ValueError(f"Got kind={kind!r}, expected one of {_KINDS}.")
-    if not isinstance(n_levels, numbers.Integral) or n_levels < 2:
-        raise ValueError(f"Got n_levels={n_levels!r}, expected an integer >= 2.")
+    check_integer("n_levels", n_levels, 2)
 
     levels = np.linspace(0.0, 1.0, n_levels)
     if quantiles is not None:
-        asked = quantile_levels(kind, n_levels)
-        values = check_quantiles(quantiles, asked, y_true.shape, sample_weight)
+        inner = quantile_levels(kind, n_levels)
+        values = check_quantiles(quantiles, inner, y_true.shape, sample_weight)
         within = y_true[:, np.newaxis] <= values
         if kind == "interval":
             lower, _ = np.split(values, 2, axis=1)
@@ -308,7 +291,7 @@ def _curves(y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels):
 
     z = standardized_residuals(y_true, y_pred, y_std)
     if kind == "quantile":
-        # An exact hit of a point mass is at its quantile of every level.
+        # An exact hit of a point mass is at its quantiles of all levels.
         z = np.where((y_std == 0) & (z == 0), -np.inf, z)
         bounds = ndtri(levels)
     else:
@@ -322,7 +305,7 @@ def _curves(y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels):
 
 
 def quantile_levels(kind, n_levels=100):
-    """Return the levels at which a curve asks for quantiles."""
+    """Return the levels of the quantiles that a curve needs."""
     inner = np.linspace(0.0, 1.0, n_levels)[1:-1]
     return inner if kind == "quantile" else interval_levels(inner)
 

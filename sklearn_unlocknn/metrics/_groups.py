@@ -1,4 +1,4 @@
-"""Error and uncertainty by group: where a model can be trusted."""
+"""Error and uncertainty by group."""
 
 import functools
 import math
@@ -11,28 +11,16 @@ import numpy as np
 from .._prediction import reads_quantiles
 from ._calibration import miscalibration_area
 from ._intervals import interval_coverage
-from ._missing import drop_missing, quantiles_of_rows
 from ._scores import gaussian_crps, gaussian_nll
 from ._sharpness import sharpness
-from ._validation import standardized_residuals
+from ._validation import (
+    check_integer,
+    drop_missing,
+    quantiles_of_samples,
+    standardized_residuals,
+)
 
 _BY = ("chemical_system", "element", "space_group")
-
-
-def _mae(y_true, y_pred, y_std):
-    return np.mean(np.abs(y_pred - y_true))
-
-
-def _rmse(y_true, y_pred, y_std):
-    return np.sqrt(np.mean((y_pred - y_true) ** 2))
-
-
-def _mean_error(y_true, y_pred, y_std):
-    return np.mean(y_pred - y_true)
-
-
-def _mean_std(y_true, y_pred, y_std):
-    return np.mean(y_std)
 
 
 def _z_mean(y_true, y_pred, y_std):
@@ -41,17 +29,17 @@ def _z_mean(y_true, y_pred, y_std):
 
 
 def _z_std(y_true, y_pred, y_std):
-    if len(y_true) < 2:  # one row has no spread
+    if len(y_true) < 2:  # not defined for one sample
         return math.nan
     with np.errstate(invalid="ignore"):
         return np.std(standardized_residuals(y_true, y_pred, y_std), ddof=1)
 
 
 _METRICS = {
-    "mae": _mae,
-    "rmse": _rmse,
-    "mean_error": _mean_error,
-    "mean_std": _mean_std,
+    "mae": lambda y_true, y_pred, y_std: np.mean(np.abs(y_pred - y_true)),
+    "rmse": lambda y_true, y_pred, y_std: np.sqrt(np.mean((y_pred - y_true) ** 2)),
+    "mean_error": lambda y_true, y_pred, y_std: np.mean(y_pred - y_true),
+    "mean_std": lambda y_true, y_pred, y_std: np.mean(y_std),
     "sharpness": sharpness,
     "nll": gaussian_nll,
     "crps": gaussian_crps,
@@ -77,26 +65,23 @@ def uq_by_group(
 ):
     r"""Tabulate error and uncertainty by group.
 
-    Shows where in its domain a model is accurate, where it says so, and where it is
-    wrong without knowing.
+    Shows where in its domain a model is accurate and where its std can be trusted.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        Observed targets, in target units.
-    y_pred : array-like of shape (n_samples,)
-        Predicted means, in target units. NaN in it or in `y_std`: no prediction.
-    y_std : array-like of shape (n_samples,)
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units. A sample with NaN in `y_pred` or
+        `y_std` has no prediction.
     groups : array-like of shape (n_samples,) or list of set
-        The label of each row; or a set, list or tuple of labels of a row that belongs
-        to several groups. Rows labelled None or NaN are left out with a warning. With
-        `by`, the structures themselves.
+        The label of each sample; or a set, list or tuple of labels of a sample that
+        belongs to several groups. Samples labelled None or NaN are left out with a
+        warning. With `by`, the structures themselves.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
-        at levels q in (0, 1), in target units: that of an estimator is
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels): for an estimator
         ``lambda q: model.predict_quantiles(X, q)``. "coverage_95" and
-        "miscalibration_area" read them. None reads `y_pred` and `y_std` as a normal.
+        "miscalibration_area" use them. None is Gaussian.
     by : {"chemical_system", "element", "space_group"} or None, default=None
         Label the structures in `groups` by this, as :func:`group_labels` does.
     metrics : list of str, mapping of str to callable or None, default=None
@@ -114,21 +99,21 @@ def uq_by_group(
     -------
     table : DataFrame of shape (n_groups, 2 + n_metrics)
         Indexed by "group". "n" counts the predictions of a group, "n_missing" its
-        rows without one. Errors, `mean_std`, `sharpness` and CRPS are in target units,
-        NLL in nats, the rest is dimensionless. `mean_error` is predicted minus
+        samples without one. Errors, `mean_std`, `sharpness` and CRPS are in target
+        units, NLL in nats, the rest is dimensionless. `mean_error` is predicted minus
         observed.
 
     Raises
     ------
     ValueError
-        When shapes differ, no row has a prediction or a label, a target is NaN, a
+        When shapes differ, no sample has a prediction or a label, a target is NaN, a
         value is infinite, a std is negative, there are several outputs, or a keyword
         is not one of those listed.
 
     See Also
     --------
     group_labels : Labels of structures.
-    sklearn_unlocknn.plotting.PeriodicTableDisplay : The table by element, as a picture.
+    sklearn_unlocknn.plotting.PeriodicTableDisplay : Drawing of the table by element.
 
     Notes
     -----
@@ -137,11 +122,11 @@ def uq_by_group(
 
     .. math:: s_z^2 = \frac1{n - 1} \sum_i (z_i - \bar z)^2
 
-    A group that the model describes well has a `z_mean` of about 0, a `z_std` of about
-    1 and a `coverage_95` of about .95. `z_std` above 1 is over-confidence; a `z_mean`
-    far from 0 is an offset that the whole group has in common. Of a group of n rows
-    such figures are uncertain by about ``1 / sqrt(n)``: raise `min_count` before
-    reading much into extremes.
+    A group with right std has a `z_mean` of about 0, a `z_std` of about 1 and a
+    `coverage_95` of about .95. `z_std` above 1 is over-confidence; a `z_mean` far from
+    0 is an offset that the whole group has in common. For a group of n samples these
+    values are uncertain by about ``1 / sqrt(n)``: use `min_count` to leave out small
+    groups.
 
     A zero std counts as in the metric of the column; it makes `z_mean` infinite or NaN
     unless it hits exactly.
@@ -169,8 +154,7 @@ def uq_by_group(
     import pandas as pd
 
     functions = _check_metrics(metrics)
-    if not isinstance(min_count, numbers.Integral) or min_count < 0:
-        raise ValueError(f"Got min_count={min_count!r}, expected an integer >= 0.")
+    check_integer("min_count", min_count, 0)
     sort_by = next(iter(functions)) if sort_by is None else sort_by
     if sort_by not in ("group", "n", "n_missing", *functions):
         raise ValueError(
@@ -181,33 +165,33 @@ def uq_by_group(
         y_true, y_pred, y_std, "a table by group"
     )
     labels = groups if by is None else group_labels(groups, by, on_error="none")
-    rows_of, n_unlabelled = _rows_by_label(labels, len(present))
-    if n_unlabelled and by is None:  # group_labels has warned, and said why
+    samples_of, n_unlabelled = _samples_by_label(labels, len(present))
+    if n_unlabelled and by is None:  # group_labels has warned
         warnings.warn(
-            f"{n_unlabelled} of {len(present)} rows have no group and are left out.",
+            f"{n_unlabelled} of {len(present)} samples have no group and are left out.",
             UserWarning,
             stacklevel=2,
         )
 
     if quantiles is not None:
-        quantiles = _asked_once(quantiles_of_rows(quantiles, present))
-    # Position of a row among those with a prediction.
+        quantiles = _cached(quantiles_of_samples(quantiles, present))
+    # Index of a sample among those with a prediction.
     position = np.cumsum(present) - 1
     table, index = [], []
-    for label, rows in rows_of.items():
-        rows = np.asarray(rows)
-        kept = position[rows[present[rows]]]
+    for label, samples in samples_of.items():
+        samples = np.asarray(samples)
+        kept = position[samples[present[samples]]]
         if len(kept) < min_count:
             continue
         part = (y_true[kept], y_pred[kept], y_std[kept])
-        own = {"quantiles": quantiles_of_rows(quantiles, kept)}
-        values = [
-            float(f(*part, **own) if reads_quantiles(f) else f(*part))
-            if len(kept)
-            else math.nan
-            for f in functions.values()
-        ]
-        table.append([len(kept), len(rows) - len(kept), *values])
+        own = {"quantiles": quantiles_of_samples(quantiles, kept)}
+        values = [math.nan] * len(functions)
+        if len(kept):
+            values = [
+                float(f(*part, **own) if reads_quantiles(f) else f(*part))
+                for f in functions.values()
+            ]
+        table.append([len(kept), len(samples) - len(kept), *values])
         index.append(label)
 
     # Labels that are tuples would make a MultiIndex.
@@ -221,14 +205,14 @@ def uq_by_group(
     return frame.sort_values(sort_by, ascending=False, kind="stable")
 
 
-def _asked_once(quantiles):
-    """Return the function of levels with its answers kept, for all groups."""
-    answer = functools.cache(lambda q: quantiles(np.array(q)))
-    return lambda q: answer(tuple(q))
+def _cached(quantiles):
+    """Return the function of levels with its results cached, for all groups."""
+    cached = functools.cache(lambda q: quantiles(np.array(q)))
+    return lambda q: cached(tuple(q))
 
 
 def group_labels(X, by, *, symprec=0.01, on_error="raise"):
-    """Label structures by what they are made of, or by their symmetry.
+    """Label structures by element, chemical system or space group.
 
     Parameters
     ----------
@@ -242,23 +226,23 @@ def group_labels(X, by, *, symprec=0.01, on_error="raise"):
     symprec : float, default=0.01
         Tolerance of the space group, in angstrom.
     on_error : {"raise", "none"}, default="raise"
-        What to do about a structure that cannot be read or has no such label: raise,
-        or label it None with a warning that counts them.
+        For a structure that cannot be read or has no such label: raise, or label it
+        None with a warning that counts them.
 
     Returns
     -------
     labels : list of str or list of tuple of str
-        One label a structure; of "element" a tuple of symbols.
+        One label a structure; for "element" a tuple of symbols.
 
     Raises
     ------
     ValueError
-        When `by` or `on_error` is not one of those listed, a structure has no label
-        (which one, and why), or none has.
+        When `by` or `on_error` is not one of those listed, or structures have no label
+        (one with on_error="raise", otherwise all).
 
     See Also
     --------
-    uq_by_group : What the labels are for.
+    uq_by_group : Table of metrics by label.
 
     Notes
     -----
@@ -285,7 +269,7 @@ def group_labels(X, by, *, symprec=0.01, on_error="raise"):
     if errors and (on_error == "raise" or len(errors) == len(labels)):
         raise ValueError(
             f"{errors[0]}. Labels by={by!r} failed for {len(errors)} of {len(labels)} "
-            "rows; leave those out, or fix them."
+            "structures; leave those out, or fix them."
         ) from errors[0]
     if errors:
         warnings.warn(
@@ -314,31 +298,33 @@ def _check_metrics(metrics):
     return {name: _METRICS[name] for name in names}
 
 
-def _rows_by_label(groups, n_samples):
-    """Rows of each label, in order of appearance; number of rows without one."""
+def _samples_by_label(groups, n_samples):
+    """Return the samples of each label, and the number of samples without one."""
     import pandas as pd
 
     # A list keeps sets and tuples whole, where an array would take them apart.
     groups = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(groups) != n_samples:
         raise ValueError(
-            f"Got groups of {len(groups)} rows, expected {n_samples}: a label, or a "
-            "set of labels, for each prediction."
+            f"Got groups of {len(groups)} samples, expected {n_samples}: a label, or "
+            "a set of labels, for each prediction."
         )
-    rows, unlabelled = {}, 0
+    samples, unlabelled = {}, 0
     for i, labels in enumerate(groups):
         if not isinstance(labels, set | frozenset | list | tuple):
             labels = [labels]
         labels = [label for label in labels if pd.isna(label) is not True]
         unlabelled += not labels
         for label in dict.fromkeys(labels):
-            rows.setdefault(label, []).append(i)
-    if not rows:
-        raise ValueError(f"Got no label for any of {n_samples} rows.")
-    return rows, unlabelled
+            samples.setdefault(label, []).append(i)
+    if not samples:
+        raise ValueError(
+            f"Got no label for any of {n_samples} samples, expected at least one."
+        )
+    return samples, unlabelled
 
 
 def _order(label):
-    """Sort numbers as numbers, and what cannot be compared by its text."""
+    """Return the sort key of a label: numbers first, then the text of others."""
     number = isinstance(label, numbers.Real)
     return (0, label, "") if number else (1, 0, str(label))

@@ -1,4 +1,4 @@
-"""The central prediction interval: what it holds, what it costs."""
+"""Score, coverage and width of the central prediction interval."""
 
 import numpy as np
 
@@ -14,23 +14,19 @@ from ._validation import (
 def interval_score(
     y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
 ):
-    r"""Mean interval score of the central prediction interval.
+    r"""Compute the mean interval score of the central prediction interval.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
-        what is predicted of these rows at levels q in (0, 1), in target units: that of
-        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
-        `y_pred` and `y_std` as a normal.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -42,23 +38,23 @@ def interval_score(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
     --------
-    interval_coverage : How many targets the interval holds.
-    mean_interval_width : How wide it is.
+    interval_coverage : Share of targets inside the interval.
+    mean_interval_width : Width of the interval.
 
     Notes
     -----
-    With the interval :math:`[l, u]` of coverage :math:`1 - \alpha`, width plus a
-    fine for every target outside:
+    With the interval :math:`[l, u]` of coverage :math:`1 - \alpha`, the width plus a
+    penalty for every target outside:
 
     .. math:: (u - l) + \frac{2}{\alpha} (l - y)_+ + \frac{2}{\alpha} (y - u)_+
 
-    A zero std is an interval of zero width, so the score is the fine alone.
-    uncertainty-toolbox averages this over 99 coverages; here it is one coverage.
+    A zero std is an interval of zero width: the score is the penalty alone.
+    uncertainty-toolbox averages this over 99 coverages; this is the score of one.
 
     References
     ----------
@@ -76,30 +72,26 @@ def interval_score(
         y_true, y_pred, y_std, sample_weight, quantiles, coverage
     )
     outside = np.maximum(np.maximum(lower - residual, residual - upper), 0.0)
-    fine = 2.0 / (1.0 - check_coverage(coverage))
-    return weighted_mean(upper - lower + fine * outside, weights)
+    penalty = 2.0 / (1.0 - check_coverage(coverage)) * outside
+    return weighted_mean(upper - lower + penalty, weights)
 
 
 def interval_coverage(
     y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
 ):
-    r"""Share of targets inside the central prediction interval.
+    r"""Compute the share of targets inside the central prediction interval.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
-        what is predicted of these rows at levels q in (0, 1), in target units: that of
-        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
-        `y_pred` and `y_std` as a normal.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -112,13 +104,13 @@ def interval_coverage(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
     --------
     interval_coverage_error : Distance from the nominal coverage.
-    mean_interval_width : What that coverage costs.
+    mean_interval_width : Width of the intervals with that coverage.
 
     Notes
     -----
@@ -148,23 +140,19 @@ def interval_coverage(
 def interval_coverage_error(
     y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
 ):
-    r"""Distance of the observed from the nominal coverage.
+    r"""Compute the distance of the observed from the nominal coverage.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
-        what is predicted of these rows at levels q in (0, 1), in target units: that of
-        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
-        `y_pred` and `y_std` as a normal.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -176,7 +164,7 @@ def interval_coverage_error(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
@@ -185,9 +173,9 @@ def interval_coverage_error(
 
     Notes
     -----
-    ``abs(interval_coverage(...) - coverage)`` for each output: the form of coverage
-    that a search can minimise, since too much is as wrong as too little. A zero std
-    counts as in :func:`interval_coverage`.
+    ``abs(interval_coverage(...) - coverage)`` for each output, for searches: too large
+    a coverage is as wrong as too small a one. A zero std counts as in
+    :func:`interval_coverage`.
 
     References
     ----------
@@ -212,23 +200,19 @@ def interval_coverage_error(
 def mean_interval_width(
     y_true, y_pred, y_std, *, sample_weight=None, quantiles=None, coverage=0.95
 ):
-    r"""Mean width of the central prediction interval.
+    r"""Compute the mean width of the central prediction interval.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets; checked, not used, so that all metrics are called alike.
-    y_pred : array-like of the same shape
-        Predicted means; checked, not used.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets and predicted means (checked, not used, so that all metrics
+        have one signature) and standard deviations (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
-        what is predicted of these rows at levels q in (0, 1), in target units: that of
-        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
-        `y_pred` and `y_std` as a normal.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -241,13 +225,13 @@ def mean_interval_width(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
 
     See Also
     --------
-    interval_coverage : How many targets that interval holds.
-    interval_score : Both in one proper score.
+    interval_coverage : Share of targets inside the interval.
+    interval_score : Width and coverage in one proper score.
 
     Notes
     -----
@@ -274,7 +258,7 @@ def mean_interval_width(
 
 
 def _intervals(y_true, y_pred, y_std, sample_weight, quantiles, coverage):
-    """Residuals and both ends of the interval, from `y_pred` on, and weights."""
+    """Return residuals, both ends of the interval less `y_pred`, and weights."""
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )

@@ -1,10 +1,8 @@
-"""Whether the std tells which predictions to trust."""
-
-import numbers
+"""Ranking of predictions by their std: correlation and sparsification."""
 
 import numpy as np
 
-from ._validation import check_predictions, check_single_output
+from ._validation import check_integer, check_predictions, check_single_output
 
 _METHODS = ("spearman", "pearson")
 
@@ -12,18 +10,15 @@ _METHODS = ("spearman", "pearson")
 def error_uncertainty_correlation(
     y_true, y_pred, y_std, *, sample_weight=None, method="spearman"
 ):
-    r"""Correlation between absolute errors and predicted standard deviations.
+    r"""Correlate absolute errors with predicted standard deviations.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     method : {"spearman", "pearson"}, default="spearman"
         Correlation of the ranks, or of the values.
 
@@ -35,22 +30,22 @@ def error_uncertainty_correlation(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, or `method` is unknown.
 
     See Also
     --------
-    sparsification_error : The gain from discarding the least certain rows.
+    sparsification_error : The gain from discarding the least certain samples.
 
     Notes
     -----
     .. math:: \mathrm{corr}(|y_i - \mu_i|, \sigma_i)
 
     Even a perfect std correlates only moderately with the error, which is one draw
-    from the distribution it describes: compare models on the same rows, do not
-    expect 1. Where all std or all errors are equal the correlation is not defined;
-    such a std ranks nothing, so the value is 0. Tied values share their mean rank; a
-    weight of 2 is the same as the row twice. A zero std is a value like any other.
+    from a distribution of that std: compare models on the same samples, do not expect
+    1. Where all std or all errors are equal the correlation is not defined and the
+    value is 0. Tied values share their mean rank; a weight of 2 equals the sample
+    twice. A zero std is a value like any other.
 
     References
     ----------
@@ -76,29 +71,26 @@ def error_uncertainty_correlation(
 
 
 def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
-    r"""Area between the sparsification curve and that of an oracle (AUSE).
+    r"""Compute the area between the sparsification curve and an oracle's (AUSE).
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
 
     Returns
     -------
     error : float
-        Dimensionless, averaged over outputs; 0 when the std sorts the rows as their
-        errors do, lower is better.
+        Dimensionless, averaged over outputs; lower is better, 0 when std and errors
+        sort the samples in the same order.
 
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
         weight is negative.
 
     See Also
@@ -108,15 +100,15 @@ def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
 
     Notes
     -----
-    Discard the share f of rows with the largest std: :math:`E_\sigma(f)` is the mean
-    absolute error of the rest. The oracle discards by the error itself.
+    :math:`E_\sigma(f)` is the mean absolute error without the share f of samples with
+    the largest std. The oracle discards the largest errors.
 
     .. math:: \frac{1}{E(0)} \int_0^1 E_\sigma(f) - E_\mathrm{oracle}(f) \, df
 
-    Rows are discarded continuously, so the integral is exact, in closed form, and
-    depends on no number of steps; a weight of 2 is the same as the row twice. Rows
-    that tie in std are discarded together: their order cannot matter. The value is 0
-    when all errors are equal. A zero std is a value like any other.
+    Samples are discarded continuously: the integral is exact and in closed form. A
+    weight of 2 equals the sample twice. Samples with equal std are discarded together,
+    independently of their order. The value is 0 when all errors are equal. A zero std
+    is a value like any other.
 
     References
     ----------
@@ -141,50 +133,47 @@ def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
 
 
 def sparsification_curve(y_true, y_pred, y_std, *, sample_weight=None, n_levels=100):
-    r"""Mean absolute error of what is left when the least certain rows are discarded.
+    r"""Compute the mean absolute error without the least certain samples.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        Observed targets, in target units.
-    y_pred : array-like of shape (n_samples,)
-        Predicted means, in target units.
-    y_std : array-like of shape (n_samples,)
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     n_levels : int, default=100
         Number of discarded shares, equally spaced from 0 to 1.
 
     Returns
     -------
     discarded : ndarray of shape (n_levels,)
-        Shares f of rows that are discarded, dimensionless.
+        Shares f of samples that are discarded, dimensionless.
     error : ndarray of shape (n_levels,)
-        Mean absolute error of the rest, in target units, when the rows of largest
+        Mean absolute error of the rest, in target units, when the samples of largest
         std are discarded.
     oracle_error : ndarray of shape (n_levels,)
-        The same when the rows of largest error are discarded: what no std can beat.
+        The same when the largest errors are discarded: the lower bound for any std.
 
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, there are several outputs or `n_levels` is not an integer
         of 2 or more.
 
     See Also
     --------
-    sparsification_error : The area between the two curves over the error of all rows.
+    sparsification_error : Area between the curves, relative to the error of all.
 
     Notes
     -----
     .. math:: E_\sigma(f) = \frac1{1 - f} \int_0^{1 - f} |e|_{(t)} \, dt
 
-    with the errors in order of their std. Rows are discarded continuously and those
-    that tie in std together, as in :func:`sparsification_error`. At f = 1 the value is
-    the limit, the error of the most certain row. A std that tells nothing gives a
-    level line. A zero std is a value like any other.
+    with the errors in order of their std. Samples are discarded continuously and those
+    with equal std together, as in :func:`sparsification_error`. At f = 1 the value is
+    the limit, the error of the most certain sample. The curve of an uninformative std
+    is constant. A zero std is a value like any other.
 
     References
     ----------
@@ -204,8 +193,7 @@ def sparsification_curve(y_true, y_pred, y_std, *, sample_weight=None, n_levels=
         y_true, y_pred, y_std, sample_weight
     )
     check_single_output(y_true, "a sparsification curve")
-    if not isinstance(n_levels, numbers.Integral) or n_levels < 2:
-        raise ValueError(f"Got n_levels={n_levels!r}, expected an integer >= 2.")
+    check_integer("n_levels", n_levels, 2)
     discarded = np.linspace(0.0, 1.0, n_levels)
     error = np.abs(y_true - y_pred)[:, 0]
     kept_errors = [
@@ -230,7 +218,7 @@ def _correlation(error, std, weights, method):
 
 
 def _weighted_ranks(values, weights):
-    """Weight below each value plus half of its tie group's."""
+    """Return the weight below each value plus half of that of equal values."""
     _, group = np.unique(values, return_inverse=True)
     mass = np.bincount(group, weights=weights)
     return (np.cumsum(mass) - 0.5 * mass)[group]
@@ -242,12 +230,12 @@ def _ause(error, std, weights):
         return 0.0
     by_std = _sparsification_area(error, std, weights)
     by_error = _sparsification_area(error, error, weights)
-    # Equal orders differ by rounding at most.
+    # Equal orders differ by rounding only.
     return max(0.0, float((by_std - by_error) / mean_error))
 
 
 def _sparsification_area(error, key, weights):
-    """Integral over t in (0, 1] of the mean error of the share t of smallest `key`."""
+    """Integrate over t in (0, 1] the mean error of the share t of smallest `key`."""
     level, mass = _tie_groups(error, key, weights)
 
     # Within a group the kept error is S(t) = S0 + level (t - t0), and
@@ -258,7 +246,7 @@ def _sparsification_area(error, key, weights):
 
 
 def _tie_groups(error, key, weights):
-    """Mean error and share of the rows of each value of `key`, smallest first."""
+    """Return mean error and share of samples of each value of `key`, ascending."""
     _, group = np.unique(key, return_inverse=True)
     mass = np.bincount(group, weights=weights)
     level = np.bincount(group, weights=weights * error) / mass
@@ -266,7 +254,7 @@ def _tie_groups(error, key, weights):
 
 
 def _kept_error(kept, level, mass):
-    """Mean error of the shares `kept`; of nothing, that of the first group."""
+    """Return the mean error of the shares `kept`; for 0 that of the first group."""
     t1 = np.concatenate([[0.0], np.cumsum(mass)])
     S = np.concatenate([[0.0], np.cumsum(mass * level)])
     nothing = kept <= 0

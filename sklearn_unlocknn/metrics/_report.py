@@ -1,4 +1,4 @@
-"""One page that says how good mean and std are."""
+"""Report of all metrics of a prediction."""
 
 import math
 
@@ -13,57 +13,36 @@ from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import dispersion, sharpness
 from ._validation import check_predictions, check_quantiles
 
-# section -> key, label, ideal, whether in target units (which have any magnitude)
+# (section, heading) -> key, label, ideal, whether in target units (of any magnitude)
 _ROWS = {
-    "point": (
-        "Point accuracy",
-        [
-            ("mae", "MAE", "0", True),
-            ("rmse", "RMSE", "0", True),
-            ("r2", "R2", "1", False),
-        ],
-    ),
-    "proper": (
-        "Proper scores",
-        [
-            ("nll", "NLL (nats)", "low", False),
-            ("crps", "CRPS", "0", True),
-            ("msll", "MSLL (nats)", "< 0", False),
-        ],
-    ),
-    "calibration": (
-        "Calibration",
-        [
-            (
-                "miscalibration_area_quantile",
-                "miscalibration area, quantile",
-                "0",
-                False,
-            ),
-            (
-                "miscalibration_area_interval",
-                "miscalibration area, interval",
-                "0",
-                False,
-            ),
-            ("calibration_error_quantile", "calibration error, quantile", "0", False),
-            ("calibration_error_interval", "calibration error, interval", "0", False),
-        ],
-    ),
-    "sharpness": (
-        "Sharpness",
-        [
-            ("sharpness", "sharpness (RMS of std)", "low", True),
-            ("dispersion", "dispersion (CV of std)", "> 0", False),
-        ],
-    ),
-    "ranking": (
-        "Ranking by std",
-        [
-            ("error_uncertainty_correlation", "error-std rank correlation", "1", False),
-            ("sparsification_error", "sparsification error", "0", False),
-        ],
-    ),
+    ("point", "Point accuracy"): [
+        ("mae", "MAE", "0", True),
+        ("rmse", "RMSE", "0", True),
+        ("r2", "R2", "1", False),
+    ],
+    ("proper", "Proper scores"): [
+        ("nll", "NLL (nats)", "low", False),
+        ("crps", "CRPS", "0", True),
+        ("msll", "MSLL (nats)", "< 0", False),
+    ],
+    ("calibration", "Calibration"): [
+        (f"{name}_{kind}", f"{name.replace('_', ' ')}, {kind}", "0", False)
+        for name in ("miscalibration_area", "calibration_error")
+        for kind in ("quantile", "interval")
+    ],
+    ("sharpness", "Sharpness"): [
+        ("sharpness", "sharpness (RMS of std)", "low", True),
+        ("dispersion", "dispersion (CV of std)", "> 0", False),
+    ],
+    ("ranking", "Ranking by std"): [
+        ("error_uncertainty_correlation", "error-std rank correlation", "1", False),
+        ("sparsification_error", "sparsification error", "0", False),
+    ],
+}
+_INTERVALS = {
+    "coverage": interval_coverage,
+    "mean_interval_width": mean_interval_width,
+    "interval_score": interval_score,
 }
 _LABEL_WIDTH = 34
 
@@ -83,27 +62,23 @@ def uq_report(
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels) or (n_samples, n_levels, n_outputs),
-        what is predicted of these rows at levels q in (0, 1), in target units: that of
-        an estimator is ``lambda q: model.predict_quantiles(X, q)``. None reads
-        `y_pred` and `y_std` as a normal.
-        Accuracy, proper scores, sharpness and ranking are of `y_pred` and `y_std`.
+        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
+        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        Calibration and intervals use them, the other sections `y_pred` and `y_std`.
     coverages : sequence of float, default=(0.5, 0.8, 0.9, 0.95)
         Nominal coverages of the intervals reported, strictly between 0 and 1.
     output_dict : bool, default=False
         Return a dict instead of a table.
     digits : int, default=3
-        Digits after the point in the table; a value in target units that would
-        vanish or run wide is printed in scientific notation.
+        Digits after the point in the table; values in target units that are too small
+        or too large for them are in scientific notation.
 
     Returns
     -------
@@ -118,7 +93,7 @@ def uq_report(
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, quantiles do not fit, or a coverage is not in (0, 1).
 
     See Also
@@ -127,10 +102,9 @@ def uq_report(
 
     Notes
     -----
-    Every figure is that of the metric of its name with default keywords, and zero
-    std count as described there. The trivial prediction behind MSLL is the mean and
-    std of `y_true`; for a constant `y_true` MSLL is NaN, and so is R2 of a single
-    row.
+    Every value is that of the metric of its name with default keywords, and zero std
+    count as described there. The trivial prediction of MSLL is the mean and std of
+    `y_true`; MSLL is NaN for a constant `y_true`, R2 for a single sample.
 
     References
     ----------
@@ -166,7 +140,7 @@ def uq_report(
 
 
 def _tabulated(quantiles, coverages, shape, sample_weight):
-    """Ask once for all the quantiles that `_compute` reads."""
+    """Compute all quantiles that `_compute` needs in one call."""
     levels = [quantile_levels(kind) for kind in ("quantile", "interval")]
     levels = np.unique(np.concatenate([*levels, interval_levels(coverages)]))
     values = check_quantiles(quantiles, levels, shape, sample_weight)
@@ -177,24 +151,23 @@ def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
     args, kwargs = (y_true, y_pred, y_std), {"sample_weight": weights}
     own = {**kwargs, "quantiles": quantiles}
     n_samples, n_outputs = y_true.shape
-    constant = (np.ptp(y_true, axis=0) == 0).any()
+    r2 = msll = math.nan  # not defined for one sample, or a constant target
+    if n_samples > 1:
+        r2 = float(r2_score(y_true, y_pred, **kwargs))
+    if np.ptp(y_true, axis=0).all():
+        msll = mean_standardized_log_loss(*args, **kwargs)
     return {
         "n_samples": n_samples,
         "n_outputs": n_outputs,
         "point": {
             "mae": float(mean_absolute_error(y_true, y_pred, **kwargs)),
             "rmse": float(root_mean_squared_error(y_true, y_pred, **kwargs)),
-            # Undefined: scikit-learn would warn.
-            "r2": float(r2_score(y_true, y_pred, **kwargs))
-            if n_samples > 1
-            else math.nan,
+            "r2": r2,
         },
         "proper": {
             "nll": gaussian_nll(*args, **kwargs),
             "crps": gaussian_crps(*args, **kwargs),
-            "msll": math.nan
-            if constant
-            else mean_standardized_log_loss(*args, **kwargs),
+            "msll": msll,
         },
         "calibration": {
             f"{metric.__name__}_{kind}": metric(*args, kind=kind, **own)
@@ -202,22 +175,17 @@ def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
             for kind in ("quantile", "interval")
         },
         "sharpness": {
-            "sharpness": sharpness(*args, **kwargs),
-            "dispersion": dispersion(*args, **kwargs),
+            metric.__name__: metric(*args, **kwargs)
+            for metric in (sharpness, dispersion)
         },
         "ranking": {
-            "error_uncertainty_correlation": error_uncertainty_correlation(
-                *args, **kwargs
-            ),
-            "sparsification_error": sparsification_error(*args, **kwargs),
+            metric.__name__: metric(*args, **kwargs)
+            for metric in (error_uncertainty_correlation, sparsification_error)
         },
         "intervals": {
             coverage: {
-                "coverage": interval_coverage(*args, coverage=coverage, **own),
-                "mean_interval_width": mean_interval_width(
-                    *args, coverage=coverage, **own
-                ),
-                "interval_score": interval_score(*args, coverage=coverage, **own),
+                name: metric(*args, coverage=coverage, **own)
+                for name, metric in _INTERVALS.items()
             }
             for coverage in coverages
         },
@@ -230,7 +198,7 @@ def _render(report, digits):
     if report["n_outputs"] > 1:
         title += f", mean over {report['n_outputs']} outputs"
     lines = [title]
-    for i, (section, (heading, rows)) in enumerate(_ROWS.items()):
+    for i, ((section, heading), rows) in enumerate(_ROWS.items()):
         header = f"{'value':>{width}}   ideal" if i == 0 else ""
         lines += ["", f"{heading:<{_LABEL_WIDTH}}{header}".rstrip()]
         for key, label, ideal, in_units in rows:
@@ -251,7 +219,7 @@ def _render(report, digits):
 
 def _format(value, digits, in_units):
     size = abs(value)
-    # Fixed notation, unless it would print zero, or a number too wide for a column.
+    # Fixed notation, except for values that it rounds to zero or makes too wide.
     vanishes = in_units and 0 < size < 10.0 ** (1 - digits)
     too_wide = math.isfinite(value) and size >= 1e5
     text = f"{value:.{digits}{'e' if vanishes or too_wide else 'f'}}"

@@ -1,4 +1,4 @@
-"""Scorers: the metrics in the form that searches and cross-validation call."""
+"""Scorers: the metrics as callables for searches and cross-validation."""
 
 import copy
 import inspect
@@ -16,19 +16,19 @@ from ._sharpness import sharpness
 
 
 class _WeightRequestMixin:
-    """Lets metadata routing bring `sample_weight` to a scorer."""
+    """Mixin of scorers that take `sample_weight` by metadata routing."""
 
-    # None, scikit-learn's own default: an error if weights come unasked for.
+    # None, scikit-learn's own default: an error if weights are passed unrequested.
     _sample_weight_request = None
 
     def set_score_request(self, *, sample_weight):
-        """Say whether a meta-estimator should pass `sample_weight` to this scorer.
+        """Set whether a meta-estimator passes `sample_weight` to this scorer.
 
         Parameters
         ----------
         sample_weight : bool, str or None
-            True to ask for it, False to do without, a str to ask for it under
-            another name, None to raise when it is given.
+            True to request it, False to ignore it, a str to request it under another
+            name, None to raise when it is passed.
 
         Returns
         -------
@@ -39,7 +39,7 @@ class _WeightRequestMixin:
         return self
 
     def get_metadata_routing(self):
-        """Return the metadata this scorer asks for.
+        """Return the metadata that this scorer requests.
 
         Returns
         -------
@@ -82,7 +82,7 @@ class _ProbScorer(_WeightRequestMixin):
 
 
 class _ProbMultiScorer(_WeightRequestMixin):
-    """Callable that gives a dict of scores; made by :func:`prob_scoring`."""
+    """Callable that returns a dict of scores; made by :func:`prob_scoring`."""
 
     def __init__(self, scorers):
         self._scorers = scorers
@@ -107,12 +107,12 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
     ----------
     metric : callable
         ``metric(y_true, y_pred, y_std, **kwargs) -> float``, with a `sample_weight`
-        keyword if it is to be weighted, and a `quantiles` keyword, as that of
-        :func:`interval_score`, if it is to read the estimator's own quantiles. At
-        module level, so that it pickles.
+        keyword for weights, and a `quantiles` keyword, as that of
+        :func:`interval_score`, for the estimator's own quantiles. At module level, so
+        that it pickles.
     greater_is_better : bool
         False for a loss: the scorer returns minus the metric. No default, because a
-        search with the wrong one picks the worst model without a word.
+        search with the wrong one silently selects the worst model.
     **kwargs : object
         Further keywords of `metric`, such as ``coverage=0.8``.
 
@@ -131,20 +131,19 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
     See Also
     --------
     get_prob_scorer : Ready-made ones, by name.
-    prob_scoring : Several at the cost of one prediction.
+    prob_scoring : Several scores from one prediction.
 
     Notes
     -----
-    ``sklearn.metrics.make_scorer`` cannot ask for the std. This scorer works for any
+    ``sklearn.metrics.make_scorer`` does not support the std. This scorer works for any
     estimator with ``predict(X, return_std=True)``, also as the last step of a
     Pipeline (metadata routing on or off), inside a fitted search, or frozen. For
     weighted scoring under metadata routing call
     ``scorer.set_score_request(sample_weight=True)``.
 
-    Calibration and intervals are those that the estimator gives: where it has a
-    ``predict_quantiles`` of its own, as CalibratedProbRegressor, metrics with a
-    `quantiles` keyword get it. Pass ``quantiles=None`` to read mean and std as a
-    normal all the same.
+    Metrics with a `quantiles` keyword use the estimator's ``predict_quantiles`` where
+    it has one, as CalibratedProbRegressor. ``quantiles=None`` scores the Gaussian of
+    mean and std instead.
 
     Examples
     --------
@@ -183,31 +182,26 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
 
 
 PROB_SCORERS = {
-    "neg_nll": make_prob_scorer(gaussian_nll, greater_is_better=False),
-    "neg_crps": make_prob_scorer(gaussian_crps, greater_is_better=False),
-    "neg_msll": make_prob_scorer(mean_standardized_log_loss, greater_is_better=False),
-    "neg_interval_score": make_prob_scorer(interval_score, greater_is_better=False),
-    "neg_interval_coverage_error": make_prob_scorer(
-        interval_coverage_error, greater_is_better=False
-    ),
-    "neg_miscalibration_area": make_prob_scorer(
-        miscalibration_area, greater_is_better=False
-    ),
-    "neg_calibration_error": make_prob_scorer(
-        calibration_error, greater_is_better=False
-    ),
-    "neg_sharpness": make_prob_scorer(sharpness, greater_is_better=False),
-    "error_uncertainty_correlation": make_prob_scorer(
-        error_uncertainty_correlation, greater_is_better=True
-    ),
-    "neg_sparsification_error": make_prob_scorer(
-        sparsification_error, greater_is_better=False
-    ),
+    f"neg_{name}": make_prob_scorer(loss, greater_is_better=False)
+    for name, loss in {
+        "nll": gaussian_nll,
+        "crps": gaussian_crps,
+        "msll": mean_standardized_log_loss,
+        "interval_score": interval_score,
+        "interval_coverage_error": interval_coverage_error,
+        "miscalibration_area": miscalibration_area,
+        "calibration_error": calibration_error,
+        "sharpness": sharpness,
+        "sparsification_error": sparsification_error,
+    }.items()
 }
+PROB_SCORERS["error_uncertainty_correlation"] = make_prob_scorer(
+    error_uncertainty_correlation, greater_is_better=True
+)
 
 
 def get_prob_scorer(name):
-    """Get a scorer of mean and std by its name.
+    """Return the scorer of mean and std of a name.
 
     Parameters
     ----------
@@ -217,7 +211,7 @@ def get_prob_scorer(name):
     Returns
     -------
     scorer : callable
-        A copy, so that `set_score_request` on it changes no other.
+        A copy: its `set_score_request` changes no other scorer.
 
     Raises
     ------
@@ -226,9 +220,9 @@ def get_prob_scorer(name):
 
     Notes
     -----
-    Select models by a proper score ("neg_nll", "neg_crps", "neg_interval_score").
-    The others judge one side only: "neg_sharpness" alone, for one, is best for a
-    model that claims a std of zero.
+    Select models by a proper score ("neg_nll", "neg_crps", "neg_interval_score"). The
+    others measure one property only: "neg_sharpness", for example, is best for a model
+    with a std of zero.
 
     Examples
     --------
@@ -242,14 +236,14 @@ def get_prob_scorer(name):
 
 
 def prob_scoring(names):
-    """Make one scorer that gives several scores for one prediction.
+    """Make one scorer that returns several scores from one prediction.
 
     Parameters
     ----------
     names : list of str, str or dict
-        Names of ``PROB_SCORERS`` and of scikit-learn's own scorers of a point
-        prediction ("r2", "neg_mean_absolute_error", ...), which get the mean. Or a
-        dict from names of your choice to such names or to scorers.
+        Names of ``PROB_SCORERS`` and of scikit-learn's scorers of a point prediction
+        ("r2", "neg_mean_absolute_error", ...), which score the mean. Or a dict from
+        names of your choice to such names or to scorers.
 
     Returns
     -------
@@ -270,8 +264,8 @@ def prob_scoring(names):
 
     Notes
     -----
-    A search needs ``refit="neg_nll"`` or another of the names. Scorers are called
-    with a stand-in for the estimator that repeats the one prediction made.
+    A search needs ``refit="neg_nll"`` or another of the names. Scorers are called with
+    an estimator that returns the recorded prediction.
 
     Examples
     --------
@@ -292,7 +286,9 @@ def prob_scoring(names):
         names = list(names)
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
-            raise ValueError(f"Got {sorted(map(str, repeated))} more than once.")
+            raise ValueError(
+                f"Got {sorted(map(str, repeated))} more than once, expected each once."
+            )
         names = {name: name for name in names}
     if not names:
         raise ValueError(

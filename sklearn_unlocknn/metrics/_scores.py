@@ -1,4 +1,4 @@
-"""Proper scores: losses whose expectation the true distribution minimises."""
+"""Proper scores: losses with the least expectation for the true distribution."""
 
 import numpy as np
 from scipy.special import erf
@@ -9,34 +9,31 @@ _HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
 def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
-    r"""Mean negative log likelihood of a Gaussian prediction.
+    r"""Compute the mean negative log likelihood of a Gaussian prediction.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
 
     Returns
     -------
     loss : float
-        Nats per row, averaged over outputs; lower is better. It can be negative, and
+        Nats per sample, averaged over outputs; lower is better. It can be negative, and
         it shifts by ``log(c)`` when the target is multiplied by ``c``.
 
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
         weight is negative.
 
     See Also
     --------
-    gaussian_crps : In target units, and less harsh on a single far outlier.
+    gaussian_crps : In target units, with a smaller penalty for a far outlier.
     mean_standardized_log_loss : The same relative to a trivial prediction.
 
     Notes
@@ -44,9 +41,9 @@ def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
     .. math:: \frac{1}{n} \sum_i \tfrac12 \log 2\pi\sigma_i^2
               + \frac{(y_i - \mu_i)^2}{2 \sigma_i^2}
 
-    A zero std is a point mass: the loss is ``inf`` when any such prediction misses,
-    however many others hit; ``-inf`` when there are some and all hit exactly. Rows of
-    zero weight are left out.
+    A zero std is a point mass: the loss is ``inf`` when any such prediction misses, and
+    ``-inf`` when there are some and all hit exactly. Samples of zero weight are left
+    out.
 
     References
     ----------
@@ -63,22 +60,19 @@ def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
-    return weighted_mean(_nll_rows(y_true, y_pred, y_std), weights)
+    return weighted_mean(_nll_per_sample(y_true, y_pred, y_std), weights)
 
 
 def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
-    r"""Mean continuous ranked probability score of a Gaussian prediction.
+    r"""Compute the mean continuous ranked probability score of a Gaussian.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
 
     Returns
     -------
@@ -88,7 +82,7 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
         weight is negative.
 
     Notes
@@ -121,7 +115,7 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
         y_true, y_pred, y_std, sample_weight
     )
     z = standardized_residuals(y_true, y_pred, y_std)
-    # sigma * z is the residual itself: no 0 * inf for a point mass.
+    # sigma * z is the residual, which avoids 0 * inf for a point mass.
     with np.errstate(over="ignore"):
         density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
     losses = (y_true - y_pred) * erf(z / np.sqrt(2.0)) + y_std * (
@@ -133,18 +127,15 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
 def mean_standardized_log_loss(
     y_true, y_pred, y_std, *, sample_weight=None, y_train_mean=None, y_train_std=None
 ):
-    r"""Negative log likelihood relative to predicting the training distribution.
+    r"""Compute the log loss relative to a trivial prediction.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, in target units.
-    y_pred : array-like of the same shape
-        Predicted means, in target units.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and predicted standard deviations
+        (observation noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
     y_train_mean : float or array-like of shape (n_outputs,), default=None
         Mean of the training targets, in target units. None takes that of `y_true`.
     y_train_std : float or array-like of shape (n_outputs,), default=None
@@ -153,27 +144,27 @@ def mean_standardized_log_loss(
     Returns
     -------
     loss : float
-        Nats per row, averaged over outputs; 0 is the trivial prediction, negative is
+        Nats per sample, averaged over outputs; 0 is the trivial prediction, negative is
         better. It does not change with the units of the target.
 
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
         weight is negative, or the trivial std is not positive (a constant `y_true`).
 
     See Also
     --------
-    gaussian_nll : The part that the prediction is answerable for.
+    gaussian_nll : The loss that is compared.
 
     Notes
     -----
     .. math:: \frac1n \sum_i \log \mathcal N(y_i; \bar y, s^2)
               - \log \mathcal N(y_i; \mu_i, \sigma_i^2)
 
-    With :math:`\bar y, s` of the training targets this is the score of [1]_. The
-    default, those of `y_true`, is a slightly harder rival, since it has seen the
-    answers. A zero std counts as in :func:`gaussian_nll`.
+    With mean :math:`\bar y` and std :math:`s` of the training targets this is the
+    score of [1]_. The default, those of `y_true`, is a slightly better trivial
+    prediction. A zero std counts as in :func:`gaussian_nll`.
 
     References
     ----------
@@ -192,7 +183,7 @@ def mean_standardized_log_loss(
     )
     mean = np.average(y_true, axis=0, weights=weights)
     std = np.sqrt(np.average((y_true - mean) ** 2, axis=0, weights=weights))
-    # Rounding in the mean must not give constant targets a spread.
+    # Exactly zero for constant targets, whatever the rounding of the mean.
     std = np.where(np.ptp(y_true, axis=0) == 0, 0.0, std)
     if y_train_mean is not None:
         mean = _per_output("y_train_mean", y_train_mean, y_true.shape[1])
@@ -200,17 +191,17 @@ def mean_standardized_log_loss(
         std = _per_output("y_train_std", y_train_std, y_true.shape[1])
     if not (std > 0).all():
         raise ValueError(
-            f"Got a trivial std of {std.min():g}, expected a positive one: y_true (or "
-            "y_train_std) has no spread. Pass y_train_std of the training targets, or "
-            "use gaussian_nll."
+            f"Got a trivial std of {std.min():g}, expected a positive one: y_true is "
+            "constant, or y_train_std not positive. Pass y_train_std of the training "
+            "targets, or use gaussian_nll."
         )
-    trivial = _nll_rows(
+    trivial = _nll_per_sample(
         y_true, np.broadcast_to(mean, y_true.shape), np.broadcast_to(std, y_true.shape)
     )
-    return weighted_mean(_nll_rows(y_true, y_pred, y_std) - trivial, weights)
+    return weighted_mean(_nll_per_sample(y_true, y_pred, y_std) - trivial, weights)
 
 
-def _nll_rows(y_true, y_pred, y_std):
+def _nll_per_sample(y_true, y_pred, y_std):
     z = standardized_residuals(y_true, y_pred, y_std)
     point_mass = y_std == 0
     with np.errstate(over="ignore"):

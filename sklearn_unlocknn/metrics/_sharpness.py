@@ -1,4 +1,4 @@
-"""How wide the predictions are, and how much that width varies."""
+"""Mean and variation of the predicted standard deviations."""
 
 import numpy as np
 
@@ -6,18 +6,15 @@ from ._validation import check_predictions
 
 
 def sharpness(y_true, y_pred, y_std, *, sample_weight=None):
-    r"""Root mean square of the predicted standard deviations.
+    r"""Compute the root mean square of the predicted standard deviations.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets; checked, not used, so that all metrics are called alike.
-    y_pred : array-like of the same shape
-        Predicted means; checked, not used.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets and predicted means (checked, not used, so that all metrics
+        have one signature) and standard deviations (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
 
     Returns
     -------
@@ -28,7 +25,7 @@ def sharpness(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
         weight is negative.
 
     Notes
@@ -58,37 +55,34 @@ def sharpness(y_true, y_pred, y_std, *, sample_weight=None):
 
 
 def dispersion(y_true, y_pred, y_std, *, sample_weight=None):
-    r"""Coefficient of variation of the predicted standard deviations.
+    r"""Compute the coefficient of variation of the predicted standard deviations.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets; checked, not used, so that all metrics are called alike.
-    y_pred : array-like of the same shape
-        Predicted means; checked, not used.
-    y_std : array-like of the same shape
-        Predicted standard deviations, in target units, observation noise included.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets and predicted means (checked, not used, so that all metrics
+        have one signature) and standard deviations (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows; uniform when None.
+        Weights of the samples; uniform when None.
 
     Returns
     -------
     dispersion : float
-        Dimensionless, averaged over outputs. 0 means one std for all rows, which
-        tells no row from another; a larger value is not better by itself.
+        Dimensionless, averaged over outputs. 0 means one std for all samples; a larger
+        value is not better by itself.
 
     Raises
     ------
     ValueError
-        When shapes differ, no row is left, a value is NaN or infinite, or a std or a
+        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
         weight is negative.
 
     Notes
     -----
     .. math:: \frac{1}{\bar\sigma} \sqrt{\frac1n \sum_i (\sigma_i - \bar\sigma)^2}
 
-    Divided by n and not n - 1, so that a weight of 2 is the same as the row twice.
-    When all std are zero the value is 0.
+    Divided by n and not n - 1, so that a weight of 2 equals the sample twice. When all
+    std are zero the value is 0.
 
     References
     ----------
@@ -104,7 +98,7 @@ def dispersion(y_true, y_pred, y_std, *, sample_weight=None):
     """
     _, _, y_std, weights = check_predictions(y_true, y_pred, y_std, sample_weight)
     mean = np.average(y_std, axis=0, weights=weights)
-    spread = np.sqrt(np.average((y_std - mean) ** 2, axis=0, weights=weights))
-    # Rounding in the mean must not give one std for all rows a spread.
-    spread = np.where(np.ptp(y_std, axis=0) == 0, 0.0, spread)
-    return float((spread / np.where(mean == 0, 1.0, mean)).mean())
+    variation = np.sqrt(np.average((y_std - mean) ** 2, axis=0, weights=weights))
+    # Exactly zero for one std for all samples, whatever the rounding of the mean.
+    variation = np.where(np.ptp(y_std, axis=0) == 0, 0.0, variation)
+    return float((variation / np.where(mean == 0, 1.0, mean)).mean())

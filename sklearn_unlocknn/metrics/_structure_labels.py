@@ -1,4 +1,4 @@
-"""What a structure is made of: elements, chemical system, space group."""
+"""Elements, chemical system and space group of a structure."""
 
 import os
 import warnings
@@ -13,16 +13,16 @@ def label_many(X, by, symprec):
     Parameters
     ----------
     X : iterable of Structure, Molecule, Atoms, Composition, dict, str or path-like
-        As the MEGNet estimators take them; also compositions and formulas.
+        Input of the MEGNet estimators; also compositions and formulas.
     by : {"element", "chemical_system", "space_group"}
-        What to label them by.
+        Kind of label.
     symprec : float
         Tolerance of the space group, in angstrom.
 
     Returns
     -------
     list of (tuple of str, str or StructureError)
-        Of "element" a tuple of symbols in order of atomic number.
+        For "element" a tuple of symbols in order of atomic number.
     """
     labels = []
     for index, item in enumerate(as_items(X)):
@@ -42,20 +42,8 @@ def label_many(X, by, symprec):
 def elements(item):
     """Return the elements of a structure, a composition or a formula.
 
-    Parameters
-    ----------
-    item : Structure, Molecule, Atoms, Composition, dict, str or path-like
-        As `as_structure` takes it, or a composition, or a formula such as "NaCl".
-
-    Returns
-    -------
-    tuple of str
-        Symbols in order of atomic number; deuterium is "H".
-
-    Raises
-    ------
-    ValueError
-        When something in it is no element, or nothing is in it.
+    They are symbols in order of atomic number; deuterium is "H". Raises ValueError for
+    an item with other species or without atoms.
     """
     from pymatgen.core import DummySpecies, Element
 
@@ -68,43 +56,29 @@ def elements(item):
 
 
 def space_group(item, symprec):
-    """Return the international symbol of the space group of a crystal.
+    """Return the international symbol of the space group of a crystal, as in "Fm-3m".
 
-    Parameters
-    ----------
-    item : Structure, Atoms, dict, str or path-like
-        As `as_structure` takes it.
-    symprec : float
-        Tolerance, in angstrom.
-
-    Returns
-    -------
-    str
-        As in "Fm-3m".
-
-    Raises
-    ------
-    TypeError
-        When it is no periodic structure.
+    `symprec` is the tolerance in angstrom. Raises TypeError for an item that is no
+    periodic structure.
     """
     structure = as_structure(item)
     if not hasattr(structure, "get_space_group_info"):
         raise TypeError(
-            f"got a {type(structure).__name__}, expected a periodic Structure: nothing "
-            "else has a space group"
+            f"got a {type(structure).__name__}, expected a periodic Structure, which "
+            "has a space group"
         )
-    with warnings.catch_warnings():  # spglib's about how pymatgen calls it
+    with warnings.catch_warnings():  # of spglib for its use by pymatgen
         warnings.simplefilter("ignore", DeprecationWarning)
         return structure.get_space_group_info(symprec=symprec)[0]
 
 
 def _species(item):
-    """List the species of an item, or atomic numbers where it is a MEGNet graph."""
+    """Return the species of an item, or the atomic numbers of a MEGNet graph."""
     from pymatgen.core import Composition
 
     if isinstance(item, str) and "\n" not in item and not Path(item).is_file():
         formula = _formula(item)
-        # What is neither a file nor a formula is reported as a file that is missing.
+        # Text that is neither a file nor a formula is reported as a missing file.
         item = item if formula is None else formula
     if isinstance(item, Composition):
         return item.elements
@@ -115,7 +89,7 @@ def _species(item):
 
 
 def _formula(text):
-    """Parse a formula; None when it is not one."""
+    """Parse a formula; return None for other text."""
     from pymatgen.core import Composition, DummySpecies
 
     if os.sep in text:
@@ -124,7 +98,7 @@ def _formula(text):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             formula = Composition(text)
-    except Exception:  # pymatgen raises what it likes
+    except Exception:  # of any type, from pymatgen
         return None
     dummies = any(isinstance(kind, DummySpecies) for kind in formula.elements)
     return None if dummies else formula

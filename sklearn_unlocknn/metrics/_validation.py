@@ -1,4 +1,6 @@
-"""What every metric asks of its input, and what it makes of a zero std."""
+"""Checks that the metrics share, and the conventions for a zero std."""
+
+import numbers
 
 import numpy as np
 from scipy.special import ndtri
@@ -8,28 +10,27 @@ from .._prediction import check_coverage
 
 
 def check_predictions(y_true, y_pred, y_std, sample_weight=None):
-    """Validate a probabilistic prediction and bring it to two dimensions.
+    """Validate predictions and bring them to two dimensions.
 
     Parameters
     ----------
-    y_true, y_pred, y_std : array-like of shape (n_samples,) or \
-            (n_samples, n_outputs)
-        Observed targets, predicted means and standard deviations, target units.
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and standard deviations, in target units.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights; rows of zero weight are dropped.
+        Non-negative weights; samples of zero weight are dropped.
 
     Returns
     -------
     y_true, y_pred, y_std : ndarray of shape (n_samples, n_outputs)
         The same as float64.
     weights : ndarray of shape (n_samples,)
-        The weights, ones when none were given.
+        The weights, ones when `sample_weight` is None.
 
     Raises
     ------
     ValueError
-        When shapes differ, nothing is left to score, a value is NaN or infinite, a
-        std or a weight is negative.
+        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
+        weight is negative.
     """
     arrays = {"y_true": y_true, "y_pred": y_pred, "y_std": y_std}
     arrays = {name: _as_columns(name, values) for name, values in arrays.items()}
@@ -40,7 +41,7 @@ def check_predictions(y_true, y_pred, y_std, sample_weight=None):
     n_negative = int((y_std < 0).any(axis=1).sum())
     if n_negative:
         raise ValueError(
-            f"Got a negative y_std in {n_negative} of {len(y_std)} rows, expected "
+            f"Got a negative y_std in {n_negative} of {len(y_std)} samples, expected "
             "standard deviations >= 0. Did you pass y_std in the place of y_pred, or "
             "a log std?"
         )
@@ -48,34 +49,86 @@ def check_predictions(y_true, y_pred, y_std, sample_weight=None):
         return y_true, y_pred, y_std, np.ones(len(y_true))
 
     weights = _check_weights(sample_weight, len(y_true))
-    # A row of zero weight must not turn an infinite loss into 0 * inf = NaN.
+    # A sample of zero weight must not turn an infinite loss into 0 * inf = NaN.
     kept = weights > 0
     return y_true[kept], y_pred[kept], y_std[kept], weights[kept]
 
 
-def check_quantiles(quantiles, levels, shape, sample_weight=None):
-    """Return predicted quantiles of the rows that are scored.
+def drop_missing(y_true, y_pred, y_std, what):
+    """Validate predictions of one output and leave out samples without a prediction.
 
     Parameters
     ----------
-    quantiles : callable
-        ``quantiles(q)``, as the metrics take it.
-    levels : ndarray of shape (n_levels,)
-        Inside (0, 1).
-    shape : tuple
-        (n_samples, n_outputs) of the rows of positive weight.
-    sample_weight : array-like of shape (n_samples,), default=None
-        As given to the metric.
+    y_true : array-like of shape (n_samples,) or None
+        Observed targets, in target units; None where they are not needed.
+    y_pred, y_std : array-like of shape (n_samples,)
+        Predicted means and standard deviations, in target units. A sample with NaN in
+        either has no prediction, such as a structure that cannot be read.
+    what : str
+        The result, as the subject of an error.
 
     Returns
     -------
-    values : ndarray of shape (n_samples, n_levels, n_outputs)
-        Of the rows of positive weight; may be infinite.
+    y_true, y_pred, y_std : ndarray of shape (n_predicted,)
+        Those of the samples with a prediction; `y_true` is `y_pred` for None.
+    present : ndarray of shape (n_samples,), dtype bool
+        Whether each sample has a prediction.
 
     Raises
     ------
     ValueError
-        When their shape is another, or a value is NaN.
+        When shapes differ, there are several outputs, no sample has a prediction,
+        `y_true` is NaN, a value is infinite, or a std is negative.
+    """
+    arrays = [y_pred if y_true is None else y_true, y_pred, y_std]
+    arrays = [np.asarray(values) for values in arrays]
+    present = np.ones(len(arrays[1]) if arrays[1].ndim else 0, dtype=bool)
+    # For different shapes `check_predictions` raises the error.
+    if len({values.shape for values in arrays}) == 1 and len(present):
+        missing = np.isnan(np.asarray(arrays[1], dtype=np.float64))
+        missing |= np.isnan(np.asarray(arrays[2], dtype=np.float64))
+        present = ~missing.reshape(len(missing), -1).any(axis=1)
+        if not present.any():
+            raise ValueError(
+                f"Got NaN for all {len(present)} predictions, expected at least one "
+                f"that is not for {what}."
+            )
+        arrays = [values[present] for values in arrays]
+    y_true, y_pred, y_std, _ = check_predictions(*arrays)
+    check_single_output(y_true, what)
+    return y_true[:, 0], y_pred[:, 0], y_std[:, 0], present
+
+
+def quantiles_of_samples(quantiles, samples):
+    """Return the function of levels for some of its samples; None stays None."""
+    if not callable(quantiles):
+        return quantiles
+    return lambda q: np.asarray(quantiles(q))[samples]
+
+
+def check_quantiles(quantiles, levels, shape, sample_weight=None):
+    """Return the predicted quantiles of the scored samples.
+
+    Parameters
+    ----------
+    quantiles : callable
+        ``quantiles(q)``, as passed to the metric.
+    levels : ndarray of shape (n_levels,)
+        Inside (0, 1).
+    shape : tuple
+        (n_samples, n_outputs) of the samples of positive weight.
+    sample_weight : array-like of shape (n_samples,), default=None
+        As passed to the metric.
+
+    Returns
+    -------
+    values : ndarray of shape (n_samples, n_levels, n_outputs)
+        Quantiles of the samples of positive weight; may be infinite.
+
+    Raises
+    ------
+    ValueError
+        When the shape of the quantiles is wrong, or a value is NaN.
     TypeError
         When `quantiles` is not callable.
     """
@@ -92,19 +145,19 @@ def check_quantiles(quantiles, levels, shape, sample_weight=None):
     if values.shape not in (expected, expected[:2] if n_outputs == 1 else expected):
         raise ValueError(
             f"Got quantiles of shape {values.shape} at {len(levels)} levels for "
-            f"{n_samples} rows of {n_outputs} outputs, expected (n_samples, n_levels) "
-            "or (n_samples, n_levels, n_outputs), of the same rows as y_pred."
+            f"{n_samples} samples of {n_outputs} outputs, expected (n_samples, "
+            "n_levels) or (n_samples, n_levels, n_outputs), for the samples of y_pred."
         )
     if np.isnan(values).any():
         raise ValueError(
-            f"Got NaN in the quantiles of {np.isnan(values).any(axis=1).sum()} rows, "
-            "expected numbers. Leave those rows out, as those of a NaN mean."
+            f"Got NaN in the quantiles of {np.isnan(values).any(axis=1).sum()} "
+            "samples, expected numbers. Leave out samples without a prediction."
         )
     return values.reshape(expected)
 
 
 def check_single_output(y_true, what):
-    """Raise unless the validated `y_true` has one column."""
+    """Raise ValueError unless the validated `y_true` has one column."""
     if y_true.shape[1] != 1:
         raise ValueError(
             f"Got {y_true.shape[1]} outputs, expected one: {what} is drawn per "
@@ -112,24 +165,30 @@ def check_single_output(y_true, what):
         )
 
 
+def check_integer(name, value, least):
+    """Raise ValueError unless `value` is an integer of `least` or more."""
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"Got {name}={value!r}, expected an integer >= {least}.")
+
+
 def interval_half_width(coverage):
-    """Half width of the central normal interval, in standard deviations."""
+    """Return the half width of the central Gaussian interval, in std."""
     return float(ndtri(0.5 + 0.5 * check_coverage(coverage)))
 
 
 def standardized_residuals(y_true, y_pred, y_std):
-    """(y_true - y_pred) / y_std; of a zero std 0 on an exact hit, else +-inf."""
+    """Return (y_true - y_pred) / y_std; for a zero std 0 on a hit, else +-inf."""
     residual = y_true - y_pred
     point_mass = y_std == 0
-    # A subnormal std overflows to inf, which is what the limit asks for.
+    # A subnormal std overflows to inf, the limit.
     with np.errstate(over="ignore"):
         z = residual / np.where(point_mass, 1.0, y_std)
     return np.where(point_mass & (residual != 0), np.copysign(np.inf, residual), z)
 
 
 def weighted_mean(losses, weights):
-    """Mean over rows, then over outputs; one infinite loss makes it infinite."""
-    # -inf (a zero std that hits) cannot make up for +inf (one that misses).
+    """Return the mean over samples, then over outputs; infinite if any loss is."""
+    # -inf (a zero std that hits) does not cancel +inf (one that misses).
     if np.isposinf(losses).any():
         return np.inf
     return float(np.average(losses, axis=0, weights=weights).mean())
@@ -139,7 +198,7 @@ def _as_columns(name, values):
     if np.ndim(values) == 0:
         raise ValueError(
             f"Got {name}={values!r}, expected an array of shape (n_samples,) or "
-            "(n_samples, n_outputs). For one std for all rows pass "
+            "(n_samples, n_outputs). For one std for all samples pass "
             "np.full_like(y_pred, std)."
         )
     values = check_array(
@@ -147,7 +206,7 @@ def _as_columns(name, values):
         dtype=np.float64,
         ensure_2d=False,
         allow_nd=True,
-        ensure_all_finite=False,  # _check_finite says more
+        ensure_all_finite=False,  # the message of _check_finite is more precise
         ensure_min_samples=0,
         input_name=name,
     )
@@ -170,8 +229,8 @@ def _check_same_shape(arrays):
     n_samples, n_outputs = next(iter(shapes.values()))
     if n_samples == 0 or n_outputs == 0:
         raise ValueError(
-            f"Got {n_samples} rows of {n_outputs} outputs, expected at least one row "
-            "and one output."
+            f"Got {n_samples} samples of {n_outputs} outputs, expected at least one "
+            "sample and one output."
         )
 
 
@@ -179,14 +238,12 @@ def _check_finite(arrays):
     bad = {name: ~np.isfinite(values).all(axis=1) for name, values in arrays.items()}
     any_bad = np.any(list(bad.values()), axis=0)
     if any_bad.any():
-        got = ", ".join(
-            f"{rows.sum()} in {name}" for name, rows in bad.items() if rows.any()
-        )
+        got = ", ".join(f"{b.sum()} in {name}" for name, b in bad.items() if b.any())
         raise ValueError(
-            f"Got NaN or infinity in {any_bad.sum()} of {len(any_bad)} rows ({got}), "
-            "expected finite numbers. Drop those rows from all three arrays, with "
-            "keep = np.isfinite(y_true) & np.isfinite(y_pred) & np.isfinite(y_std), "
-            "and report how many there were."
+            f"Got NaN or infinity in {any_bad.sum()} of {len(any_bad)} samples "
+            f"({got}), expected finite numbers. Drop those samples from all three "
+            "arrays, with keep = np.isfinite(y_true) & np.isfinite(y_pred) & "
+            "np.isfinite(y_std), and report how many there were."
         )
 
 
@@ -201,7 +258,7 @@ def _check_weights(sample_weight, n_samples):
     if weights.shape != (n_samples,):
         raise ValueError(
             f"Got sample_weight of shape {weights.shape}, expected ({n_samples},): "
-            "one weight a row."
+            "one weight a sample."
         )
     if (weights < 0).any() or not (weights > 0).any():
         raise ValueError(

@@ -1,11 +1,10 @@
-"""Pictures of predictions with a standard deviation, as scikit-learn Displays.
+"""Drawings of predictions with a standard deviation, as scikit-learn Displays.
 
 Each has ``from_estimator(estimator, X, y)`` for any fitted estimator with
 ``predict(X, return_std=True)``, ``from_predictions(y_true, y_pred, y_std)`` and
-``plot(ax=)``. Pictures of calibration and intervals show the estimator's own quantiles,
-and a Gaussian where it has none or only mean and std are given. Several models go into
-one picture by ``ax=display.ax_``. Needs matplotlib (``pip install
-"sklearn-unlocknn[plot]"``), imported when something is drawn.
+``plot(ax=)``. Displays of calibration and intervals use the estimator's own quantiles,
+otherwise those of a Gaussian. ``ax=display.ax_`` draws several models on the same axes.
+Needs matplotlib (``pip install "sklearn-unlocknn[plot]"``), imported on drawing.
 """
 
 from ._calibration import UQCalibrationDisplay

@@ -1,7 +1,10 @@
 """Calibration curves."""
 
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+
 from ..metrics import calibration_curve, miscalibration_area
-from ..metrics._missing import drop_missing, quantiles_of_rows
 from ._display import UQDisplay, merge_style
 
 _LABELS = {
@@ -18,6 +21,7 @@ _LABELS = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class UQCalibrationDisplay(UQDisplay):
     """Calibration curve of predictions with a std, with its miscalibration area.
 
@@ -31,12 +35,12 @@ class UQCalibrationDisplay(UQDisplay):
         Proportion of targets at each level, dimensionless.
     area : float
         Miscalibration area, dimensionless, 0 to 0.5.
-    kind : {"quantile", "interval"}, default="quantile"
-        What the curve counts.
     estimator_name : str, default=None
         Name of the model; not shown when None.
     n_missing : int, default=0
-        Number of rows that have no prediction.
+        Number of samples without a prediction.
+    kind : {"quantile", "interval"}, default="quantile"
+        Kind of the curve.
 
     Attributes
     ----------
@@ -44,10 +48,8 @@ class UQCalibrationDisplay(UQDisplay):
         The curve.
     fill_ : matplotlib PolyCollection
         The miscalibration area.
-    ax_ : matplotlib Axes
-        Axes with the curve.
-    figure_ : matplotlib Figure
-        Figure of the axes.
+    ax_, figure_ : matplotlib Axes and Figure
+        The axes with the curve, and their figure.
 
     See Also
     --------
@@ -74,25 +76,15 @@ class UQCalibrationDisplay(UQDisplay):
     'ARDRegression (area 0.0...)'
     """
 
-    def __init__(
-        self,
-        expected,
-        observed,
-        area,
-        *,
-        kind="quantile",
-        estimator_name=None,
-        n_missing=0,
-    ):
-        self.expected = expected
-        self.observed = observed
-        self.area = area
-        self.kind = kind
-        self.estimator_name = estimator_name
-        self.n_missing = n_missing
+    expected: np.ndarray
+    observed: np.ndarray
+    area: float
+    _: KW_ONLY
+    kind: str = "quantile"
+    _subject = "a calibration curve"
 
     def plot(self, ax=None, *, name=None, ref_line=True, **kwargs):
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
@@ -128,13 +120,9 @@ class UQCalibrationDisplay(UQDisplay):
         self.line_ = self.ax_.plot(
             self.expected, self.observed, **merge_style(style, kwargs, Line2D)
         )[0]
+        fill = {"color": self.line_.get_color(), "alpha": 0.15, "linewidth": 0}
         self.fill_ = self.ax_.fill_between(
-            self.expected,
-            self.expected,
-            self.observed,
-            color=self.line_.get_color(),
-            alpha=0.15,
-            linewidth=0,
+            self.expected, self.expected, self.observed, **fill
         )
         self.ax_.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         title, xlabel, ylabel = _LABELS[self.kind]
@@ -160,21 +148,16 @@ class UQCalibrationDisplay(UQDisplay):
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            Observed targets, in target units.
-        y_pred : array-like of shape (n_samples,)
-            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
-            the row is left out and counted in the legend.
-        y_std : array-like of shape (n_samples,)
-            Predicted standard deviations, in target units, noise included.
+        y_true, y_pred, y_std : array-like of shape (n_samples,)
+            Observed targets, predicted means and standard deviations (noise included),
+            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
+            counted in the legend.
         quantiles : callable, default=None
-            ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
-            at levels q in (0, 1), in target units: that of an estimator is
-            ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and
-            `y_std` as a normal.
+            ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
+            units, of shape (n_samples, n_levels): for an estimator
+            ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
         kind : {"quantile", "interval"}, default="quantile"
-            What the curve counts, see
-            :func:`sklearn_unlocknn.metrics.calibration_curve`.
+            As in :func:`sklearn_unlocknn.metrics.calibration_curve`.
         n_levels : int, default=100
             Number of levels.
         name : str, default=None
@@ -198,14 +181,15 @@ class UQCalibrationDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        *arrays, present = drop_missing(y_true, y_pred, y_std, "a calibration curve")
-        options = {"kind": kind, "n_levels": n_levels}
-        options["quantiles"] = quantiles_of_rows(quantiles, present)
+        arrays, quantiles, n_missing = cls._drop_missing(
+            y_true, y_pred, y_std, quantiles
+        )
+        options = {"kind": kind, "n_levels": n_levels, "quantiles": quantiles}
         display = cls(
             *calibration_curve(*arrays, **options),
             miscalibration_area(*arrays, **options),
             kind=kind,
             estimator_name=name,
-            n_missing=int((~present).sum()),
+            n_missing=n_missing,
         )
         return display.plot(ax, ref_line=ref_line, **kwargs)

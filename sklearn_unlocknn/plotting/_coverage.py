@@ -1,14 +1,16 @@
-"""How far the coverage of intervals is off."""
+"""Observed minus nominal coverage of intervals."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..metrics import interval_coverage
-from ..metrics._missing import drop_missing, quantiles_of_rows
 from ._display import UQDisplay, merge_style
 
 _COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
+@dataclass(eq=False, repr=False)
 class IntervalCoverageDisplay(UQDisplay):
     """Observed minus nominal coverage of central prediction intervals.
 
@@ -21,22 +23,20 @@ class IntervalCoverageDisplay(UQDisplay):
     observed : ndarray of shape (n_coverages,)
         Share of targets inside.
     n_samples : int
-        Number of predictions, which says how far chance alone goes.
+        Number of predictions, for the range of chance alone.
     estimator_name : str, default=None
         Name of the model; not shown when None.
     n_missing : int, default=0
-        Number of rows that have no prediction.
+        Number of samples without a prediction.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
         Differences, in percentage points.
     band_ : matplotlib PolyCollection or None
-        What chance alone gives.
-    ax_ : matplotlib Axes
-        Axes with the line.
-    figure_ : matplotlib Figure
-        Figure of the axes.
+        The range of chance alone.
+    ax_, figure_ : matplotlib Axes and Figure
+        The axes with the line, and their figure.
 
     See Also
     --------
@@ -62,17 +62,13 @@ class IntervalCoverageDisplay(UQDisplay):
     'Observed minus nominal coverage (percentage points)'
     """
 
-    def __init__(
-        self, coverages, observed, n_samples, *, estimator_name=None, n_missing=0
-    ):
-        self.coverages = coverages
-        self.observed = observed
-        self.n_samples = n_samples
-        self.estimator_name = estimator_name
-        self.n_missing = n_missing
+    coverages: np.ndarray
+    observed: np.ndarray
+    n_samples: int
+    _subject = "a picture of coverage"
 
     def plot(self, ax=None, *, name=None, band=True, **kwargs):
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
@@ -81,7 +77,7 @@ class IntervalCoverageDisplay(UQDisplay):
         name : str, default=None
             Name in the legend; None is `estimator_name`.
         band : bool, default=True
-            Whether to shade what chance alone gives; drawn for the first model.
+            Whether to shade the range of chance alone; drawn for the first model.
         **kwargs : dict
             Keywords of matplotlib's ``plot``.
 
@@ -101,27 +97,16 @@ class IntervalCoverageDisplay(UQDisplay):
         first = not self.ax_.get_legend_handles_labels()[0]
         self.band_ = None
         if first:
-            self.ax_.text(
-                0.98,
-                0.98,
-                "above 0: intervals too wide\nbelow 0: too narrow",
-                transform=self.ax_.transAxes,
-                horizontalalignment="right",
-                verticalalignment="top",
-                color="0.35",
-                fontsize="small",
-            )
+            text = "above 0: intervals too wide\nbelow 0: too narrow"
+            style = {"ha": "right", "va": "top", "color": "0.35", "fontsize": "small"}
+            style["transform"] = self.ax_.transAxes
+            self.ax_.text(0.98, 0.98, text, **style)
         if first and band:
             levels = np.linspace(0.0, 1.0, 201)
             chance = 200 * np.sqrt(levels * (1 - levels) / self.n_samples)
-            self.band_ = self.ax_.fill_between(
-                100 * levels,
-                -chance,
-                chance,
-                color="0.87",
-                linewidth=0,
-                label=f"chance alone, {self.n_samples} predictions",
-            )
+            label = f"chance alone, {self.n_samples} predictions"
+            style = {"color": "0.87", "linewidth": 0, "label": label}
+            self.band_ = self.ax_.fill_between(100 * levels, -chance, chance, **style)
         self._reference("as nominal", lambda **line: self.ax_.axhline(0.0, **line))
 
         at = int(np.argmin(np.abs(np.asarray(self.coverages) - 0.95)))
@@ -135,7 +120,7 @@ class IntervalCoverageDisplay(UQDisplay):
         )[0]
         self.ax_.set_xlim(0, 100)
         reach = np.abs(self.ax_.dataLim.intervaly).max()
-        # Room above and below for the text and the legend.
+        # Space above and below for the text and the legend.
         self.ax_.set_ylim(-2.1 * max(reach, 1.0), 1.5 * max(reach, 1.0))
         self._finish(
             title="Coverage of prediction intervals",
@@ -163,28 +148,24 @@ class IntervalCoverageDisplay(UQDisplay):
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            Observed targets, in target units.
-        y_pred : array-like of shape (n_samples,)
-            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
-            the row is left out and counted in the legend.
-        y_std : array-like of shape (n_samples,)
-            Predicted standard deviations, in target units, noise included.
+        y_true, y_pred, y_std : array-like of shape (n_samples,)
+            Observed targets, predicted means and standard deviations (noise included),
+            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
+            counted in the legend.
         quantiles : callable, default=None
-            ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
-            at levels q in (0, 1), in target units: that of an estimator is
-            ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and
-            `y_std` as a normal.
+            ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
+            units, of shape (n_samples, n_levels): for an estimator
+            ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
         coverages : sequence of float, \
 default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-            Nominal coverages, strictly between 0 and 1. The one nearest to 0.95 is
-            told in the legend.
+            Nominal coverages, strictly between 0 and 1. The legend shows the one
+            nearest to 0.95.
         name : str, default=None
             Name of the model in the legend.
         ax : matplotlib Axes, default=None
             Axes to draw on, such as `ax_` of another display; a new figure when None.
         band : bool, default=True
-            Whether to shade what chance alone gives.
+            Whether to shade the range of chance alone.
         **kwargs : dict
             Keywords of matplotlib's ``plot``.
 
@@ -203,8 +184,9 @@ default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
         coverages = sorted(coverages)
         if not coverages:
             raise ValueError("Got no coverages, expected at least one, such as 0.95.")
-        *arrays, present = drop_missing(y_true, y_pred, y_std, "a picture of coverage")
-        quantiles = quantiles_of_rows(quantiles, present)
+        arrays, quantiles, n_missing = cls._drop_missing(
+            y_true, y_pred, y_std, quantiles
+        )
         observed = [
             interval_coverage(*arrays, coverage=c, quantiles=quantiles)
             for c in coverages
@@ -214,6 +196,6 @@ default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
             np.array(observed),
             len(arrays[0]),
             estimator_name=name,
-            n_missing=int((~present).sum()),
+            n_missing=n_missing,
         )
         return display.plot(ax, band=band, **kwargs)

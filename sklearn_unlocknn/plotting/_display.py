@@ -1,16 +1,24 @@
-"""What all displays share: matplotlib on demand, axes, colours, labels."""
+"""Base of all displays: lazy matplotlib, axes, colours, labels."""
+
+from dataclasses import dataclass
 
 from .._prediction import predict_distribution, reads_quantiles
+from ..metrics._validation import drop_missing, quantiles_of_samples
 
-#: Okabe and Ito's colours, which the colour-blind tell apart; line styles help in grey.
+#: Okabe and Ito's colours, distinct for the colour-blind; line styles help in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 REFERENCE = {"color": "black", "linewidth": 1.0, "linestyle": ":", "zorder": 1.5}
 _GID = "sklearn-unlocknn-model-"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class UQDisplay:
-    """Base of the displays: `from_estimator`, and the axes to draw on."""
+    """Base of the displays: `from_estimator`, axes, styles and labels."""
+
+    estimator_name: str | None = None
+    n_missing: int = 0
+    _subject = "a display"  # in the errors of `_drop_missing`
 
     @classmethod
     def from_estimator(cls, estimator, X, y, *, name=None, ax=None, **kwargs):
@@ -22,7 +30,7 @@ class UQDisplay:
             One with ``predict(X, return_std=True)``, bare, as the last step of a
             Pipeline, or inside a fitted search.
         X : array-like of shape (n_samples, ...)
-            What to predict from, preferably not seen in `fit`.
+            Input samples, preferably not seen in `fit`.
         y : array-like of shape (n_samples,)
             Observed targets, in target units.
         name : str, default=None
@@ -30,8 +38,8 @@ class UQDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure when None.
         **kwargs : object
-            Further keywords of ``from_predictions``. Where that takes `quantiles`, they
-            are those of the estimator's own ``predict_quantiles`` unless given.
+            Further keywords of ``from_predictions``. Its `quantiles`, if it has them,
+            are those of the estimator's ``predict_quantiles`` unless given.
 
         Returns
         -------
@@ -52,15 +60,22 @@ class UQDisplay:
         name = type(estimator).__name__ if name is None else name
         return cls.from_predictions(y, y_pred, y_std, name=name, ax=ax, **kwargs)
 
+    @classmethod
+    def _drop_missing(cls, y_true, y_pred, y_std, quantiles=None):
+        """Return arrays and quantiles of the valid samples, and the number missing."""
+        *arrays, present = drop_missing(y_true, y_pred, y_std, cls._subject)
+        quantiles = quantiles_of_samples(quantiles, present)
+        return arrays, quantiles, int((~present).sum())
+
     def _start(self, ax, *, figsize):
-        """Set `ax_` and `figure_`."""
+        """Set `ax_` and `figure_`, with a new figure for None."""
         plt = import_pyplot(f"{type(self).__name__}.plot")
         if ax is None:
             _, ax = plt.subplots(figsize=figsize, layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
 
     def _label(self, name, *facts):
-        """Text for the legend: name, figures, how many rows have no prediction."""
+        """Return the text of the legend: name, values, samples without a prediction."""
         name = self.estimator_name if name is None else name
         lines = [", ".join(facts)] if any(facts) else []
         if name is not None:
@@ -76,7 +91,7 @@ class UQDisplay:
             draw(label=label, **REFERENCE)
 
     def _next_style(self):
-        """Colour, line style and gid of the next model on these axes."""
+        """Return colour, line style and gid of the next model on these axes."""
         # A set: error bars are several artists of one model.
         gids = {str(artist.get_gid()) for artist in self.ax_.get_children()}
         drawn = sum(gid.startswith(_GID) for gid in gids)
@@ -87,7 +102,7 @@ class UQDisplay:
         }
 
     def _finish(self, *, title, xlabel, ylabel, **legend):
-        """Label the axes; what the user has set stays."""
+        """Label the axes where the user has not, and draw the legend."""
         for text, get, set_ in (
             (title, self.ax_.get_title, self.ax_.set_title),
             (xlabel, self.ax_.get_xlabel, self.ax_.set_xlabel),
@@ -100,7 +115,7 @@ class UQDisplay:
 
 
 def import_pyplot(caller):
-    """Import matplotlib.pyplot, or say how to get it."""
+    """Import matplotlib.pyplot; without it raise how to install it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -119,11 +134,11 @@ def merge_style(defaults, given, artist):
 
 
 def with_units(text, units):
-    """Append units: "Predicted std (eV)"."""
+    """Append the units: "Predicted std (eV)"."""
     return text if units is None else f"{text} ({units})"
 
 
 def number(value, units=None):
-    """Print three digits, and units: "0.0712 eV"."""
+    """Format three digits with units: "0.0712 eV"."""
     text = f"{value:.3g}"
     return text if units is None else f"{text} {units}"

@@ -1,4 +1,4 @@
-"""Where each element stands in the periodic table."""
+"""Position of each element in the periodic table."""
 
 import re
 
@@ -14,14 +14,14 @@ _FURTHER_DOWN = 2.4
 
 
 def _positions():
-    """Row and column by symbol; lanthanides and actinides stand below the rest."""
+    """Return row and column by symbol, lanthanides and actinides below the rest."""
     positions = {"H": (1, 1), "He": (1, 18)}
     for period in range(2, 8):
         before, last = _NOBLE_GASES[period - 1 : period + 1]
         for Z in range(before + 1, last + 1):
             row, column = period, Z - before
             if column > 2 and last - before == 32:
-                # Fifteen of them, of which the table proper has room for none.
+                # The fifteen lanthanides or actinides.
                 row += _FURTHER_DOWN if column <= 17 else 0
                 column -= 0 if column <= 17 else 14
             elif column > 2:

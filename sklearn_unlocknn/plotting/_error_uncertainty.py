@@ -1,14 +1,15 @@
-"""Errors against standard deviations."""
+"""Errors against predicted standard deviations."""
 
-import numbers
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
 from ..metrics import error_uncertainty_correlation
-from ..metrics._missing import drop_missing
+from ..metrics._validation import check_integer
 from ._display import UQDisplay, merge_style, with_units
 
 
+@dataclass(eq=False, repr=False)
 class ErrorUncertaintyDisplay(UQDisplay):
     """Absolute error against predicted std, and their root mean squares in bins.
 
@@ -22,36 +23,33 @@ class ErrorUncertaintyDisplay(UQDisplay):
         Absolute errors, in target units.
     correlation : float
         Spearman correlation of the two.
-    units : str, default=None
-        Units of the target.
     estimator_name : str, default=None
         Name of the model; not shown when None.
     n_missing : int, default=0
-        Number of rows that have no prediction.
+        Number of samples without a prediction.
+    units : str, default=None
+        Units of the target.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
         Root mean square error against root mean square std of each bin.
     points_ : matplotlib PathCollection or None
-        The predictions one by one.
-    ax_ : matplotlib Axes
-        Axes with the points.
-    figure_ : matplotlib Figure
-        Figure of the axes.
+        The single predictions.
+    ax_, figure_ : matplotlib Axes and Figure
+        The axes with the points, and their figure.
 
     See Also
     --------
-    SparsificationDisplay : Whether the std sorts the predictions.
-    sklearn_unlocknn.metrics.error_uncertainty_correlation : Their correlation.
+    SparsificationDisplay : Ranking of the predictions by std.
+    sklearn_unlocknn.metrics.error_uncertainty_correlation : Correlation of the two.
 
     Notes
     -----
-    Rows are sorted by std into bins of equal size. Where std are right, the root mean
-    square error of a bin is the root mean square of its std [1]_: above the diagonal
-    the model is over-confident, below it is too careful. Axes are logarithmic, since
-    both quantities range over orders of magnitude; errors below a hundredth of the
-    smallest std are drawn there.
+    Samples are sorted by std into bins of equal size. Where std are right, the root
+    mean square error of a bin is the root mean square of its std [1]_: above the
+    diagonal the model is over-confident, below it under-confident. Axes are
+    logarithmic; smaller errors are drawn at a hundredth of the smallest std.
 
     References
     ----------
@@ -71,25 +69,15 @@ class ErrorUncertaintyDisplay(UQDisplay):
     5
     """
 
-    def __init__(
-        self,
-        y_std,
-        error,
-        correlation,
-        *,
-        units=None,
-        estimator_name=None,
-        n_missing=0,
-    ):
-        self.y_std = y_std
-        self.error = error
-        self.correlation = correlation
-        self.units = units
-        self.estimator_name = estimator_name
-        self.n_missing = n_missing
+    y_std: np.ndarray
+    error: np.ndarray
+    correlation: float
+    _: KW_ONLY
+    units: str | None = None
+    _subject = "errors against std"
 
     def plot(self, ax=None, *, name=None, n_bins=10, points=True, **kwargs):
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
@@ -98,9 +86,9 @@ class ErrorUncertaintyDisplay(UQDisplay):
         name : str, default=None
             Name in the legend; None is `estimator_name`.
         n_bins : int, default=10
-            Number of bins of equal size, at most the number of rows.
+            Number of bins of equal size, at most the number of samples.
         points : bool, default=True
-            Whether to draw the predictions one by one, rasterised.
+            Whether to draw the single predictions, rasterised.
         **kwargs : dict
             Keywords of matplotlib's ``plot`` for the line.
 
@@ -116,11 +104,10 @@ class ErrorUncertaintyDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        if not isinstance(n_bins, numbers.Integral) or n_bins < 1:
-            raise ValueError(f"Got n_bins={n_bins!r}, expected an integer >= 1.")
+        check_integer("n_bins", n_bins, 1)
         if not (self.y_std > 0).any():
             raise ValueError(
-                "Got a y_std of 0 in all rows, expected some positive: the axes are "
+                "Got a y_std of 0 in all samples, expected some positive: the axes are "
                 "logarithmic."
             )
         self._start(ax, figsize=(6.0, 5.0))
@@ -181,17 +168,14 @@ class ErrorUncertaintyDisplay(UQDisplay):
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            Observed targets, in target units.
-        y_pred : array-like of shape (n_samples,)
-            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
-            the row is left out and counted in the legend.
-        y_std : array-like of shape (n_samples,)
-            Predicted standard deviations, in target units, noise included.
+        y_true, y_pred, y_std : array-like of shape (n_samples,)
+            Observed targets, predicted means and standard deviations (noise included),
+            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
+            counted in the legend.
         n_bins : int, default=10
-            Number of bins of equal size, at most the number of rows.
+            Number of bins of equal size, at most the number of samples.
         points : bool, default=True
-            Whether to draw the predictions one by one, rasterised.
+            Whether to draw the single predictions, rasterised.
         units : str, default=None
             Units of the target, for the labels.
         name : str, default=None
@@ -213,19 +197,19 @@ class ErrorUncertaintyDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        *arrays, present = drop_missing(y_true, y_pred, y_std, "errors against std")
+        arrays, _, n_missing = cls._drop_missing(y_true, y_pred, y_std)
         display = cls(
             arrays[2],
             np.abs(arrays[0] - arrays[1]),
             error_uncertainty_correlation(*arrays),
             units=units,
             estimator_name=name,
-            n_missing=int((~present).sum()),
+            n_missing=n_missing,
         )
         return display.plot(ax, n_bins=n_bins, points=points, **kwargs)
 
     def _diagonal(self):
-        """Two points of it among the data, so that it widens no axis."""
+        """Return two points of the diagonal within the data, to keep the limits."""
         middle = np.median(self.y_std[self.y_std > 0])
         return (middle, middle), (1.01 * middle, 1.01 * middle)
 
@@ -244,7 +228,7 @@ class ErrorUncertaintyDisplay(UQDisplay):
 
 
 def _label_log(axis):
-    """Put labels on a logarithmic axis that do not run into each other."""
+    """Label a logarithmic axis without overlaps."""
     from matplotlib import ticker
 
     low, high = axis.get_view_interval()

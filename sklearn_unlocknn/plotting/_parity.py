@@ -1,18 +1,21 @@
 """Predicted against observed targets, with error bars."""
 
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+
 import numpy as np
 
 from .._prediction import check_coverage, interval_levels
-from ..metrics._missing import drop_missing, quantiles_of_rows
 from ..metrics._validation import check_quantiles, interval_half_width
 from ._display import UQDisplay, merge_style, number, with_units
 
 _KINDS = ("auto", "errorbar", "scatter", "hexbin")
-#: Up to so many rows a kind can be read.
+#: Numbers of samples up to which a kind is readable.
 _MOST_BARS = 300
 _MOST_POINTS = 5000
 
 
+@dataclass(eq=False, repr=False)
 class ParityDisplay(UQDisplay):
     """Predicted against observed targets, with error bars.
 
@@ -26,15 +29,15 @@ class ParityDisplay(UQDisplay):
         Predicted means, in target units.
     y_std : ndarray of shape (n_samples,)
         Predicted standard deviations, in target units.
-    quantiles : callable, default=None
-        ``quantiles(q)`` -> (n_samples, n_levels), whose intervals the error bars are.
-        None takes those of a normal.
-    units : str, default=None
-        Units of the target.
     estimator_name : str, default=None
         Name of the model; not shown when None.
     n_missing : int, default=0
-        Number of rows that have no prediction.
+        Number of samples without a prediction.
+    quantiles : callable, default=None
+        ``quantiles(q)`` of shape (n_samples, n_levels), for the error bars. None is
+        Gaussian.
+    units : str, default=None
+        Units of the target.
 
     Attributes
     ----------
@@ -43,11 +46,9 @@ class ParityDisplay(UQDisplay):
     artist_ : matplotlib ErrorbarContainer or Collection
         The points.
     colorbar_ : matplotlib Colorbar or None
-        Its scale, where points have a colour: std, or rows in a cell.
-    ax_ : matplotlib Axes
-        Axes with the points.
-    figure_ : matplotlib Figure
-        Figure of the axes.
+        Scale of the colours: std, or predictions in a cell.
+    ax_, figure_ : matplotlib Axes and Figure
+        The axes with the points, and their figure.
 
     See Also
     --------
@@ -66,27 +67,16 @@ class ParityDisplay(UQDisplay):
     ('errorbar', 'Predicted target (a.u.)')
     """
 
-    def __init__(
-        self,
-        y_true,
-        y_pred,
-        y_std,
-        *,
-        quantiles=None,
-        units=None,
-        estimator_name=None,
-        n_missing=0,
-    ):
-        self.y_true = y_true
-        self.y_pred = y_pred
-        self.y_std = y_std
-        self.quantiles = quantiles
-        self.units = units
-        self.estimator_name = estimator_name
-        self.n_missing = n_missing
+    y_true: np.ndarray
+    y_pred: np.ndarray
+    y_std: np.ndarray
+    _: KW_ONLY
+    quantiles: Callable | None = None
+    units: str | None = None
+    _subject = "a parity plot"
 
     def plot(self, ax=None, *, name=None, kind="auto", coverage=0.95, **kwargs):
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
@@ -96,8 +86,8 @@ class ParityDisplay(UQDisplay):
             Name in the legend; None is `estimator_name`.
         kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
             "errorbar" draws the interval of each prediction, "scatter" colours the
-            points by their std, "hexbin" colours cells by the number of rows. "auto"
-            is the first up to 300 rows, the second up to 5000, else the third.
+            points by their std, "hexbin" colours cells by their number of samples.
+            "auto" is the first up to 300, the second up to 5000 samples, else the third.
         coverage : float, default=0.95
             Nominal coverage of the error bars, strictly between 0 and 1.
         **kwargs : dict
@@ -126,7 +116,7 @@ class ParityDisplay(UQDisplay):
         self.kind_, self.colorbar_ = kind, None
 
         error = self.y_pred - self.y_true
-        # One figure a line: a narrow legend fits beside the diagonal.
+        # One value a line: a narrow legend fits beside the diagonal.
         lines = [
             self._label(name),
             f"MAE {number(np.abs(error).mean(), self.units)}",
@@ -172,18 +162,14 @@ class ParityDisplay(UQDisplay):
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            Observed targets, in target units.
-        y_pred : array-like of shape (n_samples,)
-            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
-            the row is left out and counted in the legend.
-        y_std : array-like of shape (n_samples,)
-            Predicted standard deviations, in target units, noise included.
+        y_true, y_pred, y_std : array-like of shape (n_samples,)
+            Observed targets, predicted means and standard deviations (noise included),
+            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
+            counted in the legend.
         quantiles : callable, default=None
-            ``quantiles(q)`` -> (n_samples, n_levels), what is predicted of these rows
-            at levels q in (0, 1), in target units: that of an estimator is
-            ``lambda q: model.predict_quantiles(X, q)``. None reads `y_pred` and
-            `y_std` as a normal.
+            ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
+            units, of shape (n_samples, n_levels): for an estimator
+            ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
         kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
             How to draw, see :meth:`plot`.
         coverage : float, default=0.95
@@ -209,13 +195,15 @@ class ParityDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        *arrays, present = drop_missing(y_true, y_pred, y_std, "a parity plot")
+        arrays, quantiles, n_missing = cls._drop_missing(
+            y_true, y_pred, y_std, quantiles
+        )
         display = cls(
             *arrays,
-            quantiles=quantiles_of_rows(quantiles, present),
+            quantiles=quantiles,
             units=units,
             estimator_name=name,
-            n_missing=int((~present).sum()),
+            n_missing=n_missing,
         )
         return display.plot(ax, kind=kind, coverage=coverage, **kwargs)
 
@@ -230,7 +218,7 @@ class ParityDisplay(UQDisplay):
         return np.maximum([below, above], 0.0)
 
     def _limits(self, bars):
-        """Both axes alike, wide enough for all that is drawn on them."""
+        """Return the limits of both axes, which hold everything drawn on them."""
         bars = np.where(np.isfinite(bars), bars, 0.0)
         low = min(self.y_true.min(), (self.y_pred - bars[0]).min())
         high = max(self.y_true.max(), (self.y_pred + bars[1]).max())
@@ -258,15 +246,10 @@ class ParityDisplay(UQDisplay):
             bar.set_alpha(0.5)
 
     def _draw_points(self, label, bars, coverage, limits, kwargs):
-        # The least certain on top: they are few, and those to look at.
+        # The least certain on top: they are few, and of most interest.
         order = np.argsort(self.y_std)
-        style = {
-            "c": self.y_std[order],
-            "s": 12,
-            "cmap": "viridis",
-            "rasterized": True,
-            "label": label,
-        }
+        style = {"c": self.y_std[order], "s": 12, "cmap": "viridis"}
+        style |= {"rasterized": True, "label": label}
         self.artist_ = self.ax_.scatter(
             self.y_true[order], self.y_pred[order], **{**style, **kwargs}
         )
@@ -274,14 +257,8 @@ class ParityDisplay(UQDisplay):
         self.colorbar_ = self.figure_.colorbar(self.artist_, ax=self.ax_, label=text)
 
     def _draw_cells(self, label, bars, coverage, limits, kwargs):
-        style = {
-            "gridsize": 60,
-            "bins": "log",
-            "mincnt": 1,
-            "cmap": "viridis",
-            "extent": (*limits, *limits),
-            "linewidths": 0.2,
-        }
+        style = {"gridsize": 60, "bins": "log", "mincnt": 1, "cmap": "viridis"}
+        style |= {"extent": (*limits, *limits), "linewidths": 0.2}
         self.artist_ = self.ax_.hexbin(self.y_true, self.y_pred, **{**style, **kwargs})
         self.colorbar_ = self.figure_.colorbar(
             self.artist_, ax=self.ax_, label="Predictions in a cell"

@@ -1,6 +1,8 @@
-"""The periodic table, coloured by how well a model knows an element."""
+"""Periodic table coloured by a metric of each element."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from ._elements import POSITIONS, SYMBOLS
 
 _NO_DATA = "0.9"
 
-# metric -> what the colour bar says, whether in target units
+# metric -> label of the colour bar, whether in target units
 _VALUES = {
     "mae": ("Mean absolute error", True),
     "rmse": ("Root mean square error", True),
@@ -27,25 +29,26 @@ _VALUES = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class PeriodicTableDisplay(UQDisplay):
-    """Periodic table with a value in each cell: the domain a model knows.
+    """Periodic table with the value of a metric in each cell.
 
     Make one with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
     values : mapping of str to float
-        Value by element symbol. Elements that are not in it, or NaN, are grey.
-    counts : mapping of str to int, default=None
-        Number of rows by element symbol, in small print; none when None.
-    label : str, default=None
-        What the values are, for the colour bar.
-    units : str, default=None
-        Their units.
+        Value by element symbol. Elements without a value, or with NaN, are grey.
     estimator_name : str, default=None
         Name of the model, for the title.
     n_missing : int, default=0
-        Number of rows that have no prediction, for the title.
+        Number of samples without a prediction, for the title.
+    counts : mapping of str to int, default=None
+        Number of samples by element symbol, in small print; none when None.
+    label : str, default=None
+        Label of the values, for the colour bar.
+    units : str, default=None
+        Units of the values.
 
     Attributes
     ----------
@@ -55,10 +58,8 @@ class PeriodicTableDisplay(UQDisplay):
         The values, by symbol.
     colorbar_ : matplotlib Colorbar
         The scale.
-    ax_ : matplotlib Axes
-        Axes with the table.
-    figure_ : matplotlib Figure
-        Figure of the axes.
+    ax_, figure_ : matplotlib Axes and Figure
+        The axes with the table, and their figure.
 
     See Also
     --------
@@ -74,27 +75,16 @@ class PeriodicTableDisplay(UQDisplay):
     {'Cl': 0.15, 'Cu': 0.2, 'Na': 0.1}
     """
 
-    def __init__(
-        self,
-        values,
-        *,
-        counts=None,
-        label=None,
-        units=None,
-        estimator_name=None,
-        n_missing=0,
-    ):
-        self.values = values
-        self.counts = counts
-        self.label = label
-        self.units = units
-        self.estimator_name = estimator_name
-        self.n_missing = n_missing
+    values: Mapping
+    _: KW_ONLY
+    counts: Mapping | None = None
+    label: str | None = None
+    units: str | None = None
 
     def plot(
         self, ax=None, *, name=None, cmap="viridis", vmin=None, vmax=None, **kwargs
     ):
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
@@ -118,7 +108,7 @@ class PeriodicTableDisplay(UQDisplay):
         Raises
         ------
         ValueError
-            When a key of `values` is no element, or none has a finite value.
+            When a key of `values` is no element, or no value is finite.
         ImportError
             When matplotlib is not installed.
         """
@@ -163,11 +153,11 @@ class PeriodicTableDisplay(UQDisplay):
             One with ``predict(X, return_std=True)``, bare, as the last step of a
             Pipeline, or inside a fitted search.
         X : array-like of shape (n_samples, ...)
-            What to predict from.
+            Input samples.
         y : array-like of shape (n_samples,), default=None
             Observed targets, in target units; not needed for the predicted std.
         structures : list of Structure, default=None
-            The structures of the rows, where X is something else; X when None.
+            The structures of the samples; X when None.
         name : str, default=None
             Name of the model in the title. None is the name of its class.
         ax : matplotlib Axes, default=None
@@ -210,21 +200,19 @@ class PeriodicTableDisplay(UQDisplay):
         ax=None,
         **kwargs,
     ):
-        """Draw a metric of the rows that contain an element.
+        """Draw a metric of the samples that contain an element.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,) or None
-            Observed targets, in target units; None where they are not known, which is
-            enough for "mean_std" and "sharpness".
-        y_pred : array-like of shape (n_samples,)
-            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
-            the row is left out and counted in the title.
-        y_std : array-like of shape (n_samples,)
-            Predicted standard deviations, in target units, noise included.
+            Observed targets, in target units; not needed for "mean_std" and
+            "sharpness".
+        y_pred, y_std : array-like of shape (n_samples,)
+            Predicted means and standard deviations (noise included), in target units.
+            Samples with NaN in either are left out and counted in the title.
         structures : list of Structure
-            What the predictions are of: all that
-            :func:`sklearn_unlocknn.metrics.group_labels` takes.
+            Structures of the samples, as in
+            :func:`sklearn_unlocknn.metrics.group_labels`.
         value : str, default="mean_std"
             A metric of :func:`sklearn_unlocknn.metrics.uq_by_group`, such as
             "mean_std", "mae" or "z_std".
@@ -295,11 +283,11 @@ class PeriodicTableDisplay(UQDisplay):
         return values
 
     def _draw_colorbar(self, shown, low, high, size):
-        # The empty place above the transition metals.
+        # In the empty space above the transition metals.
         inset = self.ax_.inset_axes((3.0, 2.0, 9.0, 0.35), transform=self.ax_.transData)
         ends = (shown.min() < low, shown.max() > high)
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
-        # The bar counts in the same power of ten as the cells.
+        # The bar has the same power of ten as the cells.
         power = _power_of_ten(shown)
         units = f"$10^{{{power}}}$ {self.units or ''}".strip() if power else self.units
         label = with_units(self.label or "Value", units)
@@ -310,19 +298,19 @@ class PeriodicTableDisplay(UQDisplay):
             extend=extend.get(ends, "neither"),
             format=lambda value, _: f"{value / 10.0**power:g}",
         )
-        # All in letters of the size of a cell, or small tables would be written over.
+        # Letters scale with the cells, to fit small tables.
         inset.set_title(label, fontsize=0.3 * size, pad=0.12 * size)
         inset.tick_params(labelsize=0.25 * size, length=0.06 * size, pad=0.06 * size)
         return colorbar
 
     def _cell_size(self):
-        """Size of a cell in points, which letters are sized by."""
+        """Return the size of a cell in points."""
         root = self.figure_.canvas.figure  # of a subfigure too
         root.draw_without_rendering()  # settles the size of the axes
         return self.ax_.get_window_extent().width / 18.2 * 72.0 / root.dpi
 
     def _write(self, values, rest, size):
-        """Write into the cells."""
+        """Write symbols, values, counts and notes."""
         style = {"ha": "center", "va": "center", "clip_on": True}
         unit = 10.0 ** _power_of_ten(values.values())
         decimals = _decimals([value / unit for value in values.values()])
@@ -361,7 +349,7 @@ class PeriodicTableDisplay(UQDisplay):
 
 
 def _readable_on(rgba):
-    """Black or white, whichever contrasts more (WCAG relative luminance)."""
+    """Return black or white, by the higher contrast (WCAG relative luminance)."""
     rgb = np.asarray(rgba[:3])
     linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
@@ -369,13 +357,13 @@ def _readable_on(rgba):
 
 
 def _power_of_ten(values):
-    """Power of ten to count in where values would be all zeros or all digits."""
+    """Return the power of ten to divide very small or large values by, or 0."""
     exponent = math.floor(math.log10(_typical(values)))
     return 0 if -2 <= exponent <= 3 else 3 * (exponent // 3)
 
 
 def _decimals(values):
-    """Digits after the point that give a typical value two figures."""
+    """Return the digits after the point that show two figures of a typical value."""
     return max(1 - math.floor(math.log10(_typical(values))), 0)
 
 

@@ -1,17 +1,19 @@
-"""The distribution of predicted standard deviations."""
+"""Distribution of the predicted standard deviations."""
+
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
 from ..metrics import dispersion, sharpness
-from ..metrics._missing import drop_missing
 from ._display import UQDisplay, merge_style, number, with_units
 
-#: A bin is at least this share of the largest std wide.
+#: Least width of a bin, relative to the largest std.
 _NARROWEST = 1 / 40
-#: Models on the same axes share their bins, unless it takes more.
+#: Models on the same axes share their bins up to this number.
 _MOST_BINS = 200
 
 
+@dataclass(eq=False, repr=False)
 class SharpnessDisplay(UQDisplay):
     """Distribution of the predicted standard deviations, with their sharpness.
 
@@ -25,12 +27,12 @@ class SharpnessDisplay(UQDisplay):
         Their root mean square, in target units.
     dispersion : float
         Their coefficient of variation, dimensionless.
-    units : str, default=None
-        Units of the target.
     estimator_name : str, default=None
         Name of the model; not shown when None.
     n_missing : int, default=0
-        Number of rows that have no prediction.
+        Number of samples without a prediction.
+    units : str, default=None
+        Units of the target.
 
     Attributes
     ----------
@@ -38,10 +40,8 @@ class SharpnessDisplay(UQDisplay):
         The distribution.
     line_ : matplotlib Line2D
         The sharpness.
-    ax_ : matplotlib Axes
-        Axes with the histogram.
-    figure_ : matplotlib Figure
-        Figure of the axes.
+    ax_, figure_ : matplotlib Axes and Figure
+        The axes with the histogram, and their figure.
 
     See Also
     --------
@@ -61,25 +61,15 @@ class SharpnessDisplay(UQDisplay):
     'Predicted std (a.u.)'
     """
 
-    def __init__(
-        self,
-        y_std,
-        sharpness,
-        dispersion,
-        *,
-        units=None,
-        estimator_name=None,
-        n_missing=0,
-    ):
-        self.y_std = y_std
-        self.sharpness = sharpness
-        self.dispersion = dispersion
-        self.units = units
-        self.estimator_name = estimator_name
-        self.n_missing = n_missing
+    y_std: np.ndarray
+    sharpness: float
+    dispersion: float
+    _: KW_ONLY
+    units: str | None = None
+    _subject = "a histogram of std"
 
     def plot(self, ax=None, *, name=None, bins=None, **kwargs):
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
@@ -88,9 +78,8 @@ class SharpnessDisplay(UQDisplay):
         name : str, default=None
             Name in the legend; None is `estimator_name`.
         bins : int, sequence or str, default=None
-            As in :func:`numpy.histogram_bin_edges`. None chooses the width by the
-            rules of Sturges and of Freedman and Diaconis, or takes that of the model
-            already drawn.
+            As in :func:`numpy.histogram_bin_edges`. None: the width of a model that is
+            already drawn, or by the rules of Sturges and of Freedman and Diaconis.
         **kwargs : dict
             Keywords of matplotlib's ``stairs``.
 
@@ -122,9 +111,9 @@ class SharpnessDisplay(UQDisplay):
         )
         line["color"] = self.histogram_.get_facecolor()[:3]
         self.line_ = self.ax_.axvline(self.sharpness, ymax=0.78, linewidth=1.8, **line)
-        # Not `left=0` alone, which would keep the right end of the first model.
+        # `left=0` alone would keep the right end of the first model.
         self.ax_.set_xlim(0, 1.05 * self.ax_.dataLim.x1)
-        # Room for the legend above the bars.
+        # Space for the legend above the bars.
         self.ax_.set_ylim(0, 1.35 * max(share.max(), self.ax_.dataLim.y1))
         self._finish(
             title="Predicted std and their RMS (sharpness)",
@@ -152,14 +141,12 @@ class SharpnessDisplay(UQDisplay):
         Parameters
         ----------
         y_true : array-like of shape (n_samples,) or None
-            Observed targets; checked, not used. None where they are not known.
-        y_pred : array-like of shape (n_samples,)
-            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
-            the row is left out and counted in the legend.
-        y_std : array-like of shape (n_samples,)
-            Predicted standard deviations, in target units, noise included.
+            Observed targets; checked, not used. None where they are unknown.
+        y_pred, y_std : array-like of shape (n_samples,)
+            Predicted means and standard deviations (noise included), in target units.
+            Samples with NaN in either are left out and counted in the legend.
         bins : int, sequence or str, default=None
-            As in :func:`numpy.histogram_bin_edges`. None chooses, see :meth:`plot`.
+            As in :func:`numpy.histogram_bin_edges`. For None see :meth:`plot`.
         units : str, default=None
             Units of the target, for the labels.
         name : str, default=None
@@ -181,14 +168,14 @@ class SharpnessDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        *arrays, present = drop_missing(y_true, y_pred, y_std, "a histogram of std")
+        arrays, _, n_missing = cls._drop_missing(y_true, y_pred, y_std)
         display = cls(
             arrays[2],
             sharpness(*arrays),
             dispersion(*arrays),
             units=units,
             estimator_name=name,
-            n_missing=int((~present).sum()),
+            n_missing=n_missing,
         )
         return display.plot(ax, bins=bins, **kwargs)
 
@@ -201,7 +188,7 @@ class SharpnessDisplay(UQDisplay):
         width = self._width_in_use()
         if width is None or std.max() > _MOST_BINS * width:
             n, quartiles = len(std), np.quantile(std, [0.25, 0.75])
-            # The narrower of the two rules, as "auto", which may ask for any memory.
+            # The narrower of the two rules, as "auto", whose memory has no bound.
             rules = np.ptp(std) / (np.log2(n) + 1), 2 * np.ptp(quartiles) / np.cbrt(n)
             width = min([w for w in rules if w > 0] or [0.0])
             width = max(width, _NARROWEST * std.max())
@@ -209,7 +196,7 @@ class SharpnessDisplay(UQDisplay):
         return width * np.arange(first, last + 1)
 
     def _width_in_use(self):
-        """Width of the bins of a model that is on the axes already."""
+        """Return the width of the bins of a model on the axes, or None."""
         edges = [
             artist.get_data().edges
             for artist in self.ax_.patches

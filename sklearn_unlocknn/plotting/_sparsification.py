@@ -1,31 +1,35 @@
 """Sparsification curves."""
 
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+
 from ..metrics import sparsification_curve, sparsification_error
-from ..metrics._missing import drop_missing
 from ._display import UQDisplay, merge_style, with_units
 
 
+@dataclass(eq=False, repr=False)
 class SparsificationDisplay(UQDisplay):
-    """Error of what is left when the least certain predictions are discarded.
+    """Error of the remaining predictions when the least certain are discarded.
 
     Make one with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
     discarded : ndarray of shape (n_levels,)
-        Shares of rows that are discarded, 0 to 1.
+        Shares of samples that are discarded, 0 to 1.
     error : ndarray of shape (n_levels,)
         Mean absolute error of the rest, in target units.
     oracle_error : ndarray of shape (n_levels,)
-        The same when rows are discarded by their error.
+        The same when samples are discarded by their error.
     area : float
         Sparsification error, dimensionless.
-    units : str, default=None
-        Units of the target.
     estimator_name : str, default=None
         Name of the model; not shown when None.
     n_missing : int, default=0
-        Number of rows that have no prediction.
+        Number of samples without a prediction.
+    units : str, default=None
+        Units of the target.
 
     Attributes
     ----------
@@ -34,16 +38,14 @@ class SparsificationDisplay(UQDisplay):
     oracle_line_ : matplotlib Line2D or None
         The curve of the oracle.
     random_line_ : matplotlib Line2D or None
-        The error of all rows: what discarding at random gives.
-    ax_ : matplotlib Axes
-        Axes with the curves.
-    figure_ : matplotlib Figure
-        Figure of the axes.
+        The error of all samples, that of discarding at random.
+    ax_, figure_ : matplotlib Axes and Figure
+        The axes with the curves, and their figure.
 
     See Also
     --------
     sklearn_unlocknn.metrics.sparsification_curve : The curves.
-    ErrorUncertaintyDisplay : Whether the std is of the size of the error.
+    ErrorUncertaintyDisplay : Size of the std against the error.
 
     Examples
     --------
@@ -58,27 +60,16 @@ class SparsificationDisplay(UQDisplay):
     'Share of predictions discarded, largest std first'
     """
 
-    def __init__(
-        self,
-        discarded,
-        error,
-        oracle_error,
-        area,
-        *,
-        units=None,
-        estimator_name=None,
-        n_missing=0,
-    ):
-        self.discarded = discarded
-        self.error = error
-        self.oracle_error = oracle_error
-        self.area = area
-        self.units = units
-        self.estimator_name = estimator_name
-        self.n_missing = n_missing
+    discarded: np.ndarray
+    error: np.ndarray
+    oracle_error: np.ndarray
+    area: float
+    _: KW_ONLY
+    units: str | None = None
+    _subject = "a sparsification curve"
 
     def plot(self, ax=None, *, name=None, oracle=True, random=True, **kwargs):
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
@@ -87,10 +78,10 @@ class SparsificationDisplay(UQDisplay):
         name : str, default=None
             Name in the legend; None is `estimator_name`.
         oracle : bool, default=True
-            Whether to draw the curve that no std can beat, thin and dotted in the
-            colour of the model.
+            Whether to draw the lower bound for any std, thin and dotted in the colour
+            of the model.
         random : bool, default=True
-            Whether to draw the error of all rows.
+            Whether to draw the error of all samples.
         **kwargs : dict
             Keywords of matplotlib's ``plot``.
 
@@ -116,22 +107,14 @@ class SparsificationDisplay(UQDisplay):
         self.oracle_line_ = self.random_line_ = None
         if oracle:
             self.oracle_line_ = self.ax_.plot(
-                self.discarded,
-                self.oracle_error,
-                linestyle=":",
-                **thin,
+                self.discarded, self.oracle_error, linestyle=":", **thin
             )[0]
             self._explain(":", "discarded by error (oracle)")
         if random:
-            self.random_line_ = self.ax_.plot(
-                [0, 1],
-                [self.error[0]] * 2,
-                linestyle=(0, (8, 3)),
-                alpha=0.6,
-                **thin,
-            )[0]
+            dashed = {"linestyle": (0, (8, 3)), "alpha": 0.6, **thin}
+            self.random_line_ = self.ax_.plot([0, 1], [self.error[0]] * 2, **dashed)[0]
             self._explain((0, (8, 3)), "discarded at random")
-        # Room above for the legend.
+        # Space above for the legend.
         self.ax_.set(xlim=(0, 1), ylim=(0, 1.35 * self.ax_.dataLim.y1 or 1.0))
         self._finish(
             title="Sparsification: error of the rest",
@@ -160,13 +143,10 @@ class SparsificationDisplay(UQDisplay):
 
         Parameters
         ----------
-        y_true : array-like of shape (n_samples,)
-            Observed targets, in target units.
-        y_pred : array-like of shape (n_samples,)
-            Predicted means, in target units. NaN in it or in `y_std`: no prediction;
-            the row is left out and counted in the legend.
-        y_std : array-like of shape (n_samples,)
-            Predicted standard deviations, in target units, noise included.
+        y_true, y_pred, y_std : array-like of shape (n_samples,)
+            Observed targets, predicted means and standard deviations (noise included),
+            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
+            counted in the legend.
         n_levels : int, default=100
             Number of points of a curve.
         units : str, default=None
@@ -176,7 +156,7 @@ class SparsificationDisplay(UQDisplay):
         ax : matplotlib Axes, default=None
             Axes to draw on, such as `ax_` of another display; a new figure when None.
         oracle, random : bool, default=True
-            Whether to draw the curves of an oracle and of no ranking at all.
+            Whether to draw the curves of an oracle and of a random ranking.
         **kwargs : dict
             Keywords of matplotlib's ``plot``.
 
@@ -192,18 +172,18 @@ class SparsificationDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        *arrays, present = drop_missing(y_true, y_pred, y_std, "a sparsification curve")
+        arrays, _, n_missing = cls._drop_missing(y_true, y_pred, y_std)
         display = cls(
             *sparsification_curve(*arrays, n_levels=n_levels),
             sparsification_error(*arrays),
             units=units,
             estimator_name=name,
-            n_missing=int((~present).sum()),
+            n_missing=n_missing,
         )
         return display.plot(ax, oracle=oracle, random=random, **kwargs)
 
     def _explain(self, linestyle, label):
-        """Say once, in grey, what a line style means for all models."""
+        """Add a line style, in grey, to the legend once for all models."""
         if label not in self.ax_.get_legend_handles_labels()[1]:
             style = {"color": "0.3", "linewidth": 1.0, "linestyle": linestyle}
             self.ax_.plot([], [], label=label, **style)
