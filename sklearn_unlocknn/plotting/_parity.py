@@ -87,7 +87,7 @@ class ParityDisplay(UQDisplay):
         kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
             "errorbar" draws the interval of each prediction, "scatter" colours the
             points by their std, "hexbin" colours cells by their number of samples.
-            "auto" is the first up to 300, the second up to 5000 samples, else the third.
+            "auto" is the first up to 300, the second up to 5000, else the third.
         coverage : float, default=0.95
             Nominal coverage of the error bars, strictly between 0 and 1.
         **kwargs : dict

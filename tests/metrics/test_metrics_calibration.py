@@ -66,15 +66,6 @@ def test_area_of_a_wrong_width_in_closed_form(kind, factor):
     assert_allclose(area, exact, rtol=2e-3)
 
 
-def test_interval_area_is_twice_the_quantile_area_for_symmetric_errors():
-    y = normal_sample()
-    quantile, interval = (
-        miscalibration_area(y, 0 * y, 0.5 + 0 * y, kind=kind, n_levels=1001)
-        for kind in KINDS
-    )
-    assert_allclose(interval, 2 * quantile, rtol=1e-2)
-
-
 def test_only_the_quantile_kind_sees_a_bias_that_the_width_makes_up_for():
     # A shifted mean with a std wide enough that intervals cover about as nominal.
     y = normal_sample()
@@ -114,31 +105,28 @@ def test_bounds(kind):
     assert_allclose(miscalibration_area(*wide, kind=kind), expected, atol=0.01)
 
 
-class TestZeroStd:
-    @parametrize_kind
-    def test_an_exact_hit_is_covered_at_every_level(self, kind):
-        _, observed = calibration_curve([1.0], [1.0], [0.0], kind=kind)
-        assert_array_equal(observed, np.ones(100))
+@pytest.mark.parametrize(
+    ("y", "kind", "share"),
+    [
+        (1.0, "quantile", 1),  # a hit is covered at every level
+        (1.0, "interval", 1),
+        (0.0, "interval", 0),  # a miss is in no interval
+        (2.0, "interval", 0),
+        (0.0, "quantile", 1),  # and below every quantile or none
+        (2.0, "quantile", 0),
+    ],
+)
+def test_zero_std_is_a_point_mass(y, kind, share):
+    _, observed = calibration_curve([y], [1.0], [0.0], kind=kind)
+    assert_array_equal(observed, np.full(100, share))
 
-    @pytest.mark.parametrize("y", [0.0, 2.0])
-    def test_a_miss_is_in_no_interval(self, y):
-        _, observed = calibration_curve([y], [1.0], [0.0], kind="interval")
-        assert_array_equal(observed, np.zeros(100))
 
-    def test_a_miss_is_below_every_quantile_or_none(self):
-        _, below = calibration_curve([0.0], [1.0], [0.0])
-        assert_array_equal(below, np.ones(100))
-        _, above = calibration_curve([2.0], [1.0], [0.0])
-        assert_array_equal(above, np.zeros(100))
-
-    @parametrize_kind
-    def test_counts_beside_ordinary_rows(self, kind):
-        y = np.array([-1.0, 0.5, 2.0])
-        _, ordinary = calibration_curve(y, 0 * y, 1 + 0 * y, kind=kind)
-        _, mixed = calibration_curve(
-            [*y, 1.0], [0, 0, 0, 1.0], [1, 1, 1, 0.0], kind=kind
-        )
-        assert_allclose(mixed, (3 * ordinary + 1) / 4)
+@parametrize_kind
+def test_zero_std_beside_others(kind):
+    y = np.array([-1.0, 0.5, 2.0])
+    _, others = calibration_curve(y, 0 * y, 1 + 0 * y, kind=kind)
+    _, mixed = calibration_curve([*y, 1.0], [0, 0, 0, 1.0], [1, 1, 1, 0.0], kind=kind)
+    assert_allclose(mixed, (3 * others + 1) / 4)
 
 
 @parametrize_metric

@@ -7,61 +7,37 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_unlocknn.metrics import (
-    calibration_curve,
-    calibration_error,
-    dispersion,
-    gaussian_crps,
-    gaussian_nll,
-    interval_score,
-    miscalibration_area,
-    sharpness,
-)
+from sklearn_unlocknn import metrics
 
 # Tran et al. 2020, doi:10.1088/2632-2153/ab7e1a, Table 1, recomputed from the test
-# predictions they published: model -> (metric, keywords) -> figure as printed.
-AREA_Q = (miscalibration_area, "quantile")
-AREA_I = (miscalibration_area, "interval")
-ERROR_Q = (calibration_error, "quantile")
-SHARP, DISP = (sharpness, None), (dispersion, None)
-NLL, CRPS = (gaussian_nll, None), (gaussian_crps, None)
-TRAN = {
-    "nn_ensemble": {
-        AREA_Q: ".116",
-        AREA_I: ".234",
-        ERROR_Q: "1.70",
-        SHARP: ".14",
-        DISP: "1.06",
-    },
-    "gp": {
-        AREA_Q: ".138",
-        AREA_I: ".275",
-        ERROR_Q: "2.35",
-        SHARP: ".65",
-        DISP: ".21",
-        NLL: ".775",
-    },
-    "cfgp": {
-        AREA_Q: ".031",
-        AREA_I: ".059",
-        ERROR_Q: ".13",
-        SHARP: ".24",
-        DISP: ".33",
-        NLL: ".335",
-        CRPS: ".151",
-    },
-}
+# predictions they published: model, metric, kind, figure as printed.
+TRAN = """
+    nn_ensemble miscalibration_area quantile .116
+    nn_ensemble miscalibration_area interval .234
+    nn_ensemble calibration_error quantile 1.70
+    nn_ensemble sharpness - .14
+    nn_ensemble dispersion - 1.06
+    gp miscalibration_area quantile .138
+    gp miscalibration_area interval .275
+    gp calibration_error quantile 2.35
+    gp sharpness - .65
+    gp dispersion - .21
+    gp gaussian_nll - .775
+    cfgp miscalibration_area quantile .031
+    cfgp miscalibration_area interval .059
+    cfgp calibration_error quantile .13
+    cfgp sharpness - .24
+    cfgp dispersion - .33
+    cfgp gaussian_nll - .335
+    cfgp gaussian_crps - .151
+"""
 
 
 @pytest.mark.parametrize(
-    ("model", "key", "printed"),
-    [
-        pytest.param(model, key, printed, id=f"{model}-{key[0].__name__}-{key[1]}")
-        for model, figures in TRAN.items()
-        for key, printed in figures.items()
-    ],
+    ("model", "metric", "kind", "printed"),
+    [line.split() for line in TRAN.strip().splitlines()],
 )
-def test_tran_2020(model, key, printed):
+def test_tran_2020(model, metric, kind, printed):
     folder = os.environ.get("SKLEARN_UNLOCKNN_DATA")
     path = Path(folder or ".", "tran2020", f"{model}.npz")
     if not folder or not path.is_file():
@@ -69,12 +45,11 @@ def test_tran_2020(model, key, printed):
     with np.load(path) as data:
         residual, std = data["residual"], data["std"]
 
-    metric, kind = key
-    kwargs = {} if kind is None else {"kind": kind}
-    value = metric(residual, np.zeros_like(residual), std, **kwargs)
+    kwargs = {} if kind == "-" else {"kind": kind}
+    value = getattr(metrics, metric)(residual, 0 * residual, std, **kwargs)
     unit = 10.0 ** -len(printed.split(".")[1])
     # .33520 is printed as .33: cut, not rounded.
-    half = 1.0 if (model, metric) == ("cfgp", dispersion) else 0.5
+    half = 1.0 if (model, metric) == ("cfgp", "dispersion") else 0.5
     assert_allclose(value, float(printed), rtol=0, atol=half * unit)
 
 
@@ -96,11 +71,13 @@ class TestUncertaintyToolbox:
         y_true, y_pred, y_std = prediction
         args = y_pred, y_std, y_true
         rule = uct.metrics_scoring_rule
-        assert_allclose(gaussian_nll(*prediction), rule.nll_gaussian(*args))
-        assert_allclose(gaussian_crps(*prediction), rule.crps_gaussian(*args))
+        assert_allclose(metrics.gaussian_nll(*prediction), rule.nll_gaussian(*args))
+        assert_allclose(metrics.gaussian_crps(*prediction), rule.crps_gaussian(*args))
         for p in (0.5, 0.95):
             theirs = rule.interval_score(*args, start_p=p, end_p=p, resolution=1)
-            assert_allclose(interval_score(*prediction, coverage=p), theirs)
+            assert_allclose(metrics.interval_score(*prediction, coverage=p), theirs)
+        theirs = uct.metrics_calibration.sharpness(y_std)
+        assert_allclose(metrics.sharpness(*prediction), theirs)
 
     @pytest.mark.parametrize("kind", ["quantile", "interval"])
     @pytest.mark.parametrize("n_levels", [100, 11])
@@ -111,22 +88,20 @@ class TestUncertaintyToolbox:
         ours = {"n_levels": n_levels, "kind": kind}
         theirs = uct.metrics_calibration
         area = theirs.miscalibration_area(*args, **kwargs)
-        assert_allclose(miscalibration_area(*prediction, **ours), area)
+        assert_allclose(metrics.miscalibration_area(*prediction, **ours), area)
         rms = theirs.root_mean_squared_calibration_error(*args, **kwargs)
-        error = calibration_error(*prediction, **ours)
+        error = metrics.calibration_error(*prediction, **ours)
         assert_allclose(np.sqrt(error / n_levels), rms)
 
     @pytest.mark.parametrize("kind", ["quantile", "interval"])
     def test_curve(self, uct, prediction, kind):
         y_true, y_pred, y_std = prediction
         # They count y_pred - y_true below a quantile: our curve of the mirror image.
-        expected, observed = calibration_curve(-y_true, -y_pred, y_std, kind=kind)
+        expected, observed = metrics.calibration_curve(
+            -y_true, -y_pred, y_std, kind=kind
+        )
         theirs = uct.metrics_calibration.get_proportion_lists(
             y_pred, y_std, y_true, prop_type=kind
         )
         assert_allclose(expected, theirs[0])
         assert_allclose(observed, theirs[1])
-
-    def test_sharpness(self, uct, prediction):
-        theirs = uct.metrics_calibration.sharpness(prediction[2])
-        assert_allclose(sharpness(*prediction), theirs)

@@ -1,11 +1,14 @@
-"""Metrics, scorers and displays read an estimator's own quantiles where it has any."""
+"""Metrics, scorers and displays use an estimator's own quantiles where it has any."""
 
+import functools
 import inspect
+from unittest.mock import Mock
 
 import matplotlib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from predictions import CountingRidge
 from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import BayesianRidge
@@ -54,34 +57,24 @@ def heavy(n=400, n_outputs=None, seed=0):
     shape = n if n_outputs is None else (n, n_outputs)
     mean, std = rng.normal(size=shape), rng.uniform(0.5, 2.0, shape)
     y = mean + std * HEAVY.rvs(shape, random_state=rng)
+    return (y, mean, std), quantiles_of(mean, std, HEAVY)
+
+
+def quantiles_of(mean, std, distribution):
+    """Return the quantiles of a location-scale family as a function of levels."""
 
     def quantiles(q):
-        z = HEAVY.ppf(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
+        z = distribution.ppf(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
         return mean[:, None] + z * std[:, None]
 
-    return (y, mean, std), quantiles
-
-
-class Counting(BayesianRidge):
-    n_calls = 0
-
-    def predict(self, X, return_std=False):
-        type(self).n_calls += 1
-        return super().predict(X, return_std=return_std)
+    return quantiles
 
 
 class Heavy(BayesianRidge):
-    """Somebody else's regressor, with quantiles of its own."""
+    """A regressor of another library, with quantiles of its own."""
 
     def predict_quantiles(self, X, q):
-        mean, std = self.predict(X, return_std=True)
-        return mean[:, None] + HEAVY.ppf(q) * std[:, None]
-
-
-@pytest.fixture
-def _close_figures():
-    yield
-    matplotlib.pyplot.close("all")
+        return quantiles_of(*self.predict(X, return_std=True), HEAVY)(q)
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +97,12 @@ def test_these_metrics_read_quantiles():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_quantiles_of_a_normal_change_nothing(n_outputs, kwargs, weighted):
     (y, mean, std), _ = heavy(n_outputs=n_outputs)
-
-    def quantiles(q):
-        z = stats.norm.ppf(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
-        return mean[:, None] + z * std[:, None]
-
+    quantiles = quantiles_of(mean, std, stats.norm)
     weights = np.arange(len(y)) % 3.0 if weighted else None
     for function in READERS:
         names = inspect.signature(function).parameters
         if function in (uq_by_group, calibration_curve) and n_outputs:
-            continue
+            continue  # of one output
         given = {name: value for name, value in kwargs.items() if name in names}
         if "sample_weight" in names:
             given["sample_weight"] = weights
@@ -160,21 +149,16 @@ def test_figures_are_those_of_the_quantiles():
     assert got == interval_coverage(*args, quantiles=quantiles, coverage=0.9)
 
 
-def test_report_asks_once():
+def test_quantiles_are_computed_once():
     args, quantiles = heavy()
-    asked = []
-
-    def counting(q):
-        asked.append(q)
-        return quantiles(q)
-
-    uq_report(*args, quantiles=counting)
-    assert len(asked) == 1
-    uq_by_group(*args, np.arange(400) % 7, metrics=["coverage_95"], quantiles=counting)
-    assert len(asked) == 2
+    counted = Mock(side_effect=quantiles)
+    uq_report(*args, quantiles=counted)
+    assert counted.call_count == 1
+    uq_by_group(*args, np.arange(400) % 7, metrics=["coverage_95"], quantiles=counted)
+    assert counted.call_count == 2
 
 
-def test_groups_read_the_quantiles_of_their_rows():
+def test_groups_use_the_quantiles_of_their_samples():
     (y, mean, std), quantiles = heavy()
     mean[3] = np.nan
     groups = np.arange(len(y)) % 2
@@ -215,7 +199,6 @@ def test_wrong_quantiles_are_errors():
 
 @pytest.mark.parametrize("wrap", ["bare", "pipeline", "search", "frozen"])
 @pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
-@pytest.mark.usefixtures("_close_figures")
 def test_scorers_and_displays_see_what_is_recalibrated(method, wrap, data):
     X, y = data
     model = CalibratedProbRegressor(BayesianRidge(), method=method)
@@ -262,16 +245,14 @@ def test_scorers_and_displays_see_what_is_recalibrated(method, wrap, data):
     assert gaussian(model, X, y) == -miscalibration_area(y, mean, std)
     display = UQCalibrationDisplay.from_estimator(model, X, y, quantiles=None)
     assert display.area == miscalibration_area(y, mean, std)
+    matplotlib.pyplot.close("all")
 
 
 def test_another_librarys_quantiles_are_read(data):
     X, y = data
     model = Heavy().fit(X, y)
     mean, std = model.predict(X, return_std=True)
-
-    def quantiles(q):
-        return model.predict_quantiles(X, q)
-
+    quantiles = functools.partial(model.predict_quantiles, X)
     score = get_prob_scorer("neg_interval_score")(model, X, y)
     assert score == -interval_score(y, mean, std, quantiles=quantiles)
     assert score != -interval_score(y, mean, std)
@@ -294,15 +275,16 @@ def test_one_prediction_is_enough(data):
     X, y = data
     names = ["neg_miscalibration_area", "neg_interval_score", "neg_nll", "r2"]
     scoring = prob_scoring(names)
+    inner = CountingRidge()
     for model in (
-        CalibratedProbRegressor(Counting(), cv=2),
-        CalibratedProbRegressor(Counting(), cv=2, method="conformal"),
-        ProbTransformedTargetRegressor(Counting(), func=np.cbrt, inverse_func=_cube),
+        CalibratedProbRegressor(inner, cv=2),
+        CalibratedProbRegressor(inner, cv=2, method="conformal"),
+        ProbTransformedTargetRegressor(inner, func=np.cbrt, inverse_func=_cube),
     ):
         model.fit(X, y)
-        Counting.n_calls = 0
+        CountingRidge.n_calls = 0
         scores = scoring(model, X, y)
-        assert Counting.n_calls == 1
+        assert CountingRidge.n_calls == 1
         for name in names[:3]:
             assert scores[name] == get_prob_scorer(name)(model, X, y)
     # The package's own heads are normal: no quantiles, and no second prediction.

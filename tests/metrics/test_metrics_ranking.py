@@ -1,8 +1,9 @@
-"""Sharpness, dispersion, and whether the std ranks the errors."""
+"""Sharpness, dispersion, and ranking of errors by std."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from predictions import make_prediction as predictions
 from scipy import stats
 
 from sklearn_unlocknn.metrics import (
@@ -14,10 +15,9 @@ from sklearn_unlocknn.metrics import (
 )
 
 
-def make_prediction(n=80, seed=0):
-    rng = np.random.default_rng(seed)
-    y_std = np.round(rng.uniform(0.1, 2.0, n), 1)
-    return y_std * rng.normal(size=n), np.zeros(n), y_std
+def make_prediction():
+    y_true, y_pred, y_std = predictions()
+    return y_true - y_pred, 0 * y_pred, y_std.round(1)
 
 
 def test_sharpness_is_a_root_mean_square():
@@ -59,11 +59,6 @@ def test_correlation_is_scipys(method, reference):
     assert_allclose(value, expected)
 
 
-def test_unknown_correlation_is_an_error():
-    with pytest.raises(ValueError, match="Got method='kendall', expected one of"):
-        error_uncertainty_correlation(*make_prediction(), method="kendall")
-
-
 def ause_by_removal(error, std, copies):
     """Remove one row after another, each split into `copies`."""
 
@@ -92,7 +87,6 @@ def test_sparsification_error_orders_std_by_use():
 
 
 def test_sparsification_error_of_tied_std_is_that_of_no_ranking():
-    # All kept shares then have the same mean error, E(0).
     error = np.array([0.0, 1.0])
     # oracle over kept share t: 0 up to 1/2, then (t - 1/2) / t
     oracle = 0.5 - 0.5 * np.log(2.0)
@@ -133,6 +127,8 @@ def test_sparsification_curve_weighs_as_repetition():
 
 
 @pytest.mark.parametrize("n_levels", [1, 2.5])
-def test_sparsification_curve_needs_levels(n_levels):
+def test_bad_keywords_are_errors(n_levels):
     with pytest.raises(ValueError, match=f"Got n_levels={n_levels}"):
         sparsification_curve(*make_prediction(), n_levels=n_levels)
+    with pytest.raises(ValueError, match="Got method='kendall', expected one of"):
+        error_uncertainty_correlation(*make_prediction(), method="kendall")

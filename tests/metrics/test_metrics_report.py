@@ -1,4 +1,4 @@
-"""The report says what the metrics say, in aligned columns."""
+"""The report has the values of the metrics, in aligned columns."""
 
 import json
 import math
@@ -6,23 +6,17 @@ import math
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from predictions import make_prediction
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-import sklearn_unlocknn.metrics as metrics
+from sklearn_unlocknn import metrics
 from sklearn_unlocknn.metrics import uq_report
 
 
-def make_prediction(shape=100):
-    rng = np.random.default_rng(0)
-    y_std = rng.uniform(0.5, 1.5, shape)
-    y_pred = rng.normal(scale=3.0, size=shape)
-    return y_pred + y_std * rng.normal(size=shape), y_pred, y_std
-
-
-@pytest.mark.parametrize("shape", [100, (100, 2)])
+@pytest.mark.parametrize("n_outputs", [None, 2])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_figures_are_those_of_the_metrics(shape, weighted):
-    args = make_prediction(shape)
+def test_figures_are_those_of_the_metrics(n_outputs, weighted):
+    args = make_prediction(100, n_outputs)
     kwargs = {"sample_weight": np.arange(100.0)} if weighted else {}
     report = uq_report(*args, output_dict=True, **kwargs)
 
@@ -32,11 +26,9 @@ def test_figures_are_those_of_the_metrics(shape, weighted):
     assert_allclose(report["point"]["rmse"], rmse)
     assert_allclose(report["point"]["r2"], r2_score(*args[:2], **kwargs))
 
-    proper = report["proper"]
-    assert_allclose(proper["nll"], metrics.gaussian_nll(*args, **kwargs))
-    assert_allclose(proper["crps"], metrics.gaussian_crps(*args, **kwargs))
-    msll = metrics.mean_standardized_log_loss(*args, **kwargs)
-    assert_allclose(proper["msll"], msll)
+    losses = metrics.gaussian_nll, metrics.gaussian_crps
+    losses = [f(*args, **kwargs) for f in (*losses, metrics.mean_standardized_log_loss)]
+    assert_allclose(list(report["proper"].values()), losses)
     for name in ("miscalibration_area", "calibration_error"):
         for kind in ("quantile", "interval"):
             value = getattr(metrics, name)(*args, kind=kind, **kwargs)
@@ -54,7 +46,7 @@ def test_figures_are_those_of_the_metrics(shape, weighted):
 
 
 def test_table_shows_every_figure():
-    args = make_prediction()
+    args = make_prediction(100)
     text = uq_report(*args, digits=4)
     report = uq_report(*args, output_dict=True)
     assert text.startswith("100 samples\n")
@@ -85,14 +77,14 @@ def test_columns_are_aligned_at_any_scale(digits, scale):
 
 
 def test_outputs_and_coverages_are_named():
-    text = uq_report(*make_prediction((30, 2)), coverages=[0.68])
+    text = uq_report(*make_prediction(30, 2), coverages=[0.68])
     assert text.startswith("30 samples, mean over 2 outputs\n")
     assert "nominal 0.68" in text
     assert "nominal 0.95" not in text
     assert "Intervals" not in uq_report(*make_prediction(), coverages=())
 
 
-def test_one_row_and_constant_targets():
+def test_one_sample_and_constant_targets():
     report = uq_report([1.0], [1.5], [0.5], output_dict=True)
     assert math.isnan(report["point"]["r2"])
     assert math.isnan(report["proper"]["msll"])
@@ -116,5 +108,5 @@ def test_dict_serialises():
 def test_errors():
     with pytest.raises(ValueError, match="Got coverage=95"):
         uq_report([1.0], [1.0], [1.0], coverages=[95])
-    with pytest.raises(ValueError, match="1 of 1 rows"):
+    with pytest.raises(ValueError, match="1 of 1 samples"):
         uq_report([1.0], [np.nan], [1.0])

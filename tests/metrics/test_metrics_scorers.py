@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 from numpy.testing import assert_allclose
+from predictions import CountingRidge
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import RandomForestRegressor, StackingRegressor
@@ -46,16 +47,8 @@ def data():
     return X, X @ [1.0, 0.2, 3.0] + rng.normal(scale=0.5, size=60)
 
 
-class CountingRidge(BayesianRidge):
-    n_calls = 0
-
-    def predict(self, X, return_std=False):
-        type(self).n_calls += 1
-        return super().predict(X, return_std=return_std)
-
-
 class MeanOnly(RegressorMixin, BaseEstimator):
-    """Takes return_std and does not keep its promise."""
+    """Takes return_std and returns no std."""
 
     def fit(self, X, y):
         self.mean_ = np.mean(y)
@@ -119,14 +112,15 @@ def test_make_prob_scorer_takes_any_metric(data):
 
 
 def test_make_prob_scorer_errors():
-    with pytest.raises(TypeError, match="greater_is_better"):
-        make_prob_scorer(gaussian_nll)
-    with pytest.raises(TypeError, match=r"Got metric='neg_nll'.*get_prob_scorer"):
-        make_prob_scorer("neg_nll", greater_is_better=True)
-    with pytest.raises(TypeError, match=r"keywords \['coverag'\]"):
-        make_prob_scorer(interval_coverage, greater_is_better=True, coverag=0.9)
-    with pytest.raises(TypeError, match=r"expected metric\(y_true, y_pred, y_std"):
-        make_prob_scorer(lambda y_true, y_pred: 0.0, greater_is_better=True)
+    higher = {"greater_is_better": True}
+    for metric, kwargs, match in [
+        (gaussian_nll, {}, "greater_is_better"),
+        ("neg_nll", higher, r"Got metric='neg_nll'.*get_prob_scorer"),
+        (interval_coverage, {**higher, "coverag": 0.9}, r"keywords \['coverag'\]"),
+        (lambda y_true, y_pred: 0.0, higher, r"expected metric\(y_true, y_pred, y_std"),
+    ]:
+        with pytest.raises(TypeError, match=match):
+            make_prob_scorer(metric, **kwargs)
 
 
 def test_get_prob_scorer_errors_and_copies():
@@ -137,23 +131,17 @@ def test_get_prob_scorer_errors_and_copies():
     assert get_prob_scorer("neg_nll") is not PROB_SCORERS["neg_nll"]
 
 
-def bare(make):
-    return make()
-
-
-def piped(make):
-    return make_pipeline(StandardScaler(), make())
-
-
 def nested(make):
-    return Pipeline([("none", "passthrough"), ("inner", piped(make))])
+    inner = make_pipeline(StandardScaler(), make())
+    return Pipeline([("none", "passthrough"), ("inner", inner)])
 
 
-def short(make):
-    return Pipeline([("only", make())])
-
-
-WRAPPERS = [bare, piped, nested, short]
+WRAPPERS = {
+    "bare": lambda make: make(),
+    "short": lambda make: Pipeline([("only", make())]),
+    "piped": lambda make: make_pipeline(StandardScaler(), make()),
+    "nested": nested,
+}
 
 
 @pytest.mark.parametrize("routing", [False, True])
@@ -161,26 +149,15 @@ WRAPPERS = [bare, piped, nested, short]
 @pytest.mark.parametrize("frozen", [False, True])
 def test_wrapped_estimators_score_as_by_hand(wrap, routing, frozen, data):
     X, y = data
-    scaled = wrap not in (bare, short)
     with sklearn.config_context(enable_metadata_routing=routing):
-        estimator = wrap(BayesianRidge).fit(X, y)
+        estimator = WRAPPERS[wrap](BayesianRidge).fit(X, y)
         if frozen:
             estimator = FrozenEstimator(estimator)
         value = get_prob_scorer("neg_nll")(estimator, X, y)
-    Z = StandardScaler().fit_transform(X) if scaled else X
+    Z = X if wrap in ("bare", "short") else StandardScaler().fit_transform(X)
     by_hand = BayesianRidge().fit(Z, y)
     expected = -gaussian_nll(y, *by_hand.predict(Z, return_std=True))
     assert_allclose(value, expected)
-
-
-def test_gaussian_process_with_two_outputs(data):
-    X, y = data
-    Y = np.column_stack([y, -2 * y + 1])
-    gpr = GaussianProcessRegressor(RBF(5.0) + WhiteKernel(0.3), optimizer=None)
-    estimator = make_pipeline(StandardScaler(), gpr).fit(X, Y)
-    Z = estimator[0].transform(X)
-    expected = -gaussian_nll(Y, *estimator[-1].predict(Z, return_std=True))
-    assert_allclose(get_prob_scorer("neg_nll")(estimator, X, Y), expected)
 
 
 @pytest.mark.parametrize("routing", [False, True])
@@ -189,17 +166,14 @@ def test_fitted_searches_are_unwrapped(routing, data):
     scorer = get_prob_scorer("neg_nll")
     grid = {"alpha_1": [1e-6, 1.0]}
     with sklearn.config_context(enable_metadata_routing=routing):
-        search = GridSearchCV(BayesianRidge(), grid, scoring=scorer, cv=CV).fit(X, y)
-        assert search.score(X, y) == scorer(search.best_estimator_, X, y)
-        assert scorer(search, X, y) == scorer(search.best_estimator_, X, y)
+        model = GridSearchCV(BayesianRidge(), grid, scoring=scorer, cv=CV).fit(X, y)
+        assert model.score(X, y) == scorer(model.best_estimator_, X, y)
+        assert scorer(model, X, y) == scorer(model.best_estimator_, X, y)
 
         # pipeline around a search around a pipeline, frozen
-        inner = GridSearchCV(
-            make_pipeline(SelectKBest(f_regression), BayesianRidge()),
-            {"selectkbest__k": [1, 3]},
-            scoring=scorer,
-            cv=CV,
-        )
+        inner = make_pipeline(SelectKBest(f_regression), BayesianRidge())
+        grid = {"selectkbest__k": [1, 3]}
+        inner = GridSearchCV(inner, grid, scoring=scorer, cv=CV)
         outer = FrozenEstimator(make_pipeline(StandardScaler(), inner).fit(X, y))
         Z = StandardScaler().fit_transform(X)
         best = outer.estimator[-1].best_estimator_
@@ -219,54 +193,39 @@ def test_keywords_handed_down_by_a_meta_estimator(data):
         get_prob_scorer("neg_nll")(stack, X, y)
 
 
-class TestEstimatorsWithoutStd:
-    @pytest.mark.parametrize("wrap", WRAPPERS)
-    def test_no_return_std(self, wrap, data):
-        X, y = data
-        estimator = wrap(lambda: RandomForestRegressor(n_estimators=2)).fit(X, y)
-        with pytest.raises(
-            TypeError, match=r"RandomForestRegressor, .*no return_std; expected .*VGP"
-        ):
-            get_prob_scorer("neg_nll")(estimator, X, y)
+def search(**params):
+    return GridSearchCV(BayesianRidge(), {"alpha_1": [1e-6]}, cv=CV, **params)
 
-    def test_no_predict(self, data):
-        X, y = data
-        with pytest.raises(TypeError, match="StandardScaler, which has no predict"):
-            get_prob_scorer("neg_nll")(StandardScaler().fit(X), X, y)
 
-    def test_broken_promise(self, data):
-        X, y = data
-        with pytest.raises(TypeError, match=r"MeanOnly, .* returned ndarray; expected"):
-            get_prob_scorer("neg_nll")(MeanOnly().fit(X, y), X, y)
+@pytest.mark.parametrize(
+    ("estimator", "match"),
+    [
+        *[
+            (wrap(lambda: RandomForestRegressor(n_estimators=2)), "Forest.* no return_")
+            for wrap in WRAPPERS.values()
+        ],
+        (StandardScaler(), "StandardScaler, which has no predict; expected .*VGP"),
+        (MeanOnly(), r"MeanOnly, .* returned ndarray; expected .*VGP"),
+        (
+            TransformedTargetRegressor(BayesianRidge(), transformer=StandardScaler()),
+            r"TransformedTargetRegressor.*compose.ProbTransformedTarget",
+        ),
+        (search(refit=False), "GridSearchCV with refit=False"),
+    ],
+)
+def test_estimators_without_std(estimator, match, data):
+    X, y = data
+    error = ValueError if isinstance(estimator, GridSearchCV) else TypeError
+    with pytest.raises(error, match=match):
+        get_prob_scorer("neg_nll")(estimator.fit(X, y), X, y)
 
-    def test_transformed_target(self, data):
-        X, y = data
-        estimator = TransformedTargetRegressor(
-            BayesianRidge(), transformer=StandardScaler()
-        ).fit(X, y)
-        with pytest.raises(
-            TypeError,
-            match=r"TransformedTargetRegressor.*compose.ProbTransformedTarget",
-        ):
-            get_prob_scorer("neg_nll")(estimator, X, y)
 
-    def test_search_without_refit(self, data):
-        X, y = data
-        search = GridSearchCV(
-            BayesianRidge(), {"alpha_1": [1e-6]}, cv=CV, refit=False
-        ).fit(X, y)
-        with pytest.raises(ValueError, match="GridSearchCV with refit=False"):
-            get_prob_scorer("neg_nll")(search, X, y)
-
-    @pytest.mark.parametrize("wrap", [bare, piped])
-    def test_not_fitted(self, wrap, data):
-        with pytest.raises(NotFittedError):
-            get_prob_scorer("neg_nll")(wrap(BayesianRidge), *data)
-
-    def test_search_not_fitted(self, data):
-        search = GridSearchCV(BayesianRidge(), {"alpha_1": [1e-6]})
-        with pytest.raises(NotFittedError):
-            get_prob_scorer("neg_nll")(search, *data)
+@pytest.mark.parametrize(
+    "estimator", [*[wrap(BayesianRidge) for wrap in WRAPPERS.values()], search()]
+)
+def test_estimators_that_are_not_fitted(estimator, data):
+    with pytest.raises(NotFittedError):
+        get_prob_scorer("neg_nll")(estimator, *data)
 
 
 class TestProbScoring:
@@ -324,46 +283,39 @@ class TestProbScoring:
         with pytest.raises(TypeError, match="Got 3, expected the name of a scorer"):
             prob_scoring({"x": 3})
 
-    def test_two_outputs(self, data):
+    def test_gaussian_process_with_two_outputs(self, data):
         X, y = data
         Y = np.column_stack([y, y**2])
         gpr = GaussianProcessRegressor(RBF(5.0) + WhiteKernel(0.3), optimizer=None)
-        scores = prob_scoring(NAMES)(gpr.fit(X, Y), X, Y)
-        assert_allclose(scores["r2"], gpr.score(X, Y))
-        nll = -gaussian_nll(Y, *gpr.predict(X, return_std=True))
+        model = make_pipeline(StandardScaler(), gpr).fit(X, Y)
+        scores = prob_scoring(NAMES)(model, X, Y)
+        assert_allclose(scores["r2"], model.score(X, Y))
+        nll = -gaussian_nll(Y, *model.predict(X, return_std=True))
         assert_allclose(scores["neg_nll"], nll)
 
 
 def test_cross_validate(data):
     X, y = data
     scores = cross_validate(BayesianRidge(), X, y, cv=CV, scoring=prob_scoring(NAMES))
-    for name in ("neg_nll", "neg_crps"):
-        alone = cross_val_score(
-            BayesianRidge(), X, y, cv=CV, scoring=get_prob_scorer(name)
-        )
+    for name in NAMES:
+        scoring = get_prob_scorer(name) if name in PROB_SCORERS else name
+        alone = cross_val_score(BayesianRidge(), X, y, cv=CV, scoring=scoring)
         assert_allclose(scores[f"test_{name}"], alone)
-    assert_allclose(
-        scores["test_r2"], cross_val_score(BayesianRidge(), X, y, cv=CV, scoring="r2")
-    )
 
 
 def test_grid_search_in_parallel(data):
     X, y = data
-    search = GridSearchCV(
-        make_pipeline(SelectKBest(f_regression), StandardScaler(), BayesianRidge()),
-        {"selectkbest__k": [1, 2, 3]},
-        scoring=prob_scoring(NAMES),
-        refit="neg_nll",
-        cv=CV,
-        n_jobs=2,
-    ).fit(X, y)
-    assert search.best_params_ == {"selectkbest__k": 3}
-    results = search.cv_results_
-    assert np.argmax(results["mean_test_neg_nll"]) == search.best_index_
+    model = make_pipeline(SelectKBest(f_regression), StandardScaler(), BayesianRidge())
+    grid, options = {"selectkbest__k": [1, 2, 3]}, {"refit": "neg_nll", "n_jobs": 2}
+    scoring = prob_scoring(NAMES)
+    model = GridSearchCV(model, grid, scoring=scoring, cv=CV, **options).fit(X, y)
+    assert model.best_params_ == {"selectkbest__k": 3}
+    results = model.cv_results_
+    assert np.argmax(results["mean_test_neg_nll"]) == model.best_index_
     for name in NAMES:
         assert np.isfinite(results[f"mean_test_{name}"]).all()
-    again = pickle.loads(pickle.dumps(search))
-    assert prob_scoring(NAMES)(again, X, y) == prob_scoring(NAMES)(search, X, y)
+    again = pickle.loads(pickle.dumps(model))
+    assert scoring(again, X, y) == scoring(model, X, y)
 
 
 @pytest.mark.parametrize(
@@ -375,34 +327,23 @@ def test_weights_by_metadata_routing(make_scoring, data):
     refit = "neg_nll" if isinstance(make_scoring(), type(prob_scoring(NAMES))) else True
     with sklearn.config_context(enable_metadata_routing=True):
         scorer = make_scoring().set_score_request(sample_weight=True)
-        search = GridSearchCV(
-            BayesianRidge().set_fit_request(sample_weight=False),
-            {"alpha_1": [1e-6]},
-            scoring=scorer,
-            refit=refit,
-            cv=CV,
-        ).fit(X, y, sample_weight=weights)
+        model = BayesianRidge().set_fit_request(sample_weight=False)
+        model = search(scoring=scorer, refit=refit).set_params(estimator=model)
+        model.fit(X, y, sample_weight=weights)
     expected = []
     for train, test in CV.split(X):
         prediction = BayesianRidge().fit(X[train], y[train]).predict(X[test], True)
         nll = gaussian_nll(y[test], *prediction, sample_weight=weights[test])
         expected.append(-nll)
     name = "score" if refit is True else refit
-    measured = [search.cv_results_[f"split{i}_test_{name}"][0] for i in range(3)]
+    measured = [model.cv_results_[f"split{i}_test_{name}"][0] for i in range(3)]
     assert_allclose(measured, expected)
 
 
 def test_unrequested_weights_are_an_error(data):
-    X, y = data
-    with (
-        sklearn.config_context(enable_metadata_routing=True),
-        pytest.raises(ValueError, match=r"make_prob_scorer\(gaussian_nll"),
-    ):
-        cross_val_score(
-            BayesianRidge().set_fit_request(sample_weight=True),
-            X,
-            y,
-            cv=CV,
-            scoring=get_prob_scorer("neg_nll"),
-            params={"sample_weight": np.ones(60)},
-        )
+    params = {"sample_weight": np.ones(60)}
+    options = {"scoring": get_prob_scorer("neg_nll"), "params": params}
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = BayesianRidge().set_fit_request(sample_weight=True)
+        with pytest.raises(ValueError, match=r"make_prob_scorer\(gaussian_nll"):
+            cross_val_score(model, *data, **options)

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
 from plotting_fixtures import _close_figures  # noqa: F401
+from predictions import make_prediction as predictions
 from pymatgen.core import Element, Lattice, Structure
 from sklearn.linear_model import BayesianRidge
 
@@ -17,10 +18,7 @@ FORMULAS = ["NaCl", "KCl", "Fe2O3", "FeO", "MgO", "UO2", "CeO2", "H2O"]
 
 
 def make_prediction():
-    n, rng = len(FORMULAS), np.random.default_rng(0)
-    y_std = rng.uniform(0.2, 2.0, n)
-    y_pred = rng.normal(scale=3.0, size=n)
-    return y_pred + y_std * rng.normal(size=n), y_pred, y_std
+    return predictions(len(FORMULAS))
 
 
 def luminance(color):
@@ -124,30 +122,24 @@ def test_colour_bar_lies_beside_the_cells():
     assert covered == []
 
 
-def test_range_of_colours():
+def test_range_of_colours_and_one_value_for_all():
     display = PeriodicTableDisplay({"H": 0.0, "He": 1.0, "Li": 9.0}).plot(vmax=2.0)
     assert display.cells_.get_clim() == (0.0, 2.0)
     assert display.colorbar_.extend == "max"
-
-
-def test_one_value_for_all():
     display = PeriodicTableDisplay({"H": 0.5, "O": 0.5}).plot()
     display.figure_.canvas.draw()
     assert {text.get_text() for text in display.texts_.values()} == {"0.50"}
 
 
-def test_few_rows_are_grey():
-    prediction = make_prediction()
-    display = PeriodicTableDisplay.from_predictions(*prediction, FORMULAS, min_count=3)
-    assert set(display.texts_) == {"O"}
-
-
-def test_failed_structures_are_counted():
+def test_few_samples_are_grey_and_missing_ones_counted():
     y_true, y_pred, y_std = make_prediction()
     y_pred[5] = y_std[5] = np.nan
-    display = PeriodicTableDisplay.from_predictions(y_true, y_pred, y_std, FORMULAS)
+    draw = PeriodicTableDisplay.from_predictions
+    display = draw(y_true, y_pred, y_std, FORMULAS)
     assert "U" not in display.values
     assert "(1 without a prediction left out)" in display.ax_.get_title()
+    few = draw(y_true, y_pred, y_std, FORMULAS, min_count=3)
+    assert set(few.texts_) == {"O"}
 
 
 def test_predicted_std_needs_no_targets():
@@ -169,12 +161,10 @@ def test_from_estimator_with_structures_aside():
         for b in ("F", "Cl", "Br", "I")
     ]
     model = BayesianRidge().fit(X, y)
-    display = PeriodicTableDisplay.from_estimator(
-        model, X, y, structures=structures, value="rmse"
-    )
-    expected = PeriodicTableDisplay.from_predictions(
-        y, *model.predict(X, return_std=True), structures, value="rmse"
-    )
+    options = {"structures": structures, "value": "rmse"}
+    display = PeriodicTableDisplay.from_estimator(model, X, y, **options)
+    prediction = model.predict(X, return_std=True)
+    expected = PeriodicTableDisplay.from_predictions(y, *prediction, **options)
     assert display.values == expected.values
     assert display.ax_.get_title().endswith("by element, BayesianRidge")
 
@@ -197,7 +187,7 @@ def test_bad_keywords_are_errors():
     prediction = make_prediction()
     with pytest.raises(ValueError, match="Got value='error', expected one of"):
         PeriodicTableDisplay.from_predictions(*prediction, FORMULAS, value="error")
-    with pytest.raises(ValueError, match="Got groups of 2 rows, expected 8"):
+    with pytest.raises(ValueError, match="Got groups of 2 samples, expected 8"):
         PeriodicTableDisplay.from_predictions(*prediction, FORMULAS[:2])
 
 
