@@ -110,8 +110,8 @@ class CalibratedProbRegressor(WrappingRegressor):
     are those of models fitted on fewer samples: coverage is about :math:`1 - \alpha`
     where the final model is no worse, which no theorem guarantees. (CV+ [5]_ guarantees
     :math:`1 - 2 \alpha`; on bulk moduli its 90 % intervals held 93 %, these 90 %.)
-    Coverage is over all samples, not given x. The interval is infinite, with a warning,
-    unless :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these symmetric
+    Coverage is over all samples, not for each x. The interval is infinite, with a
+    warning, unless :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these symmetric
     intervals: single ones are right where errors are symmetric.
 
     A weight of 2 equals the sample twice, also in the guarantee. A sample whose

@@ -37,7 +37,7 @@ def calibration_curve(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels): for an estimator
-        ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         "quantile" counts targets at or below the predicted p-quantile, "interval"
         those inside the central interval of probability p.
@@ -127,7 +127,7 @@ def miscalibration_area(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100
@@ -214,7 +214,7 @@ def calibration_error(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100

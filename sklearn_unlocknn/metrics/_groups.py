@@ -81,7 +81,7 @@ def uq_by_group(
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels): for an estimator
         ``lambda q: model.predict_quantiles(X, q)``. "coverage_95" and
-        "miscalibration_area" use them. None is Gaussian.
+        "miscalibration_area" use them. None assumes a Gaussian.
     by : {"chemical_system", "element", "space_group"} or None, default=None
         Label the structures in `groups` by this, as :func:`group_labels` does.
     metrics : list of str, mapping of str to callable or None, default=None

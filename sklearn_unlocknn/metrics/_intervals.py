@@ -26,7 +26,7 @@ def interval_score(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -91,7 +91,7 @@ def interval_coverage(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -152,7 +152,7 @@ def interval_coverage_error(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -212,7 +212,7 @@ def mean_interval_width(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 

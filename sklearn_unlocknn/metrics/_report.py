@@ -70,7 +70,7 @@ def uq_report(
     quantiles : callable, default=None
         ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
         of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         Calibration and intervals use them, the other sections `y_pred` and `y_std`.
     coverages : sequence of float, default=(0.5, 0.8, 0.9, 0.95)
         Nominal coverages of the intervals reported, strictly between 0 and 1.

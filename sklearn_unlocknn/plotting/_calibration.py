@@ -54,7 +54,7 @@ class UQCalibrationDisplay(UQDisplay):
     See Also
     --------
     sklearn_unlocknn.metrics.calibration_curve : The curve.
-    IntervalCoverageDisplay : How far the coverage of a few intervals is off.
+    IntervalCoverageDisplay : Observed minus nominal coverage of a few intervals.
 
     Notes
     -----
@@ -155,7 +155,7 @@ class UQCalibrationDisplay(UQDisplay):
         quantiles : callable, default=None
             ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
             units, of shape (n_samples, n_levels): for an estimator
-            ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+            ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         kind : {"quantile", "interval"}, default="quantile"
             As in :func:`sklearn_unlocknn.metrics.calibration_curve`.
         n_levels : int, default=100

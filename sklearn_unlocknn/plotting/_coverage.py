@@ -155,7 +155,7 @@ class IntervalCoverageDisplay(UQDisplay):
         quantiles : callable, default=None
             ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
             units, of shape (n_samples, n_levels): for an estimator
-            ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+            ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         coverages : sequence of float, \
 default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
             Nominal coverages, strictly between 0 and 1. The legend shows the one

@@ -169,7 +169,7 @@ class ParityDisplay(UQDisplay):
         quantiles : callable, default=None
             ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
             units, of shape (n_samples, n_levels): for an estimator
-            ``lambda q: model.predict_quantiles(X, q)``. None is Gaussian.
+            ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
             How to draw, see :meth:`plot`.
         coverage : float, default=0.95

@@ -127,9 +127,6 @@ def test_samples_without_a_label_are_left_out_with_a_warning():
         ({"groups": ["a"]}, "Got groups of 1 samples, expected 4"),
         ({"groups": [None] * 4}, "Got no label for any of 4 samples"),
         ({"y_pred": [np.nan] * 4}, "Got NaN for all 4 predictions"),
-        ({"y_true": [np.nan, 1, 1, 1]}, "1 in y_true"),
-        ({"y_pred": [np.inf, 1, 1, 1]}, "1 in y_pred"),
-        ({"y_true": [1, 2, 3]}, "Got arrays of different"),
         ({"y_std": [-1, 1, 1, 1]}, "Got a negative y_std"),
         (
             dict.fromkeys(["y_true", "y_pred", "y_std"], np.ones((4, 2))),
