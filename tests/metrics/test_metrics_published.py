@@ -92,16 +92,3 @@ class TestUncertaintyToolbox:
         rms = theirs.root_mean_squared_calibration_error(*args, **kwargs)
         error = metrics.calibration_error(*prediction, **ours)
         assert_allclose(np.sqrt(error / n_levels), rms)
-
-    @pytest.mark.parametrize("kind", ["quantile", "interval"])
-    def test_curve(self, uct, prediction, kind):
-        y_true, y_pred, y_std = prediction
-        # They count y_pred - y_true below a quantile: our curve of the mirror image.
-        expected, observed = metrics.calibration_curve(
-            -y_true, -y_pred, y_std, kind=kind
-        )
-        theirs = uct.metrics_calibration.get_proportion_lists(
-            y_pred, y_std, y_true, prop_type=kind
-        )
-        assert_allclose(expected, theirs[0])
-        assert_allclose(observed, theirs[1])

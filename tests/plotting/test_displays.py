@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 from numpy.testing import assert_allclose
-from plotting_fixtures import _close_figures  # noqa: F401
 from predictions import make_prediction
 from sklearn.linear_model import ARDRegression, BayesianRidge, LinearRegression
 from sklearn.model_selection import GridSearchCV

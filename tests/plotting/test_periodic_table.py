@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
-from plotting_fixtures import _close_figures  # noqa: F401
 from predictions import make_prediction as predictions
 from pymatgen.core import Element, Lattice, Structure
 from sklearn.linear_model import BayesianRidge

@@ -8,7 +8,5 @@ matplotlib.use("agg")
 
 @pytest.fixture(autouse=True)
 def _close_figures():
-    import matplotlib.pyplot as plt
-
     yield
-    plt.close("all")
+    matplotlib.pyplot.close("all")
