@@ -17,6 +17,12 @@ def make_prediction(n_samples=80, n_outputs=None, seed=0, decimals=None):
     return y_true if decimals is None else y_true.round(decimals), y_pred, y_std
 
 
+def share_inside(interval, y):
+    """Return the share of targets inside their intervals of shape (n_samples, 2)."""
+    lower, upper = interval.T
+    return np.mean((lower <= y) & (y <= upper))
+
+
 class CountingRidge(BayesianRidge):
     """Counts its predictions."""
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
-from predictions import Given
+from predictions import Given, share_inside
 from scipy import integrate, stats
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
@@ -66,10 +66,19 @@ FROZEN = FrozenEstimator(Given().fit(None, None))
 
 
 def drawn(n, errors, seed=0):
-    """Give X = (mean, std) and y = mean + std * error."""
+    """Return X = (mean, std) and y = mean + std * error."""
     rng = np.random.default_rng(seed)
     X = np.column_stack([rng.normal(size=n), rng.uniform(0.5, 2, size=n)])
     return X, X[:, 0] + X[:, 1] * errors.rvs(n, random_state=rng)
+
+
+def held_out(model, cv, X, y):
+    """Return z, mean and std of samples by clones fitted without them, by fold."""
+    parts = []
+    for train, test in check_cv(cv).split(X, y):
+        mean, std = clone(model).fit(X[train], y[train]).predict(X[test], True)
+        parts.append(((y[test] - mean) / std, mean, std))
+    return (np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def calibrated(method, X, y, **fit_params):
@@ -93,13 +102,10 @@ def linear():
 
 def test_factor_minimises_the_held_out_nll(linear):
     X, y = linear
-    mean, std = np.empty(len(y)), np.empty(len(y))
-    for train, test in KFold(5).split(X):
-        model = BayesianRidge().fit(X[train], y[train])
-        mean[test], std[test] = model.predict(X[test], return_std=True)
+    z, mean, std = held_out(BayesianRidge(), 5, X, y)
     model = CalibratedProbRegressor(BayesianRidge()).fit(X, y)
     factor = model.calibrators_[0].factor
-    assert_allclose(factor, np.sqrt(np.mean(((y - mean) / std) ** 2)))
+    assert_allclose(factor, np.sqrt(np.mean(z**2)))
     least = gaussian_nll(y, mean, factor * std)
     for other in (0.99, 1.01):
         assert gaussian_nll(y, mean, other * factor * std) > least
@@ -128,7 +134,7 @@ def test_heavy_tails_have_the_intervals_of_a_student_t():
     assert_allclose(errors.cdf(got), LEVELS, atol=0.01)
 
 
-def test_few_rows_make_no_heavy_tail():
+def test_few_samples_make_no_heavy_tail():
     dofs = [
         calibrated("std", *drawn(20, stats.norm, seed)).calibrators_[0].dof
         for seed in range(20)
@@ -190,37 +196,32 @@ def test_split_conformal_is_the_order_statistic():
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_split_conformal_covers_as_guaranteed(coverage):
-    # Wrong model, skewed errors, 25 rows: mean over calibration sets is what holds.
+    # Wrong model, skewed errors, 25 samples; the guarantee is of the mean over sets.
     n, n_new, repetitions = 25, 200, 150
     held = []
     for seed in range(repetitions):
         X, y = drawn(n + n_new, stats.expon(-0.3, 3), seed)
         model = calibrated("conformal", X[:n], y[:n])
-        lower, upper = model.predict_interval(X[n:], coverage).T
-        held.append(np.mean((lower <= y[n:]) & (y[n:] <= upper)))
+        held.append(share_inside(model.predict_interval(X[n:], coverage), y[n:]))
     error = 4 * np.std(held) / np.sqrt(repetitions)
     assert coverage - error <= np.mean(held) <= coverage + 1 / (n + 1) + error
 
 
 @pytest.mark.parametrize("coverage", [0.02, 0.5, 0.9])
-def test_folds_give_the_order_statistic_of_all_held_out_rows(linear, coverage):
+def test_folds_give_the_order_statistic_of_all_held_out_samples(linear, coverage):
     X, y = linear
     cv = KFold(4, shuffle=True, random_state=0)
     model = CalibratedProbRegressor(BayesianRidge(), method="conformal", cv=cv)
     model.fit(X[:60], y[:60])
-    sizes = []
-    for train, test in cv.split(X[:60]):
-        one = BayesianRidge().fit(X[train], y[train])
-        mean, std = one.predict(X[test], return_std=True)
-        sizes.extend(np.abs(y[test] - mean) / std)
-    size = np.sort(sizes)[int(np.ceil(coverage * 61)) - 1]
+    z, _, _ = held_out(BayesianRidge(), cv, X[:60], y[:60])
+    size = np.sort(np.abs(z))[int(np.ceil(coverage * 61)) - 1]
     mean, std = BayesianRidge().fit(X[:60], y[:60]).predict(X[60:], return_std=True)
     want = np.column_stack([mean - size * std, mean + size * std])
     assert_allclose(model.predict_interval(X[60:], coverage), want)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_fit_of_our_own_gives_the_held_out_rows(method, linear):
+def test_one_fit_of_our_own_gives_the_held_out_samples(method, linear):
     X, y = linear
     head = VGPRegressor("rbf", random_state=0, hyper_subset_size=60)
     weights = np.where(np.arange(120) % 7 == 0, 0.0, 1.0 + np.arange(120) % 2)
@@ -243,18 +244,15 @@ def test_one_fit_of_our_own_gives_the_held_out_rows(method, linear):
     ("hyper_subset_size", "cv"),
     [(61, 3), (20, RepeatedKFold(n_splits=3, n_repeats=2, random_state=0))],
 )
-def test_few_rows_or_repeated_folds_are_fitted_again(hyper_subset_size, cv, linear):
+def test_few_samples_or_repeated_folds_are_fitted_again(hyper_subset_size, cv, linear):
     X, y = linear
     head = VGPRegressor("rbf", random_state=0, hyper_subset_size=hyper_subset_size)
     model = CalibratedProbRegressor(head, cv=cv).fit(X, y)
-    sizes = []
-    for train, test in check_cv(cv).split(X, y):
-        mean, std = clone(head).fit(X[train], y[train]).predict(X[test], True)
-        sizes.extend((y[test] - mean) / std)
-    assert_allclose(model.calibrators_[0].factor, np.sqrt(np.mean(np.square(sizes))))
+    z, _, _ = held_out(head, cv, X, y)
+    assert_allclose(model.calibrators_[0].factor, np.sqrt(np.mean(z**2)))
 
 
-def test_too_few_rows_for_a_coverage():
+def test_too_few_samples_for_a_coverage():
     X, y = drawn(18, stats.norm)
     model = calibrated("conformal", X, y)
     with pytest.warns(UserWarning, match="it takes 19 samples") as record:
@@ -264,7 +262,7 @@ def test_too_few_rows_for_a_coverage():
     assert np.all(np.isfinite(model.predict(X, return_std=True)))
 
 
-def test_rows_held_out_twice_have_no_rank(linear):
+def test_samples_held_out_twice_have_no_rank(linear):
     model = CalibratedProbRegressor(
         BayesianRidge(), method="conformal", cv=RepeatedKFold(n_splits=3)
     )
@@ -316,16 +314,12 @@ def test_outputs_are_calibrated_side_by_side(method):
         one = calibrated(method, X_one, y_one)
         interval = both.predict_interval(X, 0.8)[:, :, j]
         assert_allclose(interval, one.predict_interval(X_one, 0.8))
-        for got, want in zip(
-            both.predict(X, return_std=True),
-            one.predict(X_one, return_std=True),
-            strict=True,
-        ):
-            assert_allclose(got[:, j], want)
+        got = [part[:, j] for part in both.predict(X, return_std=True)]
+        assert_allclose(got, one.predict(X_one, return_std=True))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_lists_and_rows_without_a_prediction(method):
+def test_lists_and_samples_without_a_prediction(method):
     words = ["a", "bb", "", "ccc"] * 10
     y = np.arange(40.0)
     model = CalibratedProbRegressor(Words(), method=method)

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from predictions import CountingRidge
+from predictions import CountingRidge, share_inside
 from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import BayesianRidge
@@ -152,8 +152,7 @@ def test_groups_use_the_quantiles_of_their_samples():
     )
     for group in (0, 1):
         rows = (groups == group) & ~np.isnan(mean)
-        lower, upper = quantiles(np.array([0.025, 0.975]))[rows].T
-        held = np.mean((lower <= y[rows]) & (y[rows] <= upper))
+        held = share_inside(quantiles(np.array([0.025, 0.975]))[rows], y[rows])
         assert_allclose(table.loc[group, "coverage_95"], held)
 
 
@@ -207,8 +206,7 @@ def test_scorers_and_displays_see_what_is_recalibrated(method, wrap, data):
     assert score == -display.area
     assert display.area < 0.03
 
-    lower, upper = own.predict_interval(Z, 0.9).T
-    held = np.mean((lower <= y) & (y <= upper))
+    held = share_inside(own.predict_interval(Z, 0.9), y)
     coverage = IntervalCoverageDisplay.from_estimator(model, X, y, coverages=[0.9])
     assert_allclose(coverage.observed, [held])
     scorer = make_prob_scorer(interval_coverage, greater_is_better=True, coverage=0.9)
