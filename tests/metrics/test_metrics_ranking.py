@@ -60,7 +60,7 @@ def test_correlation_is_scipys(method, reference):
 
 
 def ause_by_removal(error, std, copies):
-    """Remove one row after another, each split into `copies`."""
+    """Remove one sample after another, each split into `copies`."""
 
     def area(key):
         kept = np.repeat(error[np.argsort(key, kind="stable")], copies)
@@ -69,7 +69,7 @@ def ause_by_removal(error, std, copies):
     return (area(std) - area(error)) / np.mean(error)
 
 
-def test_sparsification_error_is_the_limit_of_removing_row_by_row():
+def test_sparsification_error_is_the_limit_of_removing_sample_by_sample():
     rng = np.random.default_rng(0)
     error, std = rng.exponential(size=40), rng.uniform(size=40)
     value = sparsification_error(error, 0 * error, std)
