@@ -26,7 +26,10 @@ from .posterior import (
     warn_about_jitter,
 )
 from .training import (
+    LEAST_SUBSET,
     LEFT_OUT_SAMPLES,
+    MOST_SUBSET,
+    SUBSET_SHARE,
     fit_hyperparameters,
     left_out_score,
     refit_noise,
@@ -265,7 +268,7 @@ def fit_posterior(samples, params, report):
     m = min(n, m if isinstance(m, numbers.Integral) else int(np.ceil(m * n)))
     n_subset = params.hyper_subset_size
     if isinstance(n_subset, str):
-        n_subset = int(np.clip(n // 5, 800, 2000))
+        n_subset = int(np.clip(SUBSET_SHARE * n, LEAST_SUBSET, MOST_SUBSET))
     few = n <= 4 * m
     candidates = GroupedSamples.of(samples) if few else samples
     exact = few and m >= len(candidates.weights) and isinstance(Z, str)

@@ -25,6 +25,9 @@ NOISE_STARTS = (0.01, 0.1, 0.5)
 ARD_STD = 0.5
 # L-BFGS stops where an iteration improves the objective by less, relative to its value.
 TOLERANCE = 1e-4
+# The "auto" size of the subset for the hyperparameters: a share of the samples, within
+# bounds.
+SUBSET_SHARE, LEAST_SUBSET, MOST_SUBSET = 0.2, 800, 2000
 # Samples whose leave-one-out density determines the noise of a sparse model.
 LEFT_OUT_SAMPLES = 2000
 # Optima of the last problems of this Python process, by their digest: candidates of a

@@ -24,13 +24,12 @@ class VGPRegressor(BaseVGPRegressor):
     n_inducing_points : int or float, default=4000
         Number of inducing points, or a share of the samples in (0, 1]. At most the
         number of distinct samples; with that many the model is the exact GP.
-    inducing_init : {"greedy", "kmeans", "random"} or array-like of shape \
-(n_inducing_points, n_features), default="kmeans"
+    inducing_init : {"greedy", "kmeans", "random"} or array-like, default="kmeans"
         Initial inducing points. "kmeans": cluster centres, which follow the density and
         cover outliers too (of many features, clusters are found among the principal
         components with 95 % of the variance); "greedy": the sample of largest
-        conditional variance, again and again [3]_; "random": samples; an array: these
-        points, in units of the features.
+        conditional variance, again and again [3]_; "random": samples; an array of
+        shape (n_inducing_points, n_features): these points, in units of the features.
     optimize_inducing_points : bool, default=False
         Move them by the gradient of the bound, with the hyperparameters. Pays with few
         points; many fixed ones are faster and more accurate. With more than 20000

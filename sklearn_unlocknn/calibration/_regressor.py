@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from .._gp.training import LEAST_SUBSET
 from .._prediction import WrappingRegressor, as_columns, plain, predict_mean_std
 from .._validation import check_targets, check_weights
 from ..model_selection import Split, fit_and_leave_out, obstacle
@@ -378,10 +379,13 @@ def _held_out_twice(splits):
 
 def _one_fit_is_enough(model, splits, n_samples):
     """Return whether folds may be taken out of the posterior of the final fit."""
+    size = getattr(model, "hyper_subset_size", LEAST_SUBSET)
+    if isinstance(size, str):  # "auto": twice the least is twice the size, too
+        size = LEAST_SUBSET
     return (
         obstacle(model, splits) is None
         and not _held_out_twice(splits)
-        and n_samples >= _LEAST_RATIO * model._hyper_subset_size(n_samples)
+        and n_samples >= _LEAST_RATIO * size
     )
 
 
