@@ -1,12 +1,10 @@
 """Each example of the gallery runs, draws its pictures and shows what its text says."""
 
-import os
 import re
 from pathlib import Path
 
 import numpy as np
-import pytest
-from example_runs import EXAMPLES, run
+from example_runs import EXAMPLES, needs_data, run
 
 SAVE_FIGURES = """
 import pathlib, runpy, sys, warnings, matplotlib.pyplot as plt
@@ -106,10 +104,7 @@ def test_keras_network(tmp_path):
     assert "177 samples" in out
 
 
-@pytest.mark.skipif(
-    "SKLEARN_UNLOCKNN_DATA" not in os.environ,
-    reason="needs data sets and pretrained networks in SKLEARN_UNLOCKNN_DATA",
-)
+@needs_data
 def test_megnet_bulk_modulus(tmp_path):
     out, n_pictures = run_gallery("megnet_bulk_modulus", tmp_path)
     assert n_pictures == 4

@@ -1,21 +1,17 @@
-"""Other libraries use the regressors as they come; each test runs the real one.
+"""Other libraries use the regressors as they are; each test runs the real library.
 
-modAL 0.4.2.1, the newest, calls scikit-learn with an argument that 1.8 removed
-(``force_all_finite``), so an active-learning loop of our own stands in for it.
-matbench pins libraries that do not install beside the newest scikit-learn.
+modAL 0.4.2.1, the newest, passes scikit-learn an argument that 1.8 removed
+(``force_all_finite``), so a loop of our own stands for active learning. matbench pins
+libraries that cannot be installed with the newest scikit-learn.
 """
-
-import os
 
 import numpy as np
 import pytest
+from example_runs import DATA, needs_data, python_blocks
 from numpy.testing import assert_allclose
 from scipy import stats
-from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.datasets import load_diabetes
-from sklearn.model_selection import KFold, cross_val_score, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.base import clone
+from sklearn.model_selection import train_test_split
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn.metrics import (
@@ -27,83 +23,85 @@ from sklearn_unlocknn.metrics import (
 )
 
 HEAD = VGPRegressor("matern52_ard + linear", max_iter=10, random_state=0)
+LIBRARIES = ("mapie", "optuna", "skopt", "uncertainty_toolbox")
 
 
 @pytest.fixture(scope="module")
-def diabetes():
-    """Give rows to fit, to calibrate and to test."""
-    X, y = load_diabetes(return_X_y=True)
-    X, X_test, y, y_test = train_test_split(X, y, test_size=150, random_state=0)
-    X, X_cal, y, y_cal = train_test_split(X, y, test_size=120, random_state=0)
-    return (X, y), (X_cal, y_cal), (X_test, y_test)
+def page():
+    """Run the guide's page on other libraries; return its names after each block."""
+    for library in LIBRARIES:
+        pytest.importorskip(library)
+    names, after = {}, []
+    for block in python_blocks("guide/interoperation"):
+        exec(compile(block, "guide/interoperation", "exec"), names)
+        after.append(dict(names))
+    return after
 
 
-class StdOf(RegressorMixin, BaseEstimator):
-    """A fitted regressor's standard deviation, as a prediction."""
+def test_uncertainty_toolbox_computes_the_same_figures(page):
+    uct, y = page[1]["uct"], page[1]["y_test"]
+    mean, std = page[1]["mean"], page[1]["std"]
+    assert_allclose(
+        gaussian_nll(y, mean, std), uct.nll_gaussian(mean, std, y, scaled=True)
+    )
+    assert_allclose(sharpness(y, mean, std), uct.sharpness(std), rtol=1e-6)
+    ours = miscalibration_area(y, mean, std, kind="interval")
+    theirs = uct.miscalibration_area(mean, std, y)
+    assert_allclose(ours, theirs, atol=0.01)  # theirs is on 100 levels
+    assert_allclose(
+        interval_coverage(y, mean, std, coverage=0.5),
+        uct.get_proportion_in_interval(mean, std, y, 0.5),
+        atol=0.02,
+    )
 
-    def __init__(self, estimator):
-        self.estimator = estimator
 
-    def fit(self, X, y):
-        self.fitted_ = True
-        return self
-
-    def predict(self, X):
-        return self.estimator.predict(X, return_std=True)[1]
-
-
-def test_mapie_conformal_intervals_normalised_by_our_std(diabetes):
-    regression = pytest.importorskip("mapie.regression")
-    scores = pytest.importorskip("mapie.conformity_scores")
-    train, (X_cal, y_cal), (X_test, y_test) = diabetes
-    model = clone(HEAD).fit(*train)
-    score = scores.ResidualNormalisedScore(StdOf(model).fit(None, None), prefit=True)
-    conformal = regression.SplitConformalRegressor(
-        model, confidence_level=0.9, conformity_score=score, prefit=True
-    ).conformalize(X_cal, y_cal)
-    mean, interval = conformal.predict_interval(X_test)
-    lower, upper = interval[:, :, 0].T
-    want, std = model.predict(X_test, return_std=True)
-    assert_allclose(mean, want)
-    # the ceil((n + 1) 0.9)-th normalised residual of the calibration rows
-    cal_mean, cal_std = model.predict(X_cal, return_std=True)
-    z = np.sort(np.abs(y_cal - cal_mean) / cal_std)[int(np.ceil(121 * 0.9)) - 1]
-    assert_allclose(upper - want, z * std, rtol=1e-6)
-    assert_allclose(want - lower, z * std, rtol=1e-6)
+def test_mapie_divides_residuals_by_our_std(page):
+    lower, upper = page[2]["interval"][:, :, 0].T
+    assert_allclose(upper - lower, upper[0] - lower[0])  # without std
+    model, y_cal, y_test = (page[3][name] for name in ("model", "y_cal", "y_test"))
+    lower, upper = page[3]["interval"][:, :, 0].T
+    mean, std = model.predict(page[3]["X_test"], return_std=True)
+    assert_allclose(page[3]["mean"], mean)
+    # the ceil((n + 1) 0.9)-th normalised residual of the calibration samples
+    cal_mean, cal_std = model.predict(page[3]["X_cal"], return_std=True)
+    n, n_test = len(y_cal), len(y_test)
+    rank = int(np.ceil((n + 1) * 0.9))
+    z = np.sort(np.abs(y_cal - cal_mean) / cal_std)[rank - 1]
+    assert_allclose(upper - mean, z * std, rtol=1e-6)
+    assert_allclose(mean - lower, z * std, rtol=1e-6)
     covered = np.sum((y_test > lower) & (y_test < upper))
-    # of 150 rows, with a beta-binomial law (Angelopoulos and Bates 2021)
-    law = stats.betabinom(150, 109, 12)
+    # beta-binomial (Angelopoulos and Bates 2021)
+    law = stats.betabinom(n_test, rank, n + 1 - rank)
     assert law.ppf(0.005) <= covered <= law.ppf(0.995)
 
 
-def test_scikit_optimize_finds_a_minimum():
-    skopt = pytest.importorskip("skopt")
-    optimizer = skopt.Optimizer(
-        [(-2.0, 2.0), (-2.0, 2.0)],
-        base_estimator=clone(HEAD),
-        n_initial_points=8,
-        acq_func="EI",
-        acq_optimizer="sampling",
-        random_state=0,
-    )
-    for _ in range(20):
-        x = optimizer.ask()
-        result = optimizer.tell(x, (x[0] - 0.5) ** 2 + (x[1] + 1.0) ** 2)
-    first = min(result.func_vals[:8])
-    assert result.fun < 0.05 < first
+def test_optuna_searches_kernels(page):
+    study = page[4]["study"]
+    values = [trial.value for trial in study.trials]
+    assert len(set(values)) > 1
+    assert study.best_value == max(values)
+    assert_allclose(page[4]["objective"](study.best_trial), study.best_value)
 
 
+def test_scikit_optimize_finds_a_minimum(page):
+    result = page[5]["result"]
+    assert result.fun < 0.05 < min(result.func_vals[:8])
+
+
+def test_active_learning_labels_new_samples(page):
+    known = page[6]["known"]
+    assert len(known) == len(set(known)) == 25
+
+
+@needs_data
 def test_active_learning_beats_random_choice_on_real_data():
-    folder = os.environ.get("SKLEARN_UNLOCKNN_DATA")
-    if not folder:
-        pytest.skip("SKLEARN_UNLOCKNN_DATA is not set")
-    data = np.load(os.path.join(folder, "uci", "energy.npz"))
+    data = np.load(DATA / "uci" / "energy.npz")
     X, X_test, y, y_test = train_test_split(data["X"], data["y"], random_state=0)
     errors = {"uncertain": [], "random": []}
     for seed in range(5):
         for way, scores in errors.items():
             rng = np.random.default_rng(seed)
-            # of fewer rows it would not learn which features count
+            # of fewer samples it would not learn which features count
             known = list(rng.permutation(len(X))[:50])
             for _ in range(10):
                 model = clone(HEAD).fit(X[known], y[known])
@@ -119,38 +117,13 @@ def test_active_learning_beats_random_choice_on_real_data():
     assert np.sum(uncertain < random) >= 4
 
 
-def test_optuna_searches_kernels(diabetes):
-    optuna = pytest.importorskip("optuna")
-    (X, y), _, _ = diabetes
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    scorer = get_prob_scorer("neg_nll")
-    pipeline = make_pipeline(StandardScaler(), clone(HEAD))
-
-    def objective(trial):
-        kernel = trial.suggest_categorical("kernel", ["rbf", "linear", "matern52"])
-        points = trial.suggest_int("n_inducing_points", 5, 50)
-        model = clone(pipeline).set_params(
-            vgpregressor__kernel=kernel, vgpregressor__n_inducing_points=points
-        )
-        return cross_val_score(model, X, y, cv=KFold(2), scoring=scorer).mean()
-
-    sampler = optuna.samplers.TPESampler(seed=0)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.optimize(objective, n_trials=5)
-    values = [trial.value for trial in study.trials]
-    assert len(set(values)) > 1
-    assert study.best_value == max(values)
-    assert_allclose(objective(study.best_trial), study.best_value)
-
-
 @pytest.mark.filterwarnings(
     "ignore:OptunaSearchCV is experimental", "ignore:`optuna.*deprecated:FutureWarning"
 )
-def test_optuna_search_cv(diabetes):
+def test_optuna_search_cv(page):
     integration = pytest.importorskip("optuna_integration.sklearn")
     from optuna.distributions import CategoricalDistribution
 
-    (X, y), _, (X_test, _) = diabetes
     search = integration.OptunaSearchCV(
         clone(HEAD),
         {"kernel": CategoricalDistribution(["rbf", "linear"])},
@@ -159,42 +132,8 @@ def test_optuna_search_cv(diabetes):
         scoring=get_prob_scorer("neg_nll"),
         random_state=0,
     )
-    search.fit(X, y)
+    search.fit(page[0]["X_train"], page[0]["y_train"])
     assert search.best_params_["kernel"] in ("rbf", "linear")
-    mean, std = search.best_estimator_.predict(X_test, return_std=True)
+    mean, std = search.best_estimator_.predict(page[0]["X_test"], return_std=True)
     assert np.all(np.isfinite(mean))
     assert np.all(std > 0)
-
-
-def test_uncertainty_toolbox_gives_the_same_figures(diabetes):
-    uct = pytest.importorskip("uncertainty_toolbox")
-    train, _, (X_test, y_test) = diabetes
-    mean, std = clone(HEAD).fit(*train).predict(X_test, return_std=True)
-    arrays = mean, std, y_test
-    assert_allclose(
-        gaussian_nll(y_test, mean, std),
-        uct.nll_gaussian(*arrays, scaled=True),
-        rtol=1e-6,
-    )
-    assert_allclose(sharpness(y_test, mean, std), uct.sharpness(std), rtol=1e-6)
-    ours = miscalibration_area(y_test, mean, std, kind="interval")
-    theirs = uct.miscalibration_area(*arrays)
-    assert_allclose(ours, theirs, atol=0.01)  # theirs is on 100 levels
-    assert_allclose(
-        interval_coverage(y_test, mean, std, coverage=0.5),
-        uct.get_proportion_in_interval(*arrays, 0.5),
-        atol=0.02,
-    )
-
-
-def test_matbench_records_our_std():
-    bench = pytest.importorskip("matbench.bench")
-    if not os.environ.get("SKLEARN_UNLOCKNN_DATA"):
-        pytest.skip("the Matbench files are not in the data folder")
-    task = bench.MatbenchBenchmark(subset=["matbench_jdft2d"]).matbench_jdft2d
-    task.load()
-    fold = task.folds[0]
-    X_test = task.get_test_data(fold, include_target=False)
-    std = np.full(len(X_test), 2.0)
-    task.record(fold, np.ones(len(X_test)), std=std)
-    assert task.results.fold_0.uncertainty
