@@ -4,26 +4,26 @@
     python examples/matbench_cv.py phonons --network train --out results
     python examples/matbench_cv.py ionic --n-samples 300 --network train --max-iter 30
 
-The task is any regression of structures of Matbench v0.1, which is downloaded at the
-first use, or "ionic": crystals that are made on the spot, for a trial without network.
-The network is a pretrained one (by name or as an .hdf5 file), or with ``--network
-train`` a MEGNet that is trained in each fold, on training rows of that fold. A quarter
-of them (``--head-share``) are kept from it for the Gaussian process: on 300 ionic
-crystals and 30 epochs a process on the network's own rows has the smaller error (0.043
-against 0.070), and a negative log likelihood of 0.07 against -1.06, as some of its
+The task is any Matbench v0.1 regression of structures, which is downloaded at the first
+use, or "ionic": generated crystals, for a trial without a download. The network is a
+pretrained one (by name or as an .hdf5 file), or with ``--network train`` a MEGNet that
+is trained in each fold on its training samples. A quarter of them (``--head-share``)
+are reserved for the Gaussian process: on 300 ionic crystals and 30 epochs a Gaussian
+process fitted to the training samples of the network has the smaller error (0.043
+against 0.070), but a negative log likelihood of 0.07 against -1.06, as some of its
 error bars are 20 times too short.
 
-Every fold's predictions are a file of their own in a folder that is named after the
-settings. A call that was stopped goes on where it was when it is repeated, and
-``--folds`` spreads folds over machines. When all five are there, ``results.json`` is
-written in the layout of matbench 0.6, whose ``MatbenchBenchmark.from_file`` reads and
-validates it, with the standard deviation of every row. It is written without matbench,
-as its releases pin NumPy, SciPy and scikit-learn of 2021 and do not install beside
+The predictions of each fold are written to a file in a folder that is named after the
+settings. Repeat a call that was stopped to compute the folds that are missing;
+``--folds`` distributes them over machines. After the fifth, ``results.json`` is written
+in the layout of matbench 0.6, whose ``MatbenchBenchmark.from_file`` reads and validates
+it, with the standard deviation of every sample. The package matbench is not used, as
+its releases pin NumPy, SciPy and scikit-learn of 2021 and cannot be installed with
 Python 3.11.
 
-Matbench needs a number for every row. A structure that no graph can be made of, such as
-one with an isolated atom, gets mean and standard deviation of the targets fitted; how
-many there are is printed, and in the parameters of the fold.
+Matbench needs a number for every sample. A structure that cannot be converted to a
+graph, such as one with an isolated atom, gets mean and standard deviation of the
+targets of the fit; their number is printed and stored in the parameters of the fold.
 """
 
 import argparse
@@ -58,7 +58,7 @@ TASKS = (
 
 
 def load(args):
-    """Return structures, targets and Matbench's ids of the rows."""
+    """Return structures, targets and Matbench's ids of the samples."""
     if args.task == "ionic":
         made = make_ionic_crystals(args.n_samples, random_state=args.random_state)
         # Energies span two decades, so their logarithm is the target
@@ -69,10 +69,10 @@ def load(args):
 
 
 def make_model(args, memory, X, y, train):
-    """Return the regressor, unfitted, and the rows to fit it on.
+    """Return the regressor, unfitted, and the indices of the samples to fit it to.
 
-    A network predicts its own training rows better than others, and a process that
-    learns from them claims too much. So it gets rows that the network did not.
+    The errors of a network on its training samples are too small, and so are error bars
+    fitted to them: the Gaussian process is fitted to other samples.
     """
     network, rows = args.network, train
     if network == "train":
@@ -99,7 +99,7 @@ def make_model(args, memory, X, y, train):
 
 
 def settings_of(args, y):
-    """Return what the predictions depend on, as JSON can hold it."""
+    """Return the settings that change predictions, in types of JSON."""
     network = args.network
     if Path(network).is_file():  # a file may change under its name
         network = hashlib.sha256(Path(network).read_bytes()).hexdigest()
@@ -116,13 +116,13 @@ def settings_of(args, y):
 
 
 def digest_of(content):
-    """Return the sha256 of a dictionary, as matbench takes it: keys in order."""
+    """Return the sha256 of a dictionary with sorted keys, as matbench computes it."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_json(content, path):
-    """Write a file under another name and rename it: it is whole or not there."""
+    """Write a file under another name and rename it, so that it is never partial."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_text(json.dumps(content), encoding="utf-8")
@@ -132,7 +132,7 @@ def write_json(content, path):
 
 
 def run_fold(model, X, y, train, test):
-    """Fit and predict one fold; return what its file holds."""
+    """Fit and predict one fold; return the contents of its file."""
     model.fit(X[train], y[train])
     mean, std = model.predict(X[test], return_std=True)
     failed = np.isnan(mean)
@@ -151,7 +151,7 @@ def run_fold(model, X, y, train, test):
 
 
 def read_fold(file, test):
-    """Read a fold that was done before."""
+    """Read the file of a fold."""
     try:
         fold = json.loads(file.read_text(encoding="utf-8"))
         right = len(fold["mean"]) == len(fold["std"]) == len(test)
@@ -159,14 +159,14 @@ def read_fold(file, test):
         right = False
     if not right:
         raise ValueError(
-            f"{file} does not hold the predictions of {len(test)} rows. Delete it and "
-            "repeat the call."
+            f"{file} does not hold the predictions of {len(test)} samples. Delete it "
+            "and repeat the call."
         )
     return fold
 
 
 def in_matbench_layout(task, settings, folds, index, y):
-    """Return the results as matbench 0.6 writes them."""
+    """Return the results in the layout of matbench 0.6."""
     z = norm.ppf(0.975)
     results = {}
     for k, ((_, test), fold) in enumerate(folds):
@@ -209,7 +209,7 @@ def in_matbench_layout(task, settings, folds, index, y):
 
 
 def scores(truth, mean):
-    """Return the four scores that matbench keeps of a fold."""
+    """Return the four scores of a fold in matbench."""
     error = np.abs(mean - truth)
     away = np.abs(truth) > 1e-5  # matbench leaves targets near zero out of its mape
     return {
@@ -221,14 +221,14 @@ def scores(truth, mean):
 
 
 def run(args):
-    """Run the folds that are missing and write the results."""
+    """Run the missing folds and write the results."""
     X, y, index = load(args)
     settings = settings_of(args, y)
     label = Path(args.network).stem
     folder = args.out / f"{args.task}-{label}-{digest_of(settings)[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(settings, folder / "settings.json")
-    print(f"{args.task}: {len(y)} rows; folds are kept in {folder}")
+    print(f"{args.task}: {len(y)} samples; folds are kept in {folder}")
 
     splits = matbench_folds(y)
     files = [folder / f"fold_{k}.json" for k in range(len(splits))]
@@ -275,12 +275,14 @@ def report(k, fold, truth):
     mae = mean_absolute_error(truth, fold["mean"])
     text = f"fold {k}: MAE {mae:.4g}, {parameters['seconds']:.0f} s"
     if n := parameters["n_rows_without_graph"]:
-        text += f"; {n} of {len(truth)} rows have no graph: mean of the training rows"
+        text += (
+            f"; {n} of {len(truth)} samples have no graph: mean of the training samples"
+        )
     print(text, flush=True)
 
 
 def target_of(task):
-    """Return what the target is, with units."""
+    """Return a description of the target, with units."""
     if task == "ionic":
         return "log10 of minus the electrostatic energy in eV/atom"
     return MATBENCH_TASKS[task]
@@ -321,9 +323,9 @@ def main(argv=None):
         "--head-share",
         type=float,
         default=0.25,
-        help="share of the training rows that a network is not trained on",
+        help="share of the training samples that a network is not trained on",
     )
-    parser.add_argument("--n-samples", type=int, default=500, help="rows of ionic")
+    parser.add_argument("--n-samples", type=int, default=500, help="samples of ionic")
     parser.add_argument("--n-jobs", type=int, help="processes that convert structures")
     parser.add_argument("--random-state", type=int, default=0)
     args = parser.parse_args(argv)

@@ -1,19 +1,19 @@
 """
-Where can a model be trusted?
-=============================
+Find the domain of applicability of a model
+===========================================
 
-A model is right about what it has learned from. This one has never seen a nitride; does
-it know? Errors and error bars by group of materials, and on the periodic table, say
-where a model may be used. Made crystals, offline, less than a minute.
+This model was fitted without a single nitride. Errors and error bars by group of
+materials, and on the periodic table, show where it is reliable. Generated crystals,
+offline, less than a minute.
 """
 
 # %%
 # Crystals without nitrogen
 # -------------------------
-# Ionic crystals and the logarithm of their electrostatic energy. All nitrides are left
-# for the test, so that the model learns nothing of an ion with three charges. Features
-# are simple statistics of elements and geometry; with ``MEGNetProbRegressor`` in their
-# place the rest stays the same, since metrics and displays ask for predictions alone.
+# The data are ionic crystals and the logarithm of their electrostatic energy. All
+# nitrides are test data, so no training sample has an anion with three charges.
+# Features are simple statistics of elements and geometry; ``MEGNetProbRegressor`` can
+# replace them without further changes, since metrics and displays use only predictions.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,7 +28,7 @@ from sklearn_unlocknn.plotting import PeriodicTableDisplay
 
 
 def describe(structures):
-    """Volume an atom, shortest distance, and statistics of the elements of each."""
+    """Return volume per atom, shortest distance and element statistics of each."""
     rows = []
     for structure in structures:
         distances = structure.distance_matrix
@@ -62,12 +62,12 @@ mean, std = model.predict(X[test], return_std=True)
 # %%
 # By group
 # --------
-# ``groups`` may be any labels, as here the anion, or what ``by=`` finds out about
-# structures: chemical system, element, space group. The model is less sure of nitrides
-# than of anything else, and yet far too sure: not one interval of 95 % holds, and
-# ``z_mean`` says that all of them are missed to the same side. An error bar far from
-# the data rests on the kernel, not on experience. Such a row in the table is the place
-# where to stop.
+# ``groups`` are any labels, here the anion; ``by=`` derives them from structures:
+# chemical system, element, space group. Nitrides have the largest standard deviations,
+# and yet far too small ones: no interval of 95 % contains its target, and ``z_mean``
+# shows that all errors have the same sign. Far from the data an error bar depends on
+# the kernel, not on data. Do not use the model for a group with such a row in the
+# table.
 
 COLUMNS = ["mae", "mean_std", "coverage_95", "z_mean", "z_std"]
 table = uq_by_group(y[test], mean, std, anion[test], metrics=COLUMNS, min_count=8)
@@ -77,7 +77,7 @@ print(table.drop(columns="n_missing").round(3).to_string())
 # On the periodic table
 # ---------------------
 # A crystal counts for each of its elements, so the partners of nitrogen in the test
-# rows show as well. First what the model says about itself, then what is true.
+# data stand out as well. First the predicted standard deviation, then the actual error.
 
 PeriodicTableDisplay.from_predictions(
     y[test], mean, std, X[test], value="mean_std", min_count=3, units=UNITS
@@ -97,8 +97,8 @@ PeriodicTableDisplay.from_predictions(
 # %%
 # Ten nitrides later
 # ------------------
-# The remedy is data. Ten of the least certain, added to the rows that the model learns
-# from, and the domain is wider.
+# More data help: with the ten least certain nitrides in the training data the domain
+# includes nitrides.
 
 first = nitrides[np.argsort(-std[-len(nitrides) :])[:10]]
 more, rest = np.concatenate([train, first]), np.setdiff1d(test, first)

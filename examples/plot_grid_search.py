@@ -2,16 +2,16 @@
 Choose kernel and number of inducing points by a search
 =======================================================
 
-``GridSearchCV`` as it comes, with scores that look at the error bars too. One
-prediction a fold serves all of them. Less than a minute, offline.
+``GridSearchCV`` with scores of the error bars. All scores of a fold are computed from
+one prediction. Less than a minute, offline.
 """
 
 # %%
 # The search
 # ----------
-# ``prob_scoring`` makes one scorer of several metrics. ``refit`` names the one that
-# decides: the negative log likelihood and the CRPS are proper scores, best for the
-# truth, so that no model wins by lying about its error bars.
+# ``prob_scoring`` combines several metrics into one scorer. ``refit`` names the metric
+# that selects: the negative log likelihood and the CRPS are proper scores, optimal for
+# the true distribution, so that wrong error bars never win.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,11 +43,11 @@ columns = ["param_kernel", "param_n_inducing_points", "mean_test_neg_nll",
 print(results[columns].round(3).to_string(index=False))
 
 # %%
-# What it shows
-# -------------
-# More inducing points never hurt, until there is nothing more to gain: 100 do for this
-# function. A linear kernel needs one more than there are variables. One length scale a
-# variable (``_ard``) finds out that five of the ten say nothing.
+# Results
+# -------
+# More inducing points improve the score up to some number, here 100. A linear kernel
+# needs one more than there are variables. With one length scale for each variable
+# (``_ard``) the five irrelevant ones of the ten are detected.
 
 _, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
 styles = zip(("#0072B2", "#D55E00", "#009E73"), ("-", "--", "-."), strict=True)
@@ -64,7 +64,7 @@ for (kernel, rows), (color, style) in zip(
 axes.set(
     title="Held-out score of each candidate, and its standard error",
     xlabel="number of inducing points",
-    ylabel="negative log likelihood (nats a row)",
+    ylabel="negative log likelihood (nats per sample)",
     xscale="log",
     xticks=[10, 30, 100, 300],
     xticklabels=["10", "30", "100", "300"],
@@ -74,10 +74,10 @@ axes.set_ylim(bottom=1.0)  # room for the legend
 axes.legend(title="kernel", loc="lower left")
 
 # %%
-# The winner on new rows
-# ----------------------
-# ``predict`` of a search takes no ``return_std``, a limit of scikit-learn: ask its
-# ``best_estimator_``. Metrics and displays of this package find it by themselves.
+# The best candidate on test data
+# -------------------------------
+# ``predict`` of a search takes no ``return_std``, a limitation of scikit-learn: use its
+# ``best_estimator_``. Scorers and displays of this package do so automatically.
 
 print(search.best_params_)
 mean, std = search.best_estimator_.predict(X_test, return_std=True)

@@ -1,19 +1,19 @@
 """
-Judge the error bars of several models
-======================================
+Compare the error bars of several models
+========================================
 
-Three models predict the same held-out rows, each with a standard deviation. Their
-errors are soon compared; whether they are honest about them takes a few pictures, one a
-question. Seconds, offline.
+Three models predict the same held-out samples, each with a standard deviation. Scores
+and a few pictures show which error bars are calibrated and which are useful. Seconds,
+offline.
 """
 
 # %%
 # Three models
 # ------------
-# Friedman's function with noise of 0.3. Rows crowd where all variables are small, so
-# that some are far from all that is known. A linear model with an error bar, a Gaussian
-# process, and an ensemble on bootstrap samples, whose spread many take for an error
-# bar.
+# Friedman's function with noise of 0.3. Most samples have small variables, so some test
+# samples are far from all training samples. The models are a linear one with an error
+# bar, a Gaussian process, and an ensemble on bootstrap samples, whose spread is often
+# used as an error bar.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,7 +36,7 @@ from sklearn_unlocknn.plotting import (
 
 
 class EnsembleSpread(BaggingRegressor):
-    """An ensemble whose std is the spread of its members."""
+    """Predict the std of an ensemble as the spread of its members."""
 
     def predict(self, X, return_std=False):
         members = np.array([member.predict(X) for member in self.estimators_])
@@ -60,10 +60,10 @@ for model in models.values():
     model.fit(X_train, y_train)
 
 # %%
-# Figures first
-# -------------
-# The two on the left are proper scores of mean and standard deviation together: no lie
-# about the error bar improves them. All are "higher is better", so losses are negative.
+# Scores
+# ------
+# The two on the left are proper scores of mean and standard deviation together: a wrong
+# error bar makes them worse. Higher is better, so losses are negative.
 
 scoring = prob_scoring(
     ["neg_nll", "neg_crps", "neg_mean_absolute_error", "neg_miscalibration_area"]
@@ -72,13 +72,13 @@ scores = {name: scoring(model, X_test, y_test) for name, model in models.items()
 print(pd.DataFrame(scores).T.round(3).to_string())
 
 # %%
-# Do intervals hold what they promise?
-# ------------------------------------
-# On the left the curve over all levels, with the area between it and the diagonal as
-# one figure; on the right by how many percentage points the intervals miss, with what
-# chance alone does to perfect error bars. Those of the ensemble are far too short:
-# members agree on what they all get wrong, and know nothing of noise. Those of the
-# linear model are too wide for most rows. The process is about right.
+# Coverage of intervals
+# ---------------------
+# On the left the calibration curve over all levels, and the area between it and the
+# diagonal; on the right the difference from nominal coverage in percentage points, with
+# the range of chance for perfect error bars. Those of the ensemble are far too short:
+# its members share their errors, and their spread excludes noise. Those of the linear
+# model are too wide for most samples. Those of the Gaussian process are about right.
 
 
 def compare(display, axes, **options):
@@ -91,19 +91,19 @@ compare(UQCalibrationDisplay, left, kind="interval")
 compare(IntervalCoverageDisplay, right)
 
 # %%
-# At which width?
-# ---------------
-# Honest error bars may still be useless: those of the linear model are wide, since it
-# misses all that bends, and the same for every row. Judge width only among models that
-# keep their word: the ensemble's short bars are no merit.
+# Width of intervals
+# ------------------
+# Calibrated error bars may still be useless: those of the linear model are wide, since
+# it fits no curvature, and the same for every sample. Compare width only among
+# calibrated models: the short bars of the ensemble are not an advantage.
 
 _, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
 compare(SharpnessDisplay, axes)
 
 # %%
-# Predictions of the process
-# --------------------------
-# Up to 300 rows get a bar, more a colour.
+# Predictions of the Gaussian process
+# -----------------------------------
+# Up to 300 samples are drawn with error bars, more with colours.
 
 _, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5.2), layout="constrained")
 vgp = models["VGP"]
@@ -111,14 +111,14 @@ ParityDisplay.from_estimator(vgp, X_test[:150], y_test[:150], name="VGP", ax=lef
 ParityDisplay.from_estimator(vgp, X_test, y_test, name="VGP", ax=right)
 
 # %%
-# Is it unsure where it is wrong?
-# -------------------------------
-# On the left, rows in ten bins by their standard deviation: where the bars are right,
-# the error of a bin is their size. The least certain tenth of the process errs twice as
-# much as it says: where rows are few it trusts its kernel too much. On the right, the
-# error of what is left when the least certain rows are put aside. The ensemble ranks
-# well though its bars are short. For the process the curve is flat once the few far
-# rows are gone: what is left is noise, which no model can rank.
+# Errors against standard deviations
+# ----------------------------------
+# On the left, samples in ten bins by their standard deviation: with correct error bars
+# the error of a bin equals them. For the least certain tenth of the Gaussian process it
+# is twice as large: with few samples the error bar depends on the kernel. On the right,
+# the error of the rest when the least certain samples are left out. The ensemble ranks
+# well although its bars are short. For the Gaussian process the curve is flat without
+# the few distant samples: the rest is noise, which no model can rank.
 
 _, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5.2), layout="constrained")
 compare(ErrorUncertaintyDisplay, left, points=False)

@@ -1,18 +1,18 @@
 """
-A Keras network learns to say how sure it is
-============================================
+Error bars for a Keras network
+==============================
 
-A network gives one number and no confidence. Here a small one is trained on
-scikit-learn's diabetes data and frozen; a Gaussian process on a hidden layer gives the
-error bars, which are judged on rows that neither has seen. Seconds, offline.
+A network predicts one number without an error bar. Here a small one is trained on
+scikit-learn's diabetes data and frozen; a Gaussian process on a hidden layer provides
+the error bars, which are evaluated on held-out samples. Seconds, offline.
 """
 
 # %%
 # A network
 # ---------
-# The Gaussian process learns from rows that the network was not trained on: on its own
-# training rows a network looks better than it is, and error bars learned there are too
-# small.
+# The Gaussian process is fitted to samples that the network was not trained on: on its
+# training samples the errors of a network are too small, and so are error bars fitted
+# to them.
 
 import keras
 import matplotlib.pyplot as plt
@@ -48,9 +48,9 @@ network.compile(keras.optimizers.Adam(3e-3), "mse")
 network.fit(scaler.transform(X_network), y_network, epochs=30, verbose=0)
 
 # %%
-# Error bars for it
-# -----------------
-# From here on it is scikit-learn: ``fit``, and ``predict`` with ``return_std=True``.
+# Error bars
+# ----------
+# The interface is scikit-learn's: ``fit``, and ``predict`` with ``return_std=True``.
 
 model = make_pipeline(scaler, ProbNNRegressor(network, layer=1, random_state=0))
 model.fit(X_head, y_head)
@@ -58,14 +58,14 @@ mean, std = model.predict(X_test, return_std=True)
 
 alone = network.predict(scaler.transform(X_test), verbose=0)[:, 0]
 print(f"Mean absolute error of the network alone: {abs(alone - y_test).mean():.1f}")
-print(f"Held-out rows of the frozen network with a VGP ({UNIT}):\n")
+print(f"Held-out samples, the frozen network with a VGP ({UNIT}):\n")
 print(uq_report(y_test, mean, std))
 
 # %%
-# Do they keep their word?
-# ------------------------
-# The curve on the right above the diagonal means intervals that are too wide, below it
-# too narrow.
+# Calibration
+# -----------
+# On the right, a curve above the diagonal means that intervals are too wide, below it
+# that they are too narrow.
 
 _, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
 ParityDisplay.from_predictions(y_test, mean, std, name="network + VGP", ax=left)

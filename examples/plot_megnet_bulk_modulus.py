@@ -2,12 +2,12 @@
 Bulk moduli with error bars from a pretrained network
 =====================================================
 
-A MEGNet that was trained on formation energies serves a property that it never saw: its
-readout describes a crystal, and a Gaussian process on the readout learns the bulk
+A MEGNet that was trained on formation energies is useful for another property: its
+readout describes a crystal, and a Gaussian process on the readout predicts the bulk
 modulus, with an error bar for each crystal. The data are 3953 binary compounds of the
-Materials Project; a fifth of them is held out to judge the error bars by.
+Materials Project; a fifth of them is held out to evaluate the error bars.
 
-Data and network are downloaded once (2 MB), and all of it takes less than a minute.
+Data and network are downloaded once (2 MB); the example takes less than a minute.
 """
 
 # %%
@@ -36,12 +36,12 @@ UNIT = r"$\log_{10}(K_\mathrm{VRH}$ / GPa)"
 crystals = fetch_elasticity()
 target = np.log10(crystals.target)
 train, test = train_test_split(np.arange(len(target)), test_size=0.2, random_state=0)
-print(f"{len(train)} crystals to learn from, {len(test)} held out")
+print(f"{len(train)} crystals to fit, {len(test)} held out")
 
 # %%
 # Fit and predict
 # ---------------
-# Structures go in as they are. The network stays frozen: it runs once a structure, and
+# X is a list of structures. The network is frozen: it runs once for each structure, and
 # only the Gaussian process is fitted. The standard deviation of a prediction includes
 # the observation noise.
 
@@ -54,37 +54,37 @@ print(uq_report(truth, mean, std))
 # %%
 # Predictions and their error bars
 # --------------------------------
-# Most crystals lie near the diagonal, in dark colours: short bars. Soft crystals are
-# few and have long ones.
+# Most crystals are near the diagonal, in dark colours: short error bars. Soft crystals
+# are few and have long ones.
 
 ParityDisplay.from_predictions(truth, mean, std, units=UNIT, name="MEGNet + VGP")
 
 # %%
-# Do the intervals cover?
-# -----------------------
-# Half of the truths should lie in the 50 % intervals, and so on. The curve above the
-# diagonal means intervals that are too wide, below it too narrow. Here the errors have
-# heavier tails than a Gaussian: it is too wide for most crystals, and too narrow for a
-# few percent that no interval of 95 % holds. ``CalibratedProbRegressor`` mends it, see
-# :ref:`sphx_glr_gallery_plot_recalibration.py`.
+# Calibration
+# -----------
+# Half of the targets should lie in the 50 % intervals, and so on. A curve above the
+# diagonal means that intervals are too wide, below it that they are too narrow. Here
+# the errors have heavier tails than a Gaussian, which is too wide for most crystals and
+# too narrow for a few percent outside their 95 % intervals. ``CalibratedProbRegressor``
+# corrects this, see :ref:`sphx_glr_gallery_plot_recalibration.py`.
 
 UQCalibrationDisplay.from_predictions(
     truth, mean, std, kind="interval", name="MEGNet + VGP"
 )
 
 # %%
-# Does the bar tell which predictions to trust?
-# ---------------------------------------------
-# Leave out the least certain crystals, and the error of the rest should fall. No order
-# can do better than that by the error itself, which nobody knows beforehand.
+# Ranking by uncertainty
+# ----------------------
+# Without the least certain crystals the error of the rest should fall. The best
+# possible order is that of the errors themselves, which are unknown beforehand.
 
 SparsificationDisplay.from_predictions(
     truth, mean, std, units=UNIT, name="MEGNet + VGP"
 )
 
 # %%
-# Which chemistry does it know?
-# -----------------------------
+# Errors by element
+# -----------------
 # Each crystal counts for its two elements. Elements in fewer than five of the held-out
 # crystals are grey.
 
@@ -95,10 +95,10 @@ table = uq_by_group(truth, mean, std, crystals.data[test], by="element", min_cou
 print(table.head(8)[["n", "mae", "mean_std", "coverage_95", "z_std"]].round(2))
 
 # %%
-# What to compute next
-# --------------------
-# The least certain crystals are where one more calculation teaches most, or where the
-# crystal is strange and wants a look first.
+# The least certain crystals
+# --------------------------
+# One more calculation is most informative for these crystals, unless the structure
+# itself is implausible: check it first.
 
 formula, mp_id = crystals.formula[test], crystals.mp_id[test]
 print("The five least certain:      id  predicted GPa (68 % interval)  by DFT")
@@ -108,8 +108,9 @@ for i in np.argsort(-std)[:5]:
     print(f"  {formula[i]:<12}{mp_id[i]:>16}  {interval:>29}{10 ** truth[i]:>8.0f}")
 
 # %%
-# A search for crystals that are hard to compress can rank by a probability, since there
-# is an error bar, and the probabilities add up to the number of finds to expect.
+# Mean and error bar define the probability that a crystal is hard to compress.
+# Candidates can be ranked by it, and the sum of the probabilities is the expected
+# number of finds.
 
 probability = norm.sf((np.log10(200) - mean) / std)
 best = np.argsort(-probability)[:50]

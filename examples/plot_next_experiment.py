@@ -2,16 +2,16 @@
 Choose the next experiment by uncertainty
 =========================================
 
-An experiment, or a calculation, is dear. An error bar tells which one is worth it:
-where a record is likely. The loop is a few lines, since a model is ``fit`` and
-``predict``. Less than a minute, offline.
+Experiments and calculations are expensive. With error bars the next one can be chosen
+where an improvement is likely. The loop takes a few lines of ``fit`` and ``predict``.
+Less than a minute, offline.
 """
 
 # %%
 # Candidates
 # ----------
-# 500 recipes of six ingredients, whose yield takes an experiment to know. Ten were
-# done.
+# There are 500 recipes of six ingredients, each of which takes an experiment to find
+# its yield. Ten experiments are done.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,13 +25,13 @@ REPEATS, STEPS = 5, 25
 
 
 def expected_improvement(mean, std, best):
-    """How much a candidate is expected to beat the best by (Jones et al. 1998)."""
+    """Return the expected improvement on the best yield (Jones et al. 1998)."""
     z = (mean - best) / std
     return (mean - best) * norm.cdf(z) + std * norm.pdf(z)
 
 
 def run(choose, seed):
-    """Do experiments one by one; return the recipes in the order they were tried."""
+    """Do experiments one by one and return the recipes in their order."""
     rng = np.random.default_rng(seed)
     tried = list(rng.choice(len(X), 10, replace=False))
     for _ in range(STEPS):
@@ -45,7 +45,7 @@ def at_random(tried, rest, rng):
 
 
 def by_model(score):
-    """Choose what scores best by mean, std and the best yield so far."""
+    """Return a function that chooses the recipe of the best score."""
 
     def choose(tried, rest, rng):
         model = VGPRegressor("matern52 + linear", random_state=0)
@@ -57,10 +57,10 @@ def by_model(score):
 
 
 # %%
-# In search of the best
-# ---------------------
-# Expected improvement weighs a good mean against a large error bar. "by the mean" has
-# no use for the bar and stays where it knows its way.
+# Search for the best recipe
+# --------------------------
+# Expected improvement balances a good mean and a large error bar. "by the mean" ignores
+# the error bar and stays near earlier experiments.
 
 ways = {
     "at random": at_random,
@@ -94,6 +94,7 @@ axes.set(
 axes.legend(loc="lower right")
 
 # %%
-# To learn about all candidates instead of finding the best, choose the largest ``std``.
+# To predict all candidates better instead of finding the best, choose the largest
+# ``std``.
 
 plt.show()

@@ -2,17 +2,16 @@
 Repair error bars by recalibration
 ==================================
 
-Errors with heavy tails are the rule in materials data: most predictions are better than
-their error bar says, and a few are far off. No single factor on a Gaussian mends that.
-``CalibratedProbRegressor`` learns on rows that the model has not seen what its error
-bars are worth. Less than a minute, offline.
+Errors in materials data often have heavy tails: most are smaller than a Gaussian error
+bar suggests, and a few are far larger. No single factor corrects that.
+``CalibratedProbRegressor`` estimates the distribution of errors from held-out samples.
+Less than a minute, offline.
 """
 
 # %%
-# A model with Gaussian error bars, and errors that are not
-# ---------------------------------------------------------
-# The noise of these targets is of Student's t distribution with three degrees of
-# freedom.
+# Gaussian error bars, errors with heavy tails
+# --------------------------------------------
+# The noise of these targets has Student's t distribution with three degrees of freedom.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,10 +40,10 @@ for model in models.values():
     model.fit(X_train, y_train)
 
 # %%
-# What their intervals hold
-# -------------------------
-# All have ``predict_interval``: the width is what the reader pays for coverage. Before,
-# narrow intervals are too wide and hold too much.
+# Coverage and width of intervals
+# -------------------------------
+# All models have ``predict_interval``. Before recalibration, narrow intervals are too
+# wide and contain too many targets.
 
 COVERAGES = (50, 68, 80, 90, 95)
 columns = {}
@@ -59,12 +58,12 @@ print(pd.DataFrame(columns, index=pd.Index(COVERAGES, name="%")).round(1).to_str
 # %%
 # Before and after
 # ----------------
-# The grey region is what chance does to 1400 predictions of a perfect model. "std"
-# takes quantiles of Student's t where the held-out errors have heavier tails than a
-# normal, "isotonic" learns the shape freely, and "conformal" takes ranks of errors,
-# which comes with a guarantee where rows are set aside for it (see the class). Scorers
-# and displays judge the quantiles of a recalibrated model, not a Gaussian of its mean
-# and standard deviation.
+# The grey region is the range of chance for 1400 predictions of a perfect model. "std"
+# uses quantiles of Student's t if the held-out errors have heavier tails than a normal
+# distribution, "isotonic" estimates any shape, and "conformal" uses ranks of errors,
+# with a guarantee if samples are set aside for it (see the class). Scorers and displays
+# use the quantiles of a recalibrated model, not a Gaussian of its mean and standard
+# deviation.
 
 _, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5.2), layout="constrained")
 for name, model in models.items():
@@ -78,10 +77,11 @@ scores = {name: scoring(model, X_test, y_test) for name, model in models.items()
 print(pd.DataFrame(scores).T.round(3).to_string())
 
 # %%
-# One row, all quantiles
-# ----------------------
-# What was learned is a shape that all error bars share, at the width of each. Here it
-# is that of the first test row: a higher peak, and longer tails than the normal's.
+# All quantiles of one sample
+# ---------------------------
+# Recalibration estimates one shape for all error bars, scaled to the width of each.
+# That of the first test sample has a higher peak and longer tails than a normal
+# distribution.
 
 levels = np.linspace(0.005, 0.995, 199)
 styles = zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), ("-", "--", "-.", ":"),
@@ -92,7 +92,7 @@ for (name, model), (color, style) in zip(models.items(), styles, strict=True):
     axes.plot(quantiles, levels, style, color=color, lw=2, label=name)
 axes.axvline(y_test[0], color="black", lw=1, ls=":", label="observed target")
 axes.set(
-    title="Predicted distribution of one row",
+    title="Predicted distribution of one sample",
     xlabel="target",
     ylabel="probability to be below",
     ylim=(0, 1),

@@ -2,16 +2,16 @@
 Skewed targets
 ==============
 
-Moduli, band gaps, conductivities, prices: many targets are positive and span decades.
-On such a target a Gaussian error bar reaches below zero and is too long for small
-values. ``ProbTransformedTargetRegressor`` fits in the logarithm and brings mean,
+Many targets, such as moduli, band gaps, conductivities and prices, are positive and
+span decades. Gaussian error bars on them reach below zero and are too long for small
+values. ``ProbTransformedTargetRegressor`` fits the logarithm and transforms mean,
 standard deviation and quantiles back to target units. Seconds, offline.
 """
 
 # %%
 # A target of two decades
 # -----------------------
-# Noise multiplies: it is of 35 %, whatever the value.
+# Noise is multiplicative: 35 % of any value.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,9 +40,9 @@ for model in models.values():
 # %%
 # Errors and intervals in target units
 # ------------------------------------
-# ``predict`` gives the mean, not ``exp`` of the mean of the logarithm, which is the
-# median and too low on average. Mean and standard deviation are integrals by
-# quadrature; quantiles and intervals go through the inverse and are exact.
+# ``predict`` returns the mean, not ``exp`` of the mean of the logarithm, which is the
+# median and too low on average. Mean and standard deviation are integrated by
+# quadrature; quantiles and intervals are transformed exactly.
 
 rows = {}
 for name, model in models.items():
@@ -57,8 +57,8 @@ print(pd.DataFrame(rows).round(2).to_string())
 # %%
 # Predictions
 # -----------
-# On logarithmic axes what a reader wants: bars of the same length for the same relative
-# error. Those on the left that run out of the picture reach below zero.
+# On logarithmic axes bars of the same length mean the same relative error. Bars on the
+# left that leave the picture reach below zero.
 
 figure, axes = plt.subplots(
     1, 2, figsize=(11, 5), layout="constrained", sharex=True, sharey=True
@@ -83,8 +83,8 @@ axes[0].legend(loc="upper left")
 # %%
 # Coverage
 # --------
-# As it is, the intervals are a compromise: too wide for the many small values, too
-# narrow for the few large ones.
+# Without the transformation the intervals are a compromise: too wide for the many small
+# values, too narrow for the few large ones.
 
 _, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
 for name, model in models.items():

@@ -1,10 +1,10 @@
-"""From crystals to a property with an error bar that can be trusted.
+"""Predict a property of crystals with a calibrated error bar.
 
-Makes ionic crystals, trains a small MEGNet graph network on some of them, freezes it,
-puts a variational Gaussian process on its readout, and judges the error bars on
-crystals that neither has seen. The process learns from crystals that the network was
-not trained on: on its own training data a network looks better than it is, and error
-bars learned there are too small. Less than two minutes on two cores, offline.
+Generates ionic crystals, trains a small MEGNet graph network on some of them, freezes
+it, fits a variational Gaussian process to its readout, and evaluates the error bars on
+held-out crystals. The Gaussian process is fitted to crystals that the network was not
+trained on: on its training data the errors of a network are too small, and so are error
+bars fitted to them. Less than two minutes on two cores, offline.
 
     python examples/quickstart.py [--output quickstart.png]
 """
@@ -23,20 +23,21 @@ from sklearn_unlocknn.plotting import ParityDisplay, UQCalibrationDisplay
 
 TARGET = "log10(-energy / (eV/atom))"
 PRETRAINED = """\
-Your own crystals? Start from a network made from 133,000 of them (0.8 MB, fetched
-once), and skip the training. X may hold pymatgen Structures or paths of CIF files:
+For your own crystals start from a network trained on 133,000 of them (0.8 MB,
+downloaded once), without training. X may hold pymatgen Structures or paths of CIF
+files:
 
     model = MEGNetProbRegressor("Eform_MP_2019").fit(X, y)
     mean, std = model.predict(X_new, return_std=True)"""
 
 
 def picture(y, mean, std, path):
-    """Save predictions with their error bars, and whether those keep their word."""
+    """Save a plot of the predictions and one of their calibration."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
     name = "frozen MEGNet + VGP"
     ParityDisplay.from_predictions(y, mean, std, name=name, ax=left)
     left.set(
-        title="Predictions of crystals held out",
+        title="Predictions of held-out crystals",
         xlabel=f"true {TARGET}",
         ylabel=f"predicted {TARGET}",
     )
@@ -62,11 +63,11 @@ def main():
     X_network, X_head, y_network, y_head = train_test_split(
         X_train, y_train, test_size=0.5, random_state=0
     )
-    print(f"{len(X_network)} crystals train a network, {len(X_head)} others its error")
-    print(f"bars, {len(X_test)} are held out. The target is {TARGET}.\n")
+    print(f"{len(X_network)} crystals to train a network, {len(X_head)} to fit a VGP,")
+    print(f"{len(X_test)} held out. The target is {TARGET}.\n")
     network = MEGNetRegressor(max_iter=40, random_state=0).fit(X_network, y_network)
 
-    # From here on it is scikit-learn: fit, predict with return_std=True.
+    # The scikit-learn interface: fit, predict with return_std=True.
     model = MEGNetProbRegressor(network.network_, random_state=0)
     model.fit(X_head, y_head)
     mean, std = model.predict(X_test, return_std=True)
