@@ -1,6 +1,6 @@
 """Sphinx configuration; `python -m sphinx -W -b html docs docs/_build` builds it.
 
-`-D plot_gallery=0` leaves out running the examples.
+`-D plot_gallery=0` does not run the examples.
 """
 
 import os
@@ -42,7 +42,7 @@ numpydoc_show_inherited_class_members = True
 numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = False
 
-# Examples that need the data sets run where these are in the data folder.
+# Examples that need the data sets run only if these are in the data folder.
 _data = Path(os.environ.get("SKLEARN_UNLOCKNN_DATA", ""))
 _has_data = bool(_data.name) and (_data / "megnet").is_dir()
 sphinx_gallery_conf = {
@@ -59,10 +59,10 @@ sphinx_gallery_conf = {
 
 
 def _escape(app, what, name, obj, options, lines):
-    """Say in RST what docstrings say for readers of plain text.
+    """Escape what RST reads as a reference in docstrings.
 
-    A fitted attribute in a shape, ``(n_features_in_,)``, is no reference, and the user
-    guide of scikit-learn, which inherited methods refer to, is elsewhere.
+    A fitted attribute in a shape, ``(n_features_in_,)``, is not a reference, and
+    inherited methods refer to the user guide of scikit-learn, which is another site.
     """
     for k, line in enumerate(lines):
         line = re.sub(r":ref:`([^`<]+) <r2_score>`", r"\1", line)

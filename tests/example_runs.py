@@ -20,7 +20,7 @@ needs_data = pytest.mark.skipif(
 
 
 def run(command, folder):
-    """Run Python with arguments in a folder; return what it prints."""
+    """Run Python with arguments in a folder; return its output."""
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         env={**os.environ, "MPLBACKEND": "Agg"},

@@ -1,4 +1,4 @@
-"""The examples run as a user runs them and show what they promise."""
+"""The quickstart and the Matbench script run as commands and print true figures."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ from sklearn_unlocknn.datasets import _cache, make_ionic_crystals, matbench_fold
 TRIAL = ["ionic", "--n-samples", "40", "--network", "net.hdf5", "--kernel", "rbf"]
 
 
-def test_quickstart_shows_that_intervals_cover_and_saves_a_picture(tmp_path):
+def test_quickstart_has_calibrated_intervals_and_saves_a_picture(tmp_path):
     out = run([EXAMPLES / "quickstart.py", "--output", "picture.png"], tmp_path)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     shares = re.findall(r"([\d.]+)% intervals hold ([\d.]+)% of (\d+)", out)
@@ -44,7 +44,7 @@ def matbench_cv():
 
 @pytest.fixture
 def quick(matbench_cv, tmp_path, monkeypatch):
-    """Give a run of the script on few ionic crystals by a tiny network."""
+    """Return a function that runs the script on few crystals with a tiny network."""
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf-keras: HDF5 is legacy
@@ -57,7 +57,7 @@ def quick(matbench_cv, tmp_path, monkeypatch):
     return call
 
 
-def test_matbench_cv_goes_on_where_it_stopped(quick, matbench_cv, capsys):
+def test_matbench_cv_resumes_from_finished_folds(quick, matbench_cv, capsys):
     folder = quick("--folds", "1", "3")
     assert "2 of 5 folds are done" in capsys.readouterr().out
     one, three = folder / "fold_1.json", folder / "fold_3.json"
@@ -83,7 +83,7 @@ def test_matbench_cv_goes_on_where_it_stopped(quick, matbench_cv, capsys):
 
 
 def check_layout(content, matbench_cv):
-    """Check results against the predictions of the estimator and matbench's layout."""
+    """Compare results with predictions of the estimator and the layout of matbench."""
     assert content.pop("hash") == matbench_cv.digest_of(content)
     assert content["@class"] == "MatbenchBenchmark"
     task = content["tasks"]["ionic"]
@@ -111,7 +111,7 @@ def check_layout(content, matbench_cv):
     assert_allclose([row["ci_upper"] for row in rows], high, rtol=1e-4)
 
 
-def test_matbench_cv_predicts_something_for_every_row(quick, matbench_cv):
+def test_matbench_cv_predicts_every_sample(quick, matbench_cv):
     X, y = make_ionic_crystals(21, random_state=0, return_X_y=True)
     X[20] = Structure(Lattice.cubic(30), ["Ar"], [[0, 0, 0]])  # no bond, no graph
     model = MEGNetProbRegressor("net.hdf5", kernel="rbf", on_error="nan")
@@ -147,7 +147,7 @@ def test_matbench_cv_refuses_other_tasks(matbench_cv, task, reason, capsys):
     assert reason in capsys.readouterr().err
 
 
-def test_matbench_cv_knows_all_regressions_of_structures(matbench_cv):
+def test_matbench_cv_accepts_all_regressions_of_structures(matbench_cv):
     columns = {
         path.split("matbench_")[1].removesuffix(".json.gz"): entry["columns"]
         for path, entry in _cache.registry().items()

@@ -1,4 +1,4 @@
-"""Each example of the gallery runs, draws its pictures and shows what its text says."""
+"""Each example of the gallery runs, draws its pictures and prints true figures."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ for n in plt.get_fignums():
 
 
 def run_gallery(name, folder):
-    """Run an example; return what it prints and the number of its pictures."""
+    """Run an example; return its output and the number of its pictures."""
     out = run(["-c", SAVE_FIGURES, EXAMPLES / f"plot_{name}.py", folder], folder)
     return out, len(list(folder.glob("*.png")))
 
 
 def rows_of(table):
-    """Return the figures at the end of each printed line, by what is before them."""
+    """Return the figures at the end of each printed line by its first words."""
     rows = {}
     for line in table.splitlines():
         if found := re.fullmatch(r"(.+?)((?:\s+-?[\d.]+)+)", line):
@@ -55,7 +55,7 @@ def test_recalibration(tmp_path):
     off = np.abs(shares - levels).max(axis=0)
     assert len(off) == 4
     assert off[0] > 10  # percentage points, before
-    # 4 is three standard errors of a share of 1400; calibration rows vary too
+    # 4 is three standard errors of a share of 1400; calibration samples vary too
     assert off[1:].max() < 8
     areas = [-rows[name][2] for name in ("before", "std", "isotonic", "conformal")]
     assert max(areas[1:]) < 0.7 * areas[0]

@@ -16,13 +16,14 @@ HEAVY = {
     "tensorflow_probability",
     "keras",
     "tf_keras",
+    "matplotlib",
     "megnet",
     "pymatgen",
 }
 
 
 def loaded_by(code, *arguments):
-    """Return which heavy libraries a fresh process has loaded after the code."""
+    """Run code in a new process and return the heavy libraries that it loads."""
     code += f"\nimport sys\nprint(*sorted({HEAVY!r} & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -34,22 +35,22 @@ def loaded_by(code, *arguments):
 @pytest.mark.parametrize(
     "code",
     [
-        "import sklearn_unlocknn",
-        "import sklearn_unlocknn.metrics",
-        "import sklearn_unlocknn.datasets",
-        "from sklearn_unlocknn import MEGNetProbRegressor; MEGNetProbRegressor()",
-        "from sklearn_unlocknn import VGPRegressor; VGPRegressor()",
-        "from sklearn_unlocknn.kernels import make_kernel; make_kernel('rbf', 2)",
+        "import sklearn_unlocknn, sklearn_unlocknn.metrics, sklearn_unlocknn.datasets\n"
+        "import sklearn_unlocknn.plotting\n"
+        "from sklearn_unlocknn.kernels import make_kernel\n"
+        "make_kernel('rbf', 2)\n"
+        "sklearn_unlocknn.VGPRegressor(), sklearn_unlocknn.MEGNetProbRegressor()",
         "import numpy as np; from sklearn_unlocknn import VGPRegressor\n"
         "X = np.arange(8.0)[:, None]\n"
         "VGPRegressor(max_iter=2).fit(X, X[:, 0]).predict(X, return_std=True)",
     ],
+    ids=["import", "fit"],
 )
-def test_import_loads_no_heavy_library(code):
+def test_import_and_fit_load_no_heavy_library(code):
     assert loaded_by(code) == []
 
 
-def test_the_check_itself_works():
+def test_loaded_by_detects_a_heavy_library():
     assert "keras" in loaded_by("import sys; sys.modules['keras'] = sys")
 
 
@@ -62,14 +63,14 @@ def test_fitted_regressor_unpickles_without_tensorflow(tmp_path):
     assert loaded_by(code, str(path)) == []
 
 
-def test_fitted_state_is_numpy_alone():
+def test_fitted_state_is_numpy_only():
     model = VGPRegressor("rbf", max_iter=2, n_inducing_points=5)
     model.fit(battery.X, battery.y)
     for name, value in vars(model._posterior).items():
         assert value is None or isinstance(value, float | np.ndarray), name
 
 
-def test_unknown_name_of_the_package():
+def test_unknown_name_of_the_package_raises():
     with pytest.raises(AttributeError, match="no attribute 'GPRegressor'"):
         sklearn_unlocknn.GPRegressor  # noqa: B018
     assert set(sklearn_unlocknn.__all__) <= set(dir(sklearn_unlocknn))
