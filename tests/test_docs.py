@@ -73,7 +73,7 @@ OWN_TEXT = {
     "network": "a Keras network or a MEGNet",
     "network_": "a Keras network or a MEGNet",
     "layer": "different defaults",
-    "memory": "features of array rows or of structures",
+    "n_jobs": "only network regressors run a network in the processes",
     "extract_batch_size": "different defaults, array rows or structures",
 }
 
