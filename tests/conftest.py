@@ -1,14 +1,15 @@
-"""Fixtures that several test files use: tiny networks of both Keras, small data."""
+"""Share fixtures: tiny networks of both Keras libraries, MEGNets, small data."""
 
 import importlib
 import os
 
-# Two workers on two cores, each with pools of threads, wait for each other.
+# On two processors two workers with pools of threads slow each other down.
 for _pool in ("OMP_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP"):
     os.environ.setdefault(f"{_pool}_THREADS", "1")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from sklearn.base import BaseEstimator, RegressorMixin  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def _no_features_from_other_tests():
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_idle_workers():
-    """Stop joblib's workers after a file: after minutes idle they may hang."""
+    """Stop joblib's workers after each test file: idle for minutes they may hang."""
     yield
     from joblib.externals.loky import reusable_executor
 
@@ -31,13 +32,13 @@ def _no_idle_workers():
 
 @pytest.fixture(params=["keras", "tf_keras"])
 def K(request):
-    """Give each Keras library: keras is version 3, tf_keras is version 2."""
+    """Return each Keras library: keras is version 3, tf_keras is version 2."""
     return importlib.import_module(request.param)
 
 
 @pytest.fixture
 def small_data():
-    """Give 60 rows of 4 features and a smooth target with noise."""
+    """Return 60 samples of 4 features and a smooth target with noise."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4))
     y = np.sin(X[:, 0]) + 0.5 * X[:, 1] + 0.1 * rng.normal(size=60)
@@ -45,7 +46,7 @@ def small_data():
 
 
 def build_net(K, name="net", seed=0, n_inputs=4):
-    """Build a functional net with batch normalisation and dropout, not trivial ones."""
+    """Build a functional net with non-trivial batch normalisation and dropout."""
     inputs = K.Input((n_inputs,), name="x")
     hidden = K.layers.Dense(
         8,
@@ -76,25 +77,66 @@ def build_net(K, name="net", seed=0, n_inputs=4):
 
 @pytest.fixture
 def make_net():
-    """Give the function ``make_net(K, name=, seed=, n_inputs=)``."""
+    """Return the function ``make_net(K, name=, seed=, n_inputs=)``."""
     return build_net
 
 
 @pytest.fixture
 def net(K):
-    """Give a functional net of either library: 4 inputs, layer "latent" of 5, 1 out."""
+    """Return a net of either library: 4 inputs, layer "latent" of 5, 1 output."""
     return build_net(K)
 
 
 @pytest.fixture
 def keras3_net():
-    """Give the same net, Keras 3 only: for what does not depend on the library."""
+    """Return the same net of Keras 3, for tests that do not depend on the library."""
     return build_net(importlib.import_module("keras"))
+
+
+class Trainer(RegressorMixin, BaseEstimator):
+    """A regressor with a Keras model in ``model_``, like SciKeras'; counts its fits."""
+
+    fits = 0
+
+    def __init__(self, library="keras", units=3, model=True):
+        self.library = library
+        self.units = units
+        self.model = model
+
+    def fit(self, X, y, sample_weight=None):
+        """Train a network for one epoch."""
+        type(self).fits += 1
+        K = importlib.import_module(self.library)
+        K.utils.set_random_seed(0)
+        self.model_ = K.Sequential(
+            [K.Input((X.shape[1],)), K.layers.Dense(self.units), K.layers.Dense(1)]
+        )
+        self.model_.compile("adam", "mse")
+        self.model_.fit(X, y, sample_weight=sample_weight, verbose=0)
+        if not self.model:
+            self.model_ = None
+        return self
+
+
+@pytest.fixture
+def count_rows(monkeypatch):
+    """Return a list of the numbers of samples that pass through Keras networks."""
+    from sklearn_unlocknn._keras.network import NetworkHandle
+
+    counts = []
+    original = NetworkHandle._run
+
+    def run(self, inputs, *args):
+        counts.append(len(inputs[0]))
+        return original(self, inputs, *args)
+
+    monkeypatch.setattr(NetworkHandle, "_run", run)
+    return counts
 
 
 @pytest.fixture
 def one_thread():
-    """Give the environment of a process that computes on one thread."""
+    """Return the environment of a process that computes on one thread."""
     names = ["OMP", "OPENBLAS", "MKL"]
     limits = {f"{name}_NUM_THREADS": "1" for name in names}
     limits |= {f"TF_NUM_{kind}_THREADS": "1" for kind in ("INTRAOP", "INTEROP")}
@@ -103,7 +145,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def tiny_net():
-    """Give a tiny MEGNet with random weights."""
+    """Return a tiny MEGNet with random weights."""
     from _megnet.megnet_nets import make_megnet
 
     return make_megnet()
@@ -111,7 +153,7 @@ def tiny_net():
 
 @pytest.fixture(scope="module")
 def tiny_frozen(tiny_net):
-    """Give it frozen."""
+    """Return a snapshot of the tiny MEGNet."""
     from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 
     return MEGNetSnapshot.of(tiny_net)
@@ -119,7 +161,7 @@ def tiny_frozen(tiny_net):
 
 @pytest.fixture(scope="module")
 def crystals():
-    """Give 24 crystals of less than ten atoms."""
+    """Return 24 crystals of fewer than ten atoms."""
     from _megnet.megnet_nets import make_structures
 
     return [crystal for crystal in make_structures(26) if len(crystal) < 10][:24]

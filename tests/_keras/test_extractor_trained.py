@@ -1,13 +1,13 @@
-"""Extractors of networks that are trained in fit, loaded anew or changed."""
+"""Test extractors of networks that are trained in fit, loaded again or changed."""
 
 import copy
-import importlib
 import pickle
 
 import numpy as np
 import pytest
+from conftest import Trainer
 from numpy.testing import assert_array_equal
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
@@ -15,28 +15,6 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_unlocknn import KerasFeatureExtractor
 from sklearn_unlocknn._keras.extractor import resolve_network
-
-
-class Trainer(RegressorMixin, BaseEstimator):
-    """A trainer in the manner of SciKeras."""
-
-    def __init__(self, library="keras", units=3, model=True):
-        self.library = library
-        self.units = units
-        self.model = model
-
-    def fit(self, X, y, sample_weight=None):
-        K = importlib.import_module(self.library)
-        K.utils.set_random_seed(0)
-        self.model_ = K.Sequential(
-            [K.Input((X.shape[1],)), K.layers.Dense(self.units), K.layers.Dense(1)]
-        )
-        self.model_.compile("adam", "mse")
-        self.model_.fit(X, y, sample_weight=sample_weight, verbose=0)
-        self.seen_ = len(X)
-        if not self.model:
-            self.model_ = None
-        return self
 
 
 def test_trainer_is_cloned_and_fitted(K, small_data):
@@ -63,7 +41,7 @@ def test_search_over_a_trainers_parameters(small_data):
     assert search.best_estimator_[0].n_features_out_ == units
 
 
-def test_trainer_gets_sample_weight(small_data):
+def test_sample_weight_reaches_the_trainer(small_data):
     X, y = small_data
     models = [
         resolve_network(Trainer(), X, y, sample_weight=weight).model
@@ -82,24 +60,6 @@ def test_frozen_estimator_is_not_trained_again(small_data):
     trainer = Trainer().fit(X, y)
     extractor = KerasFeatureExtractor(FrozenEstimator(trainer)).fit(X, y)
     assert extractor.network_.model is trainer.model_
-
-
-def test_scikeras(small_data):
-    wrappers = pytest.importorskip("scikeras.wrappers")
-    import keras
-
-    def build(meta):
-        layers = [keras.Input((meta["n_features_in_"],)), keras.layers.Dense(3)]
-        net = keras.Sequential([*layers, keras.layers.Dense(1)])
-        net.compile("adam", "mse")
-        return net
-
-    X, y = small_data
-    trainer = wrappers.KerasRegressor(build, epochs=1, verbose=0, random_state=0)
-    extractor = KerasFeatureExtractor(trainer).fit(X, y)
-    assert extractor.transform(X).shape == (60, 3)
-    assert not hasattr(trainer, "model_")
-    assert clone(extractor).network is not trainer
 
 
 def test_code_that_changes_under_one_name_changes_the_features():
@@ -137,7 +97,7 @@ def test_code_that_changes_under_one_name_changes_the_features():
     assert [features(activation(power)) for power in (2.0, 3.0)] == [3.0, 4.0]
 
 
-def test_a_file_gives_its_own_weights_though_the_loaded_network_was_changed(tmp_path):
+def test_file_is_read_again_after_the_loaded_network_was_changed(tmp_path):
     import keras
 
     path = tmp_path / "net.keras"
@@ -151,21 +111,21 @@ def test_a_file_gives_its_own_weights_though_the_loaded_network_was_changed(tmp_
     assert_array_equal(KerasFeatureExtractor(path).fit_transform(X), want)
 
 
-def test_processes_are_asked_for_the_network_of_a_regressor(make_net, monkeypatch):
+def test_n_jobs_of_a_regressor_reaches_the_network(make_net, monkeypatch):
     import keras
 
     from sklearn_unlocknn import ProbNNRegressor
     from sklearn_unlocknn._keras.network import NetworkHandle
 
-    asked = []
+    counts = []
     real = NetworkHandle.extract
 
     def extract(self, *args, **kwargs):
-        asked.append(kwargs["n_jobs"])
+        counts.append(kwargs["n_jobs"])
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(NetworkHandle, "extract", extract)
     X = np.random.default_rng(0).normal(size=(30, 4))
     net = make_net(keras)
     ProbNNRegressor(net, "latent", "rbf", n_jobs=1, random_state=0).fit(X, X[:, 0])
-    assert asked == [1]
+    assert counts == [1]
