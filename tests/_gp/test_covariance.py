@@ -1,4 +1,4 @@
-"""The translation of scikit-learn's kernels, against scikit-learn itself."""
+"""Test the translation of scikit-learn's kernels against scikit-learn itself."""
 
 import numpy as np
 import pytest
@@ -64,8 +64,8 @@ COTANGENT = rng.normal(size=(7, 4))
 def test_values_are_scikit_learns(kernel):
     translated = Covariance(kernel, D)
     theta = translated.theta
-    # TFP squares distances by another formula: rounding, amplified by the square
-    # root of the Materns near 0, where rows do not coincide here.
+    # TFP computes squared distances by another formula; the square root in the Matern
+    # kernels amplifies its rounding near 0.
     got = translated.matrix(theta, X, Z)
     assert got.shape == (7, 4)
     assert_allclose(got, reference.latent(kernel, X, Z), rtol=1e-10, atol=1e-12)
@@ -74,10 +74,10 @@ def test_values_are_scikit_learns(kernel):
 
 
 @parametrize_kernel
-def test_matrix_of_rows_with_themselves_is_scikit_learns(kernel):
+def test_matrix_of_one_array_is_scikit_learns(kernel):
     translated = Covariance(kernel, D)
     K = translated.matrix(translated.theta, X, X)
-    # Where rows coincide TFP finds a distance of 1e-8 (the root of rounding).
+    # The distance of a sample to itself is 1e-8 in TFP, the square root of rounding.
     assert_allclose(K, reference.latent(kernel, X), rtol=1e-7, atol=1e-9)
     assert np.linalg.eigvalsh(0.5 * (K + K.T)).min() >= -1e-7 * np.trace(K)
 
@@ -128,12 +128,24 @@ def test_gradients_by_theta_are_scikit_learns(kernel):
     assert_allclose(got, want, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", [*list(KERNELS)[:14], "nested", "noise alone"])
-def test_gradients_by_inputs_are_finite_differences(name):
-    translated = Covariance(KERNELS[name], D)
+PERIODIC = C(1.5) * gpk.ExpSineSquared(0.9, 2.1) + White(0.1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "d"),
+    [
+        *((KERNELS[name], D) for name in list(KERNELS)[:14]),
+        (KERNELS["nested"], D),
+        (KERNELS["noise alone"], D),
+        (PERIODIC, 1),
+    ],
+)
+def test_gradients_by_inputs_are_finite_differences(kernel, d):
+    translated = Covariance(kernel, d)
     theta, weights = translated.theta, np.linspace(-1, 1, 7)
+    some, other = X[:, :d].copy(), Z[:, :d].copy()
     by_theta, by_X, by_Z = translated.vjp(
-        theta, X, Z, COTANGENT, weights, wrt_inputs=True
+        theta, some, other, COTANGENT, weights, wrt_inputs=True
     )
 
     def value(theta, X, Z):
@@ -143,23 +155,31 @@ def test_gradients_by_inputs_are_finite_differences(name):
     differences = reference.finite_differences
     # Central differences: error step^2 |f'''| + rounding / step, 1e-10 of values ~ 10
     close = {"rtol": 1e-6, "atol": 1e-7}
-    want = differences(lambda t: value(t, X, Z), theta)
+    want = differences(lambda t: value(t, some, other), theta)
     assert_allclose(by_theta, want, **close)
-    assert_allclose(by_X, differences(lambda x: value(theta, x, Z), X), **close)
-    assert_allclose(by_Z, differences(lambda z: value(theta, X, z), Z), **close)
+    assert_allclose(by_X, differences(lambda x: value(theta, x, other), some), **close)
+    assert_allclose(by_Z, differences(lambda z: value(theta, some, z), other), **close)
     assert_allclose(
-        translated.vjp(theta, X, Z, COTANGENT, weights), by_theta, rtol=1e-12
+        translated.vjp(theta, some, other, COTANGENT, weights), by_theta, rtol=1e-12
     )
 
 
+def test_periodic_kernel_is_scikit_learns():
+    translated = Covariance(PERIODIC, 1)
+    theta, column, other = translated.theta, X[:, :1], Z[:, :1]
+    got = translated.matrix(theta, column, other)
+    assert_allclose(got, PERIODIC(column, other), rtol=1e-10)
+    assert_allclose(translated.diagonal(theta, column), 1.5)
+
+
 @pytest.mark.parametrize("nu", [0.5, 1.5, 2.5, np.inf])
-def test_gradient_by_points_that_coincide_is_finite(nu):
+def test_gradient_by_coincident_points_is_finite(nu):
     translated = Covariance(Matern(1.0, nu=nu), D)
     twice = np.vstack([Z, Z])
     _, left, right = translated.vjp(
         translated.theta, twice, twice, np.ones((8, 8)), wrt_inputs=True
     )
-    # Every pair pulls on both of its points, in opposite directions.
+    # The gradients by the two points of a pair are opposite.
     assert np.all(np.isfinite(left + right))
     assert_allclose((left + right).sum(axis=0), 0.0, atol=1e-9)
 
@@ -180,38 +200,13 @@ def test_lower_triangle_in_blocks(monkeypatch):
     )
 
 
-def test_periodic_kernel_on_one_feature():
-    kernel = C(1.5) * gpk.ExpSineSquared(0.9, 2.1) + White(0.1)
-    translated = Covariance(kernel, 1)
-    theta, column, other = translated.theta, X[:, :1], Z[:, :1]
-    assert_allclose(
-        translated.matrix(theta, column, other), kernel(column, other), rtol=1e-10
-    )
-    assert_allclose(translated.diagonal(theta, column), 1.5)
-    by_theta, by_X, by_Z = translated.vjp(
-        theta, column, other, COTANGENT, wrt_inputs=True
-    )
-
-    def value(theta, X, Z):
-        return np.sum(COTANGENT * translated.matrix(theta, X, Z))
-
-    differences = reference.finite_differences
-    close = {"rtol": 1e-6, "atol": 1e-7}
-    want = differences(lambda t: value(t, column, other), theta)
-    assert_allclose(by_theta, want, **close)
-    want = differences(lambda x: value(theta, x, other), column)
-    assert_allclose(by_X, want, **close)
-    want = differences(lambda z: value(theta, column, z), other)
-    assert_allclose(by_Z, want, **close)
-
-
-def test_no_rows():
+def test_no_samples():
     translated = Covariance(RBF(1.0), D)
     assert translated.matrix(translated.theta, X[:0], Z).shape == (0, 4)
     assert translated.diagonal(translated.theta, X[:0]).shape == (0,)
 
 
-def test_theta_outside_bounds_is_brought_inside():
+def test_theta_outside_bounds_is_clipped():
     translated = Covariance(RBF(5.0, (0.1, 2.0)) + White(1e-9, (1e-3, 1.0)), D)
     assert_allclose(np.exp(translated.theta), [2.0, 1e-3])
 
@@ -250,7 +245,7 @@ UNTRANSLATABLE = {
 @pytest.mark.parametrize(
     ("kernel", "message"), UNTRANSLATABLE.values(), ids=UNTRANSLATABLE
 )
-def test_what_cannot_be_translated_is_named(kernel, message):
+def test_kernel_that_cannot_be_translated_is_named(kernel, message):
     with pytest.raises(ValueError, match=message):
         Covariance(kernel, D)
 

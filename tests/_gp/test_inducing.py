@@ -1,4 +1,4 @@
-"""Which inducing points are chosen."""
+"""Test the choice of inducing points."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_greedy_is_the_naive_loop():
 
 
 @pytest.mark.parametrize("block", [4, 7, 128])
-def test_blocks_leave_nearly_as_little_variance(block):
+def test_blocks_leave_nearly_the_least_variance(block):
     X, order = greedy_rows(block, n_points=30)
     assert len(set(order.tolist())) == 30
     left = reference.conditional_variance(GREEDY_KERNEL, X, list(order)).sum()
@@ -48,7 +48,7 @@ def test_blocks_leave_nearly_as_little_variance(block):
 
 
 @pytest.mark.parametrize("block", [1, 5, 128])
-def test_greedy_takes_all_rows_once_and_stops_where_nothing_is_left(block):
+def test_greedy_takes_each_sample_once_and_stops_at_the_rank(block):
     _, order = greedy_rows(block, n_points=40, n=40, kernel=gpk.RBF(0.1))
     assert_array_equal(np.sort(order), np.arange(40))
     # A linear kernel has rank 3 in two features.
@@ -57,7 +57,7 @@ def test_greedy_takes_all_rows_once_and_stops_where_nothing_is_left(block):
 
 
 @pytest.mark.parametrize("init", ["greedy", "kmeans", "random"])
-def test_named_inits_cover_the_rows(data, init):
+def test_named_inits_cover_the_samples(data, init):
     X, _ = data
     model = fit(data, inducing_init=init, n_inducing_points=15, max_iter=5)
     points = model.inducing_points_
@@ -72,7 +72,7 @@ def test_named_inits_cover_the_rows(data, init):
 
 @pytest.mark.parametrize("n_features", [1, 3, 60, 500])
 def test_cluster_centres_are_means_of_all_features(n_features):
-    """Clusters are found in fewer dimensions, and yet no feature is lost."""
+    """Clusters are found in fewer dimensions; centres have all of them."""
     rng = np.random.default_rng(0)
     corners = 50.0 * np.arange(4)[:, None] + rng.normal(size=(4, n_features))
     label = np.arange(120) % 4
@@ -87,17 +87,17 @@ def test_cluster_centres_lie_as_near_as_without_projection():
     X = rng.normal(size=(2000, 8)) @ rng.normal(size=(8, 200))
     X += 0.3 * rng.normal(size=X.shape)
 
-    def spread(centres):
+    def loss(centres):
         return np.mean(pairwise_distances_argmin_min(X, centres)[1] ** 2)
 
     plain = MiniBatchKMeans(100, batch_size=1024, n_init=1, max_iter=20, random_state=0)
     projected = inducing.cluster_centres(X, 100, seed=0)
     assert projected.shape == (100, 200)
-    assert spread(projected) < 1.02 * spread(plain.fit(X).cluster_centers_)
+    assert loss(projected) < 1.02 * loss(plain.fit(X).cluster_centers_)
 
 
 def test_cluster_centres_spread_across_a_narrow_direction():
-    """All but 1 % of the variance is along the diagonal, and yet the rest counts."""
+    """99 % of the variance lies along the diagonal; centres vary across it too."""
     rng = np.random.default_rng(0)
     along, across = rng.normal(size=(2, 3000)) * [[1.0], [0.1]]
     X = np.column_stack([along + across, along - across])
@@ -105,12 +105,12 @@ def test_cluster_centres_spread_across_a_narrow_direction():
     assert np.std(centres[:, 0] - centres[:, 1]) > 0.9 * np.std(X[:, 0] - X[:, 1])
 
 
-def test_cluster_centres_of_rows_that_are_all_the_same():
+def test_cluster_centres_of_identical_samples():
     X = np.full((30, 4), 2.5)
     assert_allclose(inducing.cluster_centres(X, 3, seed=0), X[:1])
 
 
-def test_given_points_are_in_feature_units_and_count(data):
+def test_given_points_are_in_feature_units(data):
     X, _ = data
     points = X[[3, 8, 20, 33]] + 0.25
     twice = np.vstack([points, points[:1]])
@@ -123,7 +123,7 @@ def test_given_points_are_in_feature_units_and_count(data):
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0.1, 8), (0.101, 9), (1.0, 80)])
-def test_share_of_rows(data, count, expected):
+def test_share_of_samples(data, count, expected):
     model = fit(data, n_inducing_points=count, max_iter=2, kernel=gpk.RBF(0.3))
     assert model.n_inducing_points_ == expected
 

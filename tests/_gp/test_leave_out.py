@@ -1,4 +1,4 @@
-"""Rows taken out of a posterior against the N x N formulas on the rows that stay."""
+"""Test posteriors without a fold against the formulas of the other samples."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from sklearn_unlocknn._gp.leave_out import predict_left_out
 from sklearn_unlocknn._gp.rows import Rows
 
 D, N = 2, 24
-# Explicit inverses of matrices of condition 1e4 or less keep twelve of sixteen digits.
+# Explicit inverses of matrices of condition 1e4 keep twelve of sixteen digits.
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 
 
@@ -28,7 +28,7 @@ def kernel(noise=0.08):
 
 
 class Problem:
-    """Rows, some of them twice, with the posterior of those of positive weight."""
+    """Samples, some repeated, with the posterior of those of positive weight."""
 
     def __init__(
         self, n_outputs=1, n_basis=1, weighted=False, n_points=None, noise=0.08
@@ -49,7 +49,7 @@ class Problem:
         self.Z = None if n_points is None else rng.normal(size=(n_points, D))
 
     def posterior(self, index=slice(None)):
-        """The fast code's own posterior of some rows."""
+        """Return the posterior of some samples, by the fast code."""
         index = np.arange(N)[index]
         rows = self.rows.take(index[self.counts[index] > 0])
         if self.Z is None:
@@ -67,7 +67,7 @@ class Problem:
         return predict_left_out(self.posterior(), self.translated, self.rows, folds)
 
     def slowly(self, fold):
-        """Mean and variance of a fold given the other rows, by explicit inverses."""
+        """Return mean and variance of a fold given the others, by explicit inverses."""
         k, X, T = self.rows.n_outputs, self.rows.X, self.rows.T
         train = np.setdiff1d(np.arange(N), fold)
         X_train, T_train = reference.repeat(self.counts[train], X[train], T[train])
@@ -86,13 +86,13 @@ def folds_of(n_folds):
 
 
 @pytest.mark.parametrize("n_folds", [2, 5, N])
-# Five points and five folds: folds of four and of five rows, which go either way.
+# Five points and five folds: folds of four and of five samples take either branch.
 @pytest.mark.parametrize("n_points", [None, 5, 9], ids=lambda m: f"{m} points")
 @pytest.mark.parametrize(
     ("n_outputs", "n_basis", "weighted"),
     [(1, 0, False), (1, 1, True), (1, 3, False), (2, 1, False), (3, 3, True)],
 )
-def test_equals_the_process_of_the_other_rows(
+def test_equals_the_posterior_of_the_other_samples(
     n_outputs, n_basis, weighted, n_points, n_folds
 ):
     problem = Problem(n_outputs, n_basis, weighted, n_points)
@@ -105,9 +105,9 @@ def test_equals_the_process_of_the_other_rows(
         assert_allclose(variance[fold], want_variance, **CLOSE)
 
 
-@pytest.mark.parametrize("room", [0, 1, 2**28])
-def test_what_there_is_no_room_to_keep_is_made_again(room, monkeypatch):
-    monkeypatch.setattr(_folds, "_KEPT_BYTES", room)
+@pytest.mark.parametrize("n_bytes", [0, 1, 2**28])
+def test_intermediate_results_beyond_the_bound_are_computed_again(n_bytes, monkeypatch):
+    monkeypatch.setattr(_folds, "_KEPT_BYTES", n_bytes)
     monkeypatch.setattr(vi, "chunks", lambda n, _: _slices(n, 3))
     problem = Problem(n_basis=2, weighted=True, n_points=5)
     folds = np.array_split(np.random.default_rng(1).permutation(N), 3)
@@ -137,7 +137,7 @@ def test_no_digits_are_lost_to_little_or_much_noise(noise, n_points):
 
 
 @pytest.mark.parametrize("n_points", [None, 5], ids=lambda m: f"{m} points")
-def test_a_fold_of_rows_without_weight_sees_all_that_were_fitted(n_points):
+def test_fold_without_weight_has_the_posterior_of_all_samples(n_points):
     problem = Problem(2, 1, weighted=True, n_points=n_points)
     unfitted = np.flatnonzero(problem.counts == 0)
     assert len(unfitted)
@@ -151,8 +151,8 @@ def test_a_fold_of_rows_without_weight_sees_all_that_were_fitted(n_points):
 
 
 @pytest.mark.parametrize("n_points", [None, 2, 5], ids=lambda m: f"{m} points")
-def test_prior_mean_that_only_the_fold_determines(n_points):
-    # without the fold the second basis function is zero on all rows
+def test_coefficient_that_only_the_fold_determines(n_points):
+    # Without the fold the second basis function is zero on all samples.
     problem = Problem(1, 2, n_points=n_points)
     fold = np.array([4, 5])
     problem.rows.T[:, 2] = 0.0
@@ -166,7 +166,7 @@ def test_prior_mean_that_only_the_fold_determines(n_points):
 
 
 @pytest.mark.parametrize("n_points", [None, 5], ids=lambda m: f"{m} points")
-def test_a_fold_of_all_rows_is_an_error(n_points):
+def test_fold_of_all_samples_is_an_error(n_points):
     problem = Problem(n_points=n_points, weighted=True)
     fitted = np.flatnonzero(problem.counts)
     with pytest.raises(ValueError, match="Fold 1 holds all rows that can be fitted"):

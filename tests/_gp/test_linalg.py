@@ -1,4 +1,4 @@
-"""Matrix products by SciPy's BLAS against NumPy's."""
+"""Test matrix products by SciPy's BLAS against NumPy's."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_product_is_numpy_s(left, right, n, k, m):
 
 
 @pytest.mark.parametrize("n", [1, 2, 23, 24, 100])
-def test_a_row_times_a_vector_does_not_depend_on_its_neighbours(n):
+def test_product_of_a_row_does_not_depend_on_the_other_rows(n):
     rng = np.random.default_rng(0)
     A, b = rng.normal(size=(101, 333)), rng.normal(size=333)
     assert_array_equal(product(A[:n], b), product(A, b)[:n])

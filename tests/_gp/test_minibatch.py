@@ -1,26 +1,22 @@
-"""The minibatch solver: its objective, its optimum, where it stops."""
+"""Test inducing points moved in batches: the bound, its gradients, the optimum."""
 
 import numpy as np
 import pytest
 import reference
 from numpy.testing import assert_allclose
 from sklearn.gaussian_process import kernels as gpk
-from small_fits import fit, make_data
+from small_fits import fit
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import minibatch
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.objectives import collapsed_bound
 from sklearn_unlocknn._gp.rows import Rows
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_data()
+from sklearn_unlocknn._regressors import base
 
 
 class Batches:
-    """Standardised rows, a q(u) that is not optimal and mean coefficients."""
+    """Standardised samples, a q(u) that is not optimal and mean coefficients."""
 
     def __init__(self, n_outputs, q):
         rng = np.random.default_rng(2)
@@ -46,7 +42,7 @@ class Batches:
         return value, gradients, state
 
     def reference(self, theta, Z, beta, rows, scale):
-        """The bound at the same *whitened* q: mean and covariance move with Kuu."""
+        """Return the bound at the same whitened q: Kuu scales mean and covariance."""
         kernel = self.kernel.clone_with_theta(theta)
         Lz = np.linalg.cholesky(reference.latent(kernel, Z))
         S = np.linalg.inv(self.precision)
@@ -111,37 +107,41 @@ def test_natural_steps_raise_the_bound():
     assert np.all(np.diff(values) > 0)
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_minibatch_solver_comes_near_the_collapsed_one(moved):
+def test_points_moved_in_batches_come_near_those_moved_on_all_samples(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 2))
     y = np.sin(2 * X[:, 0]) + 0.5 * X[:, 1] + 0.2 * rng.normal(size=300)
-    params = {"n_inducing_points": 12 if moved else 40, "mean": "constant"}
-    moving = {**params, "optimize_inducing_points": moved}
+    params = {"n_inducing_points": 12, "mean": "constant"}
+    moving = {**params, "optimize_inducing_points": True}
     collapsed = fit((X, y), **moving)
-    few = {"hyper_subset_size": 60}
-    start = fit((X, y), **params, **few)
-    stochastic = fit(
-        (X, y), **moving, **few, solver="minibatch", batch_size=50, max_iter=60
-    )
-    # Better than the hyperparameters of 60 rows, that it starts from; Adam's steps
-    # leave them a few per cent about the optimum.
+    start = fit((X, y), **params, hyper_subset_size=60)
+    monkeypatch.setattr(base, "_MOVED_BY_BATCH", 299)  # lead: threshold
+    monkeypatch.setattr(minibatch, "BATCH_SIZE", 50, raising=False)  # lead: batch size
+    stochastic = fit((X, y), **moving, hyper_subset_size=60, max_iter=60)
+    # Better than its start, the hyperparameters of 60 samples; with the steps of Adam
+    # they stay within a few per cent of the optimum.
     assert stochastic.elbo_ > start.elbo_
     assert stochastic.elbo_ / 300 > collapsed.elbo_ / 300 - 0.05
     difference = stochastic.predict(X) - collapsed.predict(X)
     assert np.sqrt(np.mean(difference**2)) < 0.5 * collapsed.noise_std_
     assert len(stochastic.elbo_curve_) == stochastic.n_iter_
-    assert stochastic.n_iter_ > 5
+    assert 5 < stochastic.n_iter_ <= 60
 
 
-def test_minibatch_solver_stops_by_tol(data):
-    model = fit(data, solver="minibatch", batch_size=20, max_iter=100, tol=0.2)
-    assert model.n_iter_ < 100
-
-
-def test_auto_moves_points_of_many_rows_by_batches():
-    model = VGPRegressor(optimize_inducing_points=True)
-    assert model._choose_solver(1000) == "collapsed"
-    assert model._choose_solver(10**6) == "minibatch"
-    assert VGPRegressor()._choose_solver(10**6) == "collapsed"
-    assert VGPRegressor(solver="minibatch")._choose_solver(10) == "minibatch"
+def test_batches_are_for_moved_points_of_many_samples(monkeypatch):
+    stages = []
+    monkeypatch.setattr(
+        VGPRegressor, "_report", lambda self, stage, *values: stages.append(stage)
+    )
+    X = np.linspace(0.0, 1.0, 20_001)[:, None]
+    y = np.sin(9.0 * X[:, 0])
+    for n, moved, batches in (
+        (20_000, True, False),
+        (20_001, True, True),
+        (20_001, False, False),
+    ):
+        stages.clear()
+        VGPRegressor(
+            "rbf", 3, optimize_inducing_points=moved, max_iter=1, random_state=0
+        ).fit(X[:n], y[:n])
+        assert ("minibatch epoch" in stages) == batches

@@ -1,4 +1,4 @@
-"""Statistics, bounds and posteriors against the N x N formulas of `reference`."""
+"""Test statistics, bounds and posteriors against the formulas of `reference`."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ KERNEL = (
     + gpk.ConstantKernel(0.2) * gpk.DotProduct(0.7)
     + gpk.WhiteKernel(0.08)
 )
-# The reference takes explicit inverses of matrices of condition 1e4 or less: twelve
-# digits of the sixteen remain, and those of a bound near 30 are absolute.
+# The reference inverts matrices of condition 1e4 or less: twelve of sixteen digits
+# remain, and a bound near 30 has an absolute error.
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 
 
 class Problem:
-    """Rows, points and new rows, weighted or not, with a prior mean or not."""
+    """Samples, inducing points and new samples, with or without weights and mean."""
 
     def __init__(self, n_outputs=1, mean="zero", weighted=False, kernel=KERNEL):
         rng = np.random.default_rng(1)
@@ -97,6 +97,16 @@ def assert_same_statistics(got, want, **close):
         assert_allclose(getattr(got, name), getattr(want, name), **close)
 
 
+def assert_predicts(posterior, mean, covariance, problem):
+    """Check all predictions of a posterior at the new samples."""
+    arguments = problem.translated, problem.X_new, problem.H_new
+    assert_allclose(posterior.mean(*arguments), mean, **CLOSE)
+    got_mean, got_variance = posterior.mean_and_variance(*arguments)
+    assert_allclose(got_mean, mean, **CLOSE)
+    assert_allclose(got_variance, np.diag(covariance), **CLOSE)
+    assert_allclose(posterior.covariance(*arguments[:2]), covariance, **CLOSE)
+
+
 def assert_same_posterior(got, want, problem, **close):
     assert_allclose(got.elbo, want.elbo, **close)
     assert_allclose(got.beta, want.beta, **close)
@@ -135,7 +145,7 @@ def test_statistics_are_their_definitions(problem):
     assert got.weight == problem.weights.sum()
 
 
-def test_statistics_add_up_over_rows(problem):
+def test_statistics_add_up_over_samples(problem):
     parts = [problem.statistics(rows) for rows in np.array_split(np.arange(N), 4)]
     total = problem.statistics()
     assert_same_statistics(
@@ -177,7 +187,7 @@ def test_chunks_change_nothing(monkeypatch):
         assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
-def test_chunks_cover_every_row_once_in_bounded_blocks():
+def test_chunks_cover_every_sample_once_in_bounded_blocks():
     rows = np.concatenate(
         [np.arange(100_000)[part] for part in sums.chunks(100_000, 4000)]
     )
@@ -189,41 +199,25 @@ def test_chunks_cover_every_row_once_in_bounded_blocks():
 # --- sparse posterior -----------------------------------------------------------
 
 
-def test_bound_and_coefficients_are_titsias(problem):
+def test_sparse_posterior_is_titsias(problem):
     got, want = problem.posterior(), problem.reference()
     assert_allclose(got.elbo, want.bound, **CLOSE)
     assert_allclose(got.beta, want.beta, **CLOSE)
-
-
-def test_q_of_u_is_titsias(problem):
-    got, want = problem.posterior(), problem.reference()
     Kuu = reference.latent(KERNEL, problem.Z)
     assert_allclose(Kuu @ got.alpha, want.q_mean, **CLOSE)
     # q(u) has covariance Lz (Lb Lb')^-1 Lz'
     factor = np.linalg.solve(np.tril(got.Lb), np.tril(got.Lz).T)
     assert_allclose(factor.T @ factor, want.q_cov, **CLOSE)
-
-
-def test_predictions_are_titsias(problem):
-    got, want = problem.posterior(), problem.reference()
     mean, covariance = want.predict(problem.X_new, problem.H_new)
-    arguments = problem.translated, problem.X_new, problem.H_new
-    assert_allclose(got.mean(*arguments), mean, **CLOSE)
-    assert_allclose(got.mean_and_variance(*arguments)[0], mean, **CLOSE)
-    assert_allclose(got.mean_and_variance(*arguments)[1], np.diag(covariance), **CLOSE)
-    assert_allclose(
-        got.covariance(problem.translated, problem.X_new), covariance, **CLOSE
-    )
+    assert_predicts(got, mean, covariance, problem)
 
 
-def test_bound_is_under_the_marginal_likelihood_and_reaches_it_at_the_rows(problem):
+def test_bound_is_below_the_marginal_likelihood(problem):
     lml = reference.exact(KERNEL, *problem.repeated())[0]
     assert problem.posterior().elbo < lml
-    # jitter 1e-10 of the diagonal (2) under noise .08: loses N 2e-10 / (2 .08)
-    assert_allclose(problem.posterior(Z=problem.X).elbo, lml, atol=1e-6)
 
 
-def test_basis_functions_that_repeat_each_other_do_no_harm():
+def test_collinear_basis_functions_change_nothing():
     problem = Problem(2, "linear")
     want = problem.posterior()
     problem.H = np.column_stack([problem.H, 3.0 * problem.H[:, 1], problem.H[:, 0]])
@@ -242,46 +236,32 @@ def test_basis_functions_that_repeat_each_other_do_no_harm():
 # --- exact posterior ------------------------------------------------------------
 
 
-def test_exact_posterior_is_the_textbooks(problem):
-    got = vi.exact_posterior(problem.translated, problem.theta, problem.groups())
+@pytest.mark.parametrize("repeated", [False, True])
+def test_exact_posterior_is_the_textbooks(problem, repeated):
+    if repeated:  # samples with the same features and other targets are grouped
+        problem.X[9:] = problem.X[:9]
+        problem.H = problem.basis(problem.X)
+        problem.T = np.hstack([problem.Y, problem.H])
+    groups = problem.groups()
+    assert len(groups.X) == (9 if repeated else N)
+    assert_allclose(groups.weights.sum(), problem.weights.sum())
+    got = vi.exact_posterior(problem.translated, problem.theta, groups)
     lml, mean, covariance, beta = reference.exact(
         KERNEL, *problem.repeated(), problem.X_new, problem.H_new
     )
     assert_allclose(got.elbo, lml, **CLOSE)
     assert_allclose(got.beta, beta, **CLOSE)
-    arguments = problem.translated, problem.X_new, problem.H_new
-    assert_allclose(got.mean(*arguments), mean, **CLOSE)
-    assert_allclose(got.mean_and_variance(*arguments)[1], np.diag(covariance), **CLOSE)
-    assert_allclose(
-        got.covariance(problem.translated, problem.X_new), covariance, **CLOSE
-    )
+    assert_predicts(got, mean, covariance, problem)
 
 
-def test_repeated_rows_with_other_targets_are_grouped_exactly(problem):
-    problem.X[9:] = problem.X[:9]
-    problem.H = problem.basis(problem.X)
-    problem.T = np.hstack([problem.Y, problem.H])
-    groups = problem.groups()
-    assert len(groups.X) == 9
-    assert_allclose(groups.weights.sum(), problem.weights.sum())
-    got = vi.exact_posterior(problem.translated, problem.theta, groups)
-    lml, mean, covariance, _ = reference.exact(
-        KERNEL, *problem.repeated(), problem.X_new, problem.H_new
-    )
-    assert_allclose(got.elbo, lml, **CLOSE)
-    arguments = problem.translated, problem.X_new, problem.H_new
-    assert_allclose(got.mean_and_variance(*arguments)[0], mean, **CLOSE)
-    assert_allclose(got.mean_and_variance(*arguments)[1], np.diag(covariance), **CLOSE)
-
-
-def test_exact_and_sparse_at_the_rows_agree(problem):
+def test_exact_and_sparse_posterior_at_all_samples_agree(problem):
     exact = vi.exact_posterior(problem.translated, problem.theta, problem.groups())
     sparse = problem.posterior(Z=problem.X)
-    # The sparse one has jitter 2e-10, seen through weights of 1 / noise = 12.
+    # The sparse one has a jitter of 2e-10, amplified by 1 / noise = 12.
     assert_same_posterior(sparse, exact, problem, rtol=1e-6, atol=1e-6)
 
 
-def test_statistics_of_a_posterior_give_it_back(problem):
+def test_statistics_of_a_posterior_are_those_it_was_made_of(problem):
     sparse = problem.posterior()
     statistics, Lz, _ = vi.statistics_of(sparse, problem.translated)
     assert Lz is sparse.Lz
@@ -290,12 +270,12 @@ def test_statistics_of_a_posterior_give_it_back(problem):
     exact = vi.exact_posterior(problem.translated, problem.theta, problem.groups())
     statistics, _, _ = vi.statistics_of(exact, problem.translated)
     want = problem.statistics(Z=exact.Z)
-    # One multiplies by the factor of a matrix that the other divides by.
+    # One multiplies by the factor of a matrix, the other divides by it.
     assert_same_statistics(statistics, want, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["sparse", "exact"])
-def test_update_is_the_posterior_of_all_rows(problem, kind):
+def test_update_is_the_posterior_of_all_samples(problem, kind):
     first, second = slice(0, 10), slice(10, N)
     if kind == "sparse":
         start = problem.posterior(problem.statistics(first))
@@ -380,10 +360,10 @@ def test_jitter_is_the_first_that_works():
     assert_allclose(L @ L.T, K, atol=2e-10)
     assert_array_equal(K, np.eye(4))
     assert linalg.cholesky(K, jitters=(0.0, 1e-4))[1] == 0.0
-    for negative, wanted in ((5e-10, 1e-8), (5e-8, 1e-6), (5e-6, 1e-4)):
+    for negative, jitter in ((5e-10, 1e-8), (5e-8, 1e-6), (5e-6, 1e-4)):
         K = np.diag([4.0, 4.0, 4.0, -4.0 * negative])
         scale = np.trace(K) / 4
-        assert_allclose(linalg.cholesky(K)[1], wanted * scale)
+        assert_allclose(linalg.cholesky(K)[1], jitter * scale)
 
 
 def test_only_the_lower_triangle_of_fortran_order_is_read():
@@ -392,14 +372,14 @@ def test_only_the_lower_triangle_of_fortran_order_is_read():
     assert_array_equal(linalg.cholesky(lower)[0], linalg.cholesky(K)[0])
 
 
-def test_no_jitter_works_raises():
+def test_matrix_that_no_jitter_mends_raises():
     with pytest.raises(np.linalg.LinAlgError, match=r"\(3, 3\).*even with 1e-04"):
         linalg.cholesky(np.diag([1.0, 1.0, -0.5]))
     with pytest.raises(np.linalg.LinAlgError, match="features are finite"):
         linalg.cholesky(np.full((2, 2), np.nan))
 
 
-def test_large_jitter_warns_and_says_why(recwarn):
+def test_large_jitter_warns_with_the_reason(recwarn):
     linalg.warn_about_jitter(1e-8, np.ones(2))
     assert not recwarn
     with pytest.warns(RuntimeWarning, match="2 inducing points .*1e-06 of its mean"):
@@ -425,8 +405,8 @@ def test_points_that_nearly_coincide_cost_no_accuracy(distance):
     got_mean, got_variance = posterior.mean_and_variance(
         problem.translated, problem.X_new, problem.H_new
     )
-    # Whitening: eps sqrt(cond Kuu) N / noise = 2e-16 3e5 2e4, where the formula as it
-    # stands, with eps cond Kuu, loses every digit of the mean.
+    # Whitened: eps sqrt(cond Kuu) N / noise = 2e-16 3e5 2e4. The textbook's formula has
+    # eps cond Kuu and loses every digit of the mean.
     assert_allclose(posterior.elbo, bound, rtol=1e-6)
     assert_allclose(got_mean[:, 0], mean, rtol=1e-6, atol=1e-6)
     assert_allclose(got_variance, variance, rtol=1e-6, atol=1e-6)
@@ -438,7 +418,7 @@ def test_points_that_nearly_coincide_cost_no_accuracy(distance):
 
 
 @pytest.mark.parametrize("length_scale", [1.0, 30.0])
-def test_all_rows_twice_as_points_is_still_the_exact_posterior(length_scale):
+def test_all_samples_twice_as_points_are_the_exact_posterior(length_scale):
     kernel = gpk.RBF(length_scale) + gpk.WhiteKernel(0.01)
     problem = Problem(kernel=kernel)
     Z = np.vstack([problem.X, problem.X + 1e-9])
