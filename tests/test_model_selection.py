@@ -1,4 +1,4 @@
-"""Out-of-fold mean and std: both ways, all kinds of estimators, what is refused."""
+"""Test out-of-fold mean and std: both methods, all kinds of estimators, errors."""
 
 import copy
 import warnings
@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from _megnet.megnet_nets import make_megnet, make_structures
+from _megnet.megnet_nets import make_megnet
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
@@ -25,7 +25,12 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, VGPRegressor
+from sklearn_unlocknn import (
+    FineTuning,
+    MEGNetProbRegressor,
+    ProbNNRegressor,
+    VGPRegressor,
+)
 from sklearn_unlocknn._gp.noise import closed_form
 from sklearn_unlocknn._gp.posterior import exact_posterior
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
@@ -46,8 +51,8 @@ def quick(kernel="rbf", **params):
     return VGPRegressor(kernel, **{"max_iter": 5, "random_state": 0, **params})
 
 
-def anew(estimator, X, y, splits, sample_weight=None):
-    """Fit once, then compute each fold's posterior from the rows of the others."""
+def by_folds(estimator, X, y, splits, sample_weight=None):
+    """Fit once, then compute the posterior of each fold from the other samples."""
     model = clone(estimator).fit(X, y, sample_weight)
     posterior, kernel = model._posterior, model._translated()
     latent = model._features_of(X)
@@ -74,14 +79,14 @@ def anew(estimator, X, y, splits, sample_weight=None):
     return mean, std
 
 
-def assert_fast_is_anew(estimator, X, y, cv=FOLDS, sample_weight=None):
+def assert_fast_is_by_folds(estimator, X, y, cv=FOLDS, sample_weight=None):
     splits = list(cv.split(X))
     params = None if sample_weight is None else {"sample_weight": sample_weight}
     got = cross_val_predict_dist(
         estimator, X, y, cv=splits, params=params, components=True
     )
     assert got.method == "fast"
-    mean, std = anew(estimator, X, y, splits, sample_weight)
+    mean, std = by_folds(estimator, X, y, splits, sample_weight)
     assert_allclose(got.mean, mean, rtol=1e-6, atol=1e-6 * np.nanstd(y))
     assert_allclose(got.std, std, rtol=1e-6, atol=1e-6 * np.nanstd(y))
     parts = got.epistemic_std**2 + got.aleatoric_std**2
@@ -91,36 +96,36 @@ def assert_fast_is_anew(estimator, X, y, cv=FOLDS, sample_weight=None):
     return got
 
 
-# --- fast: equal to posteriors of the other rows ---------------------------------
+# --- fast: equal to posteriors of the other samples -----------------------------
 
 
 @pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
 @pytest.mark.parametrize("n_points", [4000, 30, 7])
 def test_fast_equals_refits_of_the_posterior(n_points, mean):
     estimator = quick("rbf+linear", n_inducing_points=n_points, mean=mean)
-    assert_fast_is_anew(estimator, X, y)
-    assert_fast_is_anew(estimator, X, Y, sample_weight=WEIGHTS)
+    assert_fast_is_by_folds(estimator, X, y)
+    assert_fast_is_by_folds(estimator, X, Y, sample_weight=WEIGHTS)
 
 
 @pytest.mark.parametrize("n_points", [4000, 7])
 def test_fast_leaves_one_out(n_points):
-    assert_fast_is_anew(quick(n_inducing_points=n_points), X, y, LeaveOneOut())
+    assert_fast_is_by_folds(quick(n_inducing_points=n_points), X, y, LeaveOneOut())
 
 
 def test_fast_with_moved_points_and_without_normalisation():
     estimator = quick(
         n_inducing_points=8, optimize_inducing_points=True, normalize_y=False
     )
-    assert_fast_is_anew(estimator, X, y)
+    assert_fast_is_by_folds(estimator, X, y)
 
 
-def test_fast_with_repeated_rows():
+def test_fast_with_repeated_samples():
     twice, targets = np.vstack([X, X[:20]]), np.concatenate([y, y[:20] + 0.1])
-    assert_fast_is_anew(quick(), twice, targets)
+    assert_fast_is_by_folds(quick(), twice, targets)
 
 
-def test_fast_does_what_scikit_learns_process_does():
-    # no hyperparameter is fitted, and rows and target are standardised already
+def test_fast_equals_scikit_learns_gp():
+    # No hyperparameter is fitted; features and target are standardised already.
     Xs, ys = StandardScaler().fit_transform(X), (y - y.mean()) / y.std()
     kernel = ConstantKernel(2.0) * RBF(1.5) + WhiteKernel(0.05)
     ours = VGPRegressor(kernel, mean="zero", max_iter=0)
@@ -134,7 +139,7 @@ def test_fast_does_what_scikit_learns_process_does():
     assert_array_equal(got.fold, want.fold)
 
 
-def test_fast_is_near_a_refit_and_not_what_was_fitted():
+def test_fast_is_near_a_refit_and_far_from_the_fitted_values():
     fast = cross_val_predict_dist(quick(), X, y, cv=FOLDS)
     refit = cross_val_predict_dist(quick(), X, y, cv=FOLDS, method="refit")
     seen = quick().fit(X, y).predict(X)
@@ -151,35 +156,19 @@ def test_the_estimator_is_left_alone():
     assert not hasattr(estimator, "kernel_")
 
 
-# --- fast, on networks -----------------------------------------------------------
+# --- fast, on networks ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("mean", ["constant", "network"])
-def test_network_runs_once_over_the_rows(keras3_net, mean, monkeypatch):
+def test_network_runs_once_a_sample(keras3_net, mean, count_rows):
     estimator = ProbNNRegressor(
         keras3_net, "latent", "rbf", mean=mean, max_iter=5, random_state=0
     )
-    assert_fast_is_anew(estimator, X, y)
-    asked = []
-    run = ProbNNRegressor._run_network
-
-    def counted(self, arrays, *args, **kwargs):
-        asked.append(len(arrays[0]))
-        return run(self, arrays, *args, **kwargs)
-
-    monkeypatch.setattr(ProbNNRegressor, "_run_network", counted)
-    cross_val_predict_dist(estimator, X, y)
-    assert asked == [N]
-
-
-@pytest.fixture(scope="module")
-def structures():
-    return [s for s in make_structures(26) if len(s) < 10][:24]
-
-
-@pytest.fixture(scope="module")
-def network():
-    return MEGNetSnapshot.of(make_megnet())
+    assert_fast_is_by_folds(estimator, X, y)
+    count_rows.clear()
+    other = rng.normal(size=X.shape)
+    cross_val_predict_dist(estimator, other, y)
+    assert sum(count_rows) == N
 
 
 def on_structures(network, **params):
@@ -188,38 +177,38 @@ def on_structures(network, **params):
     )
 
 
-def test_structures_in_any_container(network, structures):
+def test_structures_in_any_container(tiny_frozen, crystals):
     target = y[:24]
-    want = assert_fast_is_anew(on_structures(network), structures, target)
+    want = assert_fast_is_by_folds(on_structures(tiny_frozen), crystals, target)
     column = np.empty(24, dtype=object)
-    column[:] = structures
+    column[:] = crystals
     series = pd.Series(column, index=np.arange(24) + 100)
     for container in (column, series):
         for method in ("fast", "refit"):
             got = cross_val_predict_dist(
-                on_structures(network), container, target, cv=FOLDS, method=method
+                on_structures(tiny_frozen), container, target, cv=FOLDS, method=method
             )
             assert got.mean.shape == got.std.shape == (24,)
             if method == "fast":
                 assert_allclose(got.std, want.std)
 
 
-def test_network_mean_of_structures_in_units_of_the_row(structures):
+def test_network_mean_of_structures_in_units_of_each_sample(crystals):
     from megnet.utils.preprocessing import StandardScaler as TargetScaler
 
     net = make_megnet(scaler=TargetScaler(-5.0, 2.0, is_intensive=False))
     estimator = on_structures(net, mean="network")
-    output = MEGNetSnapshot.of(net).predict(structures)[:, 0]
-    got = assert_fast_is_anew(estimator, structures, output + y[:24])
-    n_atoms = np.array([len(s) for s in structures])
+    output = MEGNetSnapshot.of(net).predict(crystals)[:, 0]
+    got = assert_fast_is_by_folds(estimator, crystals, output + y[:24])
+    n_atoms = np.array([len(s) for s in crystals])
     noise = got.aleatoric_std / got.aleatoric_std[0] * n_atoms[0]
     assert_allclose(noise, n_atoms)
 
 
-def test_structures_that_fail_are_nan(network, structures):
-    broken = [*structures[:12], "no such file.cif", *structures[12:]]
+def test_structures_that_fail_are_nan(tiny_frozen, crystals):
+    broken = [*crystals[:12], "no such file.cif", *crystals[12:]]
     target = y[:25]
-    estimator = on_structures(network, on_error="nan")
+    estimator = on_structures(tiny_frozen, on_error="nan")
     results = {}
     for method in ("fast", "refit"):
         with warnings.catch_warnings():
@@ -230,13 +219,13 @@ def test_structures_that_fail_are_nan(network, structures):
         for part in (results[method].mean, results[method].std):
             assert_array_equal(np.isnan(part), np.arange(25) == 12)
     whole = cross_val_predict_dist(
-        estimator, structures, np.delete(target, 12), cv=LeaveOneOut()
+        estimator, crystals, np.delete(target, 12), cv=LeaveOneOut()
     )
     assert_allclose(np.delete(results["fast"].mean, 12), whole.mean, rtol=1e-6)
     assert_allclose(np.delete(results["fast"].std, 12), whole.std, rtol=1e-6)
 
 
-# --- refit -----------------------------------------------------------------------
+# --- refit ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -328,11 +317,11 @@ def test_refit_when_training_rows_are_not_all_others():
     assert cross_val_predict_dist(quick(), X, y, cv=shuffled).method == "fast"
 
 
-# --- what is refused -------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------
 
 
 class _Trainer(BayesianRidge):
-    """Stands for a network that is trained in fit."""
+    """Stand for a network that is trained in fit."""
 
 
 class _OwnFit(VGPRegressor):
@@ -347,11 +336,11 @@ class _OwnFit(VGPRegressor):
         (make_pipeline(quick()), "Pipeline is not one of this package's"),
         (_OwnFit("rbf"), "_OwnFit defines a fit or a prediction of its own"),
         (ProbNNRegressor(_Trainer()), "network, _Trainer, is trained in fit"),
-        (MEGNetProbRegressor(fine_tune_epochs=1), "fine-tuning would show"),
+        (MEGNetProbRegressor(fine_tuning=FineTuning()), "fine-tuning would"),
     ],
     ids=["ridge", "pipeline", "fit", "network", "tuning"],
 )
-def test_fast_where_it_would_leak_is_an_error(estimator, reason):
+def test_fast_that_would_leak_is_an_error(estimator, reason):
     with pytest.raises(ValueError, match=f"not possible: .*{reason}"):
         cross_val_predict_dist(estimator, X, y, method="fast")
 

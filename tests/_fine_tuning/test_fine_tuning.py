@@ -1,4 +1,4 @@
-"""Fine-tuning of ProbNNRegressor and MEGNetProbRegressor: what users see."""
+"""Test fine-tuning through ProbNNRegressor and MEGNetProbRegressor."""
 
 import copy
 import importlib
@@ -15,6 +15,7 @@ from sklearn.gaussian_process import kernels as gpk
 from sklearn.pipeline import make_pipeline
 
 from sklearn_unlocknn import (
+    FineTuning,
     KerasFeatureExtractor,
     MEGNetProbRegressor,
     ProbNNRegressor,
@@ -30,20 +31,24 @@ HISTORY = ("fine_tune_curve_", "fine_tune_validation_curve_", "fine_tune_best_ep
 
 
 def target(X):
-    """Give what the net's latent layer, of random weights, knows little of."""
+    """Return a function that the net's latent layer, of random weights, fits badly."""
     return np.sin(2 * X[:, 0]) * np.cos(X[:, 1]) + 0.3 * X[:, 2]
 
 
 y = target(X) + 0.05 * _rng.normal(size=160)
 
 
-def quick(network, **params):
+def tuning(**params):
+    return FineTuning(
+        **{"epochs": 6, "batch_size": 40, "network_learning_rate": 0.01, **params}
+    )
+
+
+def quick(network, fine_tuning=None, **params):
     params = {
-        "layer": "latent", "kernel": "rbf", "max_iter": 5, "random_state": 0,
-        "fine_tune_epochs": 6, "fine_tune_batch_size": 40,
-        "network_learning_rate": 0.01, **params,
+        "layer": "latent", "kernel": "rbf", "max_iter": 5, "random_state": 0, **params
     }  # fmt: skip
-    return ProbNNRegressor(network, **params)
+    return ProbNNRegressor(network, fine_tuning=fine_tuning, **params)
 
 
 def predictions(model):
@@ -66,8 +71,8 @@ def test_it_predicts_better_and_leaves_the_network_alone(K):
     optimizer, steps = net.optimizer, int(net.optimizer.iterations)
     trainable = [layer.trainable for layer in net.layers]
 
-    before = quick(net, fine_tune_epochs=0).fit(X, y)
-    model = quick(net, fine_tune_epochs=15).fit(X, y)
+    before = quick(net).fit(X, y)
+    model = quick(net, tuning(epochs=15)).fit(X, y)
     truth, scores = target(X_NEW), []
     for fitted in (before, model):
         mean, std = fitted.predict(X_NEW, return_std=True)
@@ -96,27 +101,27 @@ def test_it_predicts_better_and_leaves_the_network_alone(K):
     assert np.abs(tuned[0] - own[0]).max() > 0
 
 
-def test_without_epochs_nothing_changes(keras_net):
-    plain = ProbNNRegressor(keras_net, "latent", "rbf", max_iter=5, random_state=0).fit(
-        X, y
-    )
-    other = quick(keras_net, fine_tune_epochs=0, head_learning_rate=0.5).fit(X, y)
+def test_no_epochs_are_no_fine_tuning(keras_net):
+    plain = quick(keras_net).fit(X, y)
+    other = quick(keras_net, tuning(epochs=0, head_learning_rate=0.5)).fit(X, y)
     assert_array_equal(predictions(other), predictions(plain))
     assert other.elbo_ == plain.elbo_
-    assert not any(hasattr(other, name) for name in HISTORY)
+    for model in (plain, other):
+        assert not any(hasattr(model, name) for name in HISTORY)
 
 
-def test_epochs_that_do_not_help_change_nothing(keras_net):
-    """Steps so large that they spoil the features."""
-    spoiled = quick(keras_net, network_learning_rate=30.0, fine_tune_epochs=1).fit(X, y)
+def test_network_is_kept_where_no_epoch_helps(keras_net):
+    """Steps this large destroy the features."""
+    too_far = tuning(network_learning_rate=30.0, epochs=1)
+    spoiled = quick(keras_net, too_far).fit(X, y)
     assert spoiled.fine_tune_best_epoch_ == 0
     assert spoiled.network_.model is keras_net
-    want = predictions(quick(keras_net, fine_tune_epochs=0).fit(X, y))
+    want = predictions(quick(keras_net).fit(X, y))
     assert_array_equal(predictions(spoiled), want)
 
 
-def test_head_is_that_of_the_tuned_network(keras_net):
-    model = quick(keras_net, fine_tune_validation_fraction=0).fit(X, y)
+def test_gp_is_that_of_the_tuned_network(keras_net):
+    model = quick(keras_net, tuning(validation_fraction=0)).fit(X, y)
     assert model.fine_tune_best_epoch_ == 6
     assert model.fine_tune_validation_curve_ is None
     extractor = KerasFeatureExtractor(model.network_.model, "latent")
@@ -126,13 +131,19 @@ def test_head_is_that_of_the_tuned_network(keras_net):
     assert_array_equal(predictions(model), np.hstack([mean, std]))
 
 
-def test_noise_is_that_of_rows_it_was_not_tuned_on(keras_net):
+def test_noise_is_that_of_samples_held_out_of_fine_tuning(keras_net):
     kernel = gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
-    params = {"kernel": kernel, "fine_tune_epochs": 20, "mean": "zero"}
-    bold = quick(keras_net, fine_tune_validation_fraction=0, **params).fit(X, y)
-    model = quick(keras_net, fine_tune_validation_fraction=0.3, **params).fit(X, y)
-    assert model.noise_std_ > bold.noise_std_
-    # kernel_ tells the noise that predictions have, in standardised units
+    all_tuned, model = (
+        quick(
+            keras_net,
+            tuning(epochs=20, validation_fraction=fraction),
+            kernel=kernel,
+            mean="zero",
+        ).fit(X, y)
+        for fraction in (0, 0.3)
+    )
+    assert model.noise_std_ > all_tuned.noise_std_
+    # kernel_ holds the noise variance of predictions, in standardised units
     level = model.kernel_.k2.noise_level
     assert_allclose(np.sqrt(level) * np.std(y), model.noise_std_)
 
@@ -144,14 +155,14 @@ def test_noise_is_that_of_rows_it_was_not_tuned_on(keras_net):
 def test_prior_means_outputs_and_weights(keras_net, mean):
     weights = (np.arange(160) < 120).astype(float) * 1.5
     spoiled = np.where(weights, y, 1e6)
-    model = quick(keras_net, mean=mean, fine_tune_validation_fraction=0)
+    model = quick(keras_net, tuning(validation_fraction=0), mean=mean)
     weighted = clone(model).fit(X, spoiled, sample_weight=weights)
     few = clone(model).fit(X[:120], y[:120], sample_weight=weights[:120])
     assert_allclose(predictions(weighted), predictions(few), rtol=1e-3, atol=1e-4)
     assert few.fine_tune_curve_[-1] > few.fine_tune_curve_[0]
     if mean == "network":
         output = weighted.network_.predict([X_NEW.astype(np.float32)])
-        # the output is trained, too
+        # the output layer is trained too
         own = keras_net(X_NEW.astype(np.float32)).numpy()
         assert np.abs(output - own).max() > 0.1
     else:
@@ -169,7 +180,7 @@ def test_several_inputs_and_layers():
         for tensor in inputs
     ]
     net = K.Model(inputs, K.layers.Dense(1)(K.layers.Concatenate()(parts)))
-    model = quick(net, layer=["latent_a", "latent_b"])
+    model = quick(net, tuning(), layer=["latent_a", "latent_b"])
     model.fit([X[:, :2], X[:, 2:]], y)
     assert model.n_features_out_ == 12
     assert model.fine_tune_best_epoch_ > 0
@@ -178,9 +189,9 @@ def test_several_inputs_and_layers():
     assert np.all(std > 0)
 
 
-def test_one_and_two_rows(keras_net):
+def test_one_and_two_samples(keras_net):
     for n in (1, 2):
-        model = quick(keras_net, fine_tune_epochs=2).fit(X[:n], y[:n])
+        model = quick(keras_net, tuning(epochs=2)).fit(X[:n], y[:n])
         battery.assert_sound(model, X_NEW, shape=())
 
 
@@ -191,7 +202,7 @@ def test_copies_seeds_and_refits(keras_net, tmp_path):
     np.random.seed(3)  # noqa: NPY002
     expected = np.random.rand()  # noqa: NPY002
     np.random.seed(3)  # noqa: NPY002
-    model = quick(keras_net, memory=tmp_path).fit(X, y)
+    model = quick(keras_net, tuning(), memory=tmp_path).fit(X, y)
     assert np.random.rand() == expected  # noqa: NPY002
     want = predictions(model)
     assert model.fine_tune_best_epoch_ > 0
@@ -202,7 +213,7 @@ def test_copies_seeds_and_refits(keras_net, tmp_path):
         assert_allclose(predictions(copied), want, rtol=1e-6)
     model.partial_fit(X_NEW[:20], target(X_NEW[:20]))
     assert not np.array_equal(predictions(model), want)
-    model.set_params(fine_tune_epochs=0).fit(X, y)
+    model.set_params(fine_tuning=None).fit(X, y)
     assert not any(hasattr(model, name) for name in HISTORY)
     assert model.network_.model is keras_net
 
@@ -210,18 +221,52 @@ def test_copies_seeds_and_refits(keras_net, tmp_path):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"fine_tune_epochs": -1}, "fine_tune_epochs=-1, expected an int of at least"),
-        ({"fine_tune_epochs": 2.5}, "fine_tune_epochs=2.5"),
-        ({"fine_tune_batch_size": 0}, "fine_tune_batch_size=0"),
-        ({"network_learning_rate": 0}, "network_learning_rate=0, expected a number"),
-        ({"head_learning_rate": np.inf}, "head_learning_rate=inf"),
-        ({"fine_tune_validation_fraction": 1}, "fine_tune_validation_fraction=1"),
-        ({"network": None}, "network=None, so there is nothing to fine-tune"),
+        ({"epochs": -1}, r"FineTuning\(epochs=-1\), expected an int of at least 0"),
+        ({"epochs": 2.5}, r"FineTuning\(epochs=2\.5\)"),
+        ({"epochs": True}, r"FineTuning\(epochs=True\)"),
+        ({"batch_size": 0}, r"FineTuning\(batch_size=0\), expected an int of at least"),
+        ({"network_learning_rate": 0}, r"FineTuning\(network_learning_rate=0\)"),
+        ({"head_learning_rate": np.inf}, r"FineTuning\(head_learning_rate=inf\)"),
+        ({"validation_fraction": 1}, r"FineTuning\(validation_fraction=1\)"),
     ],
 )
 def test_bad_parameters_are_named(keras_net, params, message):
-    with pytest.raises(ValueError, match=message):
-        quick(keras_net).set_params(**params).fit(X, y)
+    bad = FineTuning(**params)  # no error before fit
+    for estimator in (quick(keras_net, bad), MEGNetProbRegressor(fine_tuning=bad)):
+        with pytest.raises(ValueError, match=f"Got {message}"):
+            estimator.fit(X, y)
+
+
+def test_fine_tuning_that_cannot_be_is_named(keras_net):
+    with pytest.raises(ValueError, match="network=None, so there is nothing to"):
+        quick(None, tuning()).fit(X, y)
+    for wrong in (5, {"epochs": 5}, FineTuning):
+        with pytest.raises(
+            TypeError, match=r"Got fine_tuning=.* expected .*FineTuning"
+        ):
+            quick(keras_net, wrong).fit(X, y)
+
+
+def test_parameters_are_those_of_a_scikit_learn_estimator(keras_net):
+    settings = FineTuning(epochs=4, batch_size=16)
+    assert settings.get_params() == {
+        "epochs": 4, "network_learning_rate": 1e-3, "head_learning_rate": 0.01,
+        "batch_size": 16, "validation_fraction": 0.1,
+    }  # fmt: skip
+    assert repr(settings) == "FineTuning(batch_size=16, epochs=4)"
+    assert FineTuning().epochs == 5
+    copied = clone(settings)
+    assert copied is not settings
+    assert copied.get_params() == settings.get_params()
+
+    model = quick(keras_net, settings)
+    copied = clone(model)
+    assert copied.fine_tuning is not settings
+    assert copied.get_params()["fine_tuning__batch_size"] == 16
+    copied.set_params(fine_tuning__epochs=3)
+    assert (copied.fine_tuning.epochs, settings.epochs) == (3, 4)
+    assert copied.fit(X, y).fine_tune_curve_.shape == (4,)
+    assert "fine_tuning=FineTuning(batch_size=16, epochs=4)" in repr(model)
 
 
 # --- MEGNet ---------------------------------------------------------------------
@@ -239,7 +284,7 @@ def test_megnet(extensive):
     model = MEGNetProbRegressor(
         network, kernel=gpk.RBF(5.0, "fixed") + gpk.WhiteKernel(0.1), random_state=0,
         mean="network" if extensive else "constant", on_error="nan",
-        fine_tune_epochs=4, network_learning_rate=3e-3, fine_tune_batch_size=20,
+        fine_tuning=FineTuning(4, network_learning_rate=3e-3, batch_size=20),
     )  # fmt: skip
     before = network.fingerprint()
     broken = [*structures[:30], "no such file"]
@@ -256,5 +301,4 @@ def test_megnet(extensive):
     assert (std[:-1] > 0).all()
     loaded = pickle.loads(pickle.dumps(model))
     assert_allclose(loaded.predict(structures[30:]), mean[:-1], rtol=1e-4)
-    again = clone(model).set_params(fine_tune_epochs=0)
-    assert again.network is network
+    assert clone(model).network is network

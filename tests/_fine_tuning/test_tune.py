@@ -1,4 +1,4 @@
-"""Fine-tuning: gradients by rows and weights, the bound, the choice, the noise."""
+"""Test fine-tuning: gradients, the bound, the choice of the epoch, the noise."""
 
 import importlib
 from types import SimpleNamespace
@@ -29,11 +29,11 @@ KERNEL = gpk.ConstantKernel(1.2) * gpk.Matern(1.4, nu=2.5) + gpk.DotProduct(0.5)
 KERNEL += gpk.WhiteKernel(0.2)
 
 
-# --- gradients by rows ----------------------------------------------------------
+# --- gradients by samples -------------------------------------------------------
 
 
 @pytest.mark.parametrize(("k", "q"), [(1, 0), (1, 1), (2, 3)])
-def test_batch_bound_by_rows(k, q):
+def test_batch_bound_by_samples(k, q):
     rng = np.random.default_rng(0)
     X, T = rng.normal(size=(5, 2)), rng.normal(size=(5, k + q))
     Z, beta = rng.normal(size=(4, 2)), rng.normal(size=(q, k))
@@ -82,13 +82,12 @@ def make_problem(mean, n=6, k=2, unit=False):
     ("mean", "unit"),
     [("constant", False), ("linear", False), ("network", False), ("network", True)],
 )
-def test_pull_is_the_derivative_of_the_rows(mean, unit):
+def test_pull_is_the_derivative_of_the_samples(mean, unit):
     rng = np.random.default_rng(2)
     problem, index = make_problem(mean, unit=unit), np.array([4, 0, 3])
     features, output = rng.normal(size=(3, 3)), rng.normal(size=(3, 2))
     rows = problem.rows(index, features, output)
     by_X, by_T = rng.normal(size=rows.X.shape), rng.normal(size=rows.T.shape)
-    # the constant column of the basis moves with nothing
 
     def value(features, output):
         rows = problem.rows(index, features, output)
@@ -107,7 +106,7 @@ def test_pull_is_the_derivative_of_the_rows(mean, unit):
 # --- standardisation ------------------------------------------------------------
 
 
-def test_scaling_follows_the_rows():
+def test_scaling_follows_the_features():
     rng = np.random.default_rng(5)
     weights = rng.uniform(0.5, 2.0, 50)
     features = rng.normal(size=(50, 3)) * [1.0, 1e-3, 0.0] + 7.0
@@ -117,7 +116,7 @@ def test_scaling_follows_the_rows():
     scaling = fine_tuning.Scaling(mean, scale, weights)
     X = scaling.keep(np.arange(50), features)
     assert_allclose(X, (features - mean) / scale)
-    # What all rows share means nothing, in a batch and on all of them
+    # A common shift and scale change nothing, in a batch and on all samples.
     moved, batch = features * [3.0, 40.0, 2.0] + [1.0, -2.0, 5.0], np.arange(0, 50, 6)
     assert_allclose(scaling.follow(batch, moved[batch])[0], X[batch], atol=1e-9)
     assert_allclose(scaling.keep(np.arange(50), moved), X, atol=1e-9)
@@ -139,13 +138,13 @@ def test_scaling_pulls_by_its_derivative():
     assert_allclose(pull(by_X), want, rtol=1e-7, atol=1e-8)
 
 
-# --- trainees -------------------------------------------------------------------
+# --- trainable copies -----------------------------------------------------------
 
 INPUTS = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)
 
 
 def precise_net(K):
-    """Build a net in double precision, whose gradients can be told by differences."""
+    """Build a net in double precision, for gradients by finite differences."""
     options = {"dtype": "float64", "activation": "tanh"}
     inputs = K.Input((4,), dtype="float64")
     first = K.layers.Dense(5, name="first", **options)(inputs)
@@ -163,7 +162,9 @@ def test_bound_by_the_weights_of_a_keras_network(K, mean):
     problem, index = make_problem(mean, n=9), np.array([0, 7, 2, 5])
     inputs = [INPUTS.astype(np.float64)]
     with_output = mean == "network"
-    trainee = KerasTrainableCopy(network, ["first", "latent"][1:], inputs, with_output)
+    trainable = KerasTrainableCopy(
+        network, ["first", "latent"][1:], inputs, with_output
+    )
     rng, kernel = np.random.default_rng(4), Covariance(KERNEL, 3)
     scaling = fine_tuning.Scaling(
         rng.normal(size=3), rng.uniform(0.5, 2.0, 3), problem.weights
@@ -173,7 +174,7 @@ def test_bound_by_the_weights_of_a_keras_network(K, mean):
     beta, shift = rng.normal(size=(q, 2)), rng.normal(size=(4, 2))
 
     def bound():
-        features, output, pull_back = trainee.forward(index)
+        features, output, pull_back = trainable.forward(index)
         X, pull_scaling = scaling.follow(index, features)
         rows = problem.rows(index, X, output)
         state = minibatch.Variational(3.0 * np.eye(4), shift.copy())
@@ -184,8 +185,8 @@ def test_bound_by_the_weights_of_a_keras_network(K, mean):
         return value, pull_back(pull_scaling(by_X), by_output)
 
     _, gradients = bound()
-    assert len(trainee.variables) == (6 if with_output else 4)
-    for variable, gradient in zip(trainee.variables, gradients, strict=True):
+    assert len(trainable.variables) == (6 if with_output else 4)
+    for variable, gradient in zip(trainable.variables, gradients, strict=True):
         start = variable.numpy()
 
         def value_at(x, variable=variable):
@@ -197,31 +198,31 @@ def test_bound_by_the_weights_of_a_keras_network(K, mean):
         assert_allclose(gradient, want, rtol=1e-5, atol=1e-6)
 
 
-def test_keras_trainee_runs_as_the_network(K):
+def test_keras_copy_runs_as_the_network(K):
     net = build_net(K)
     network = NetworkHandle.of(net)
-    trainee = KerasTrainableCopy(network, ["hidden", "latent"], [INPUTS], True)
+    trainable = KerasTrainableCopy(network, ["hidden", "latent"], [INPUTS], True)
     index = np.array([5, 1, 8])
-    features, output, _ = trainee.forward(index)
+    features, output, _ = trainable.forward(index)
     want = network.extract([INPUTS[index]], ["hidden", "latent"], with_output=True)
     assert_allclose(features, want[0], rtol=1e-6)
     assert_allclose(output, want[1], rtol=1e-6)
     weights = net.get_weights()
-    trainee.variables[0].assign_add(np.ones_like(trainee.variables[0].numpy()))
+    trainable.variables[0].assign_add(np.ones_like(trainable.variables[0].numpy()))
     for before, after in zip(weights, net.get_weights(), strict=True):
         assert_array_equal(before, after)
-    # The same compiled pass, with the new weights
-    tuned = trainee.freeze().extract([INPUTS], "latent")
+    # The compiled pass is the same, with the new weights.
+    tuned = trainable.freeze().extract([INPUTS], "latent")
     assert np.abs(tuned - network.extract([INPUTS], "latent")).max() > 0.1
-    assert trainee.freeze().fingerprint() != network.fingerprint()
+    assert trainable.freeze().fingerprint() != network.fingerprint()
 
 
 def test_keras_network_of_a_fixed_batch(K):
     inputs = K.Input(batch_shape=(4, 4))
     latent = K.layers.Dense(3, name="latent")(inputs)
     net = K.Model(inputs, K.layers.Dense(1)(latent))
-    trainee = KerasTrainableCopy(NetworkHandle.of(net), "latent", [INPUTS], False)
-    features, _, pull_back = trainee.forward(np.arange(9))
+    trainable = KerasTrainableCopy(NetworkHandle.of(net), "latent", [INPUTS], False)
+    features, _, pull_back = trainable.forward(np.arange(9))
     assert_allclose(features, INPUTS @ net.get_weights()[0], rtol=1e-4, atol=1e-5)
     by_features = np.arange(27.0).reshape(9, 3)
     by_kernel, by_bias = pull_back(by_features, None)
@@ -242,10 +243,10 @@ def test_subclassed_network_without_a_graph():
 
     net = Plain()
     net(INPUTS)
-    trainee = KerasTrainableCopy(NetworkHandle.of(net), -1, [INPUTS], True)
+    trainable = KerasTrainableCopy(NetworkHandle.of(net), -1, [INPUTS], True)
     one, zero = np.ones((9, 2)), np.zeros((9, 2))
     for both in ((one, zero), (zero, one)):
-        features, output, pull_back = trainee.forward(np.arange(9))
+        features, output, pull_back = trainable.forward(np.arange(9))
         assert_array_equal(features, output)
         assert_allclose(pull_back(*both)[1], 9.0)
 
@@ -260,7 +261,7 @@ def test_frozen_layers_stay(K):
 
 
 class Odd:
-    """Makes layers whose configuration lacks an argument."""
+    """Make layers whose configuration lacks an argument."""
 
     def __new__(cls, K):
         class Scale(K.layers.Layer):
@@ -294,21 +295,21 @@ def test_other_keras_backend_is_named(monkeypatch):
         KerasTrainableCopy(network, "latent", [INPUTS], False)
 
 
-def test_values_that_are_not_finite_are_told(K):
+def test_values_that_are_not_finite_raise(K):
     net = build_net(K)
-    trainee = KerasTrainableCopy(NetworkHandle.of(net), "hidden", [INPUTS], False)
-    trainee.variables[0].assign(np.full((4, 8), np.nan))
+    trainable = KerasTrainableCopy(NetworkHandle.of(net), "hidden", [INPUTS], False)
+    trainable.variables[0].assign(np.full((4, 8), np.nan))
     with pytest.raises(ValueError, match=r"diverged: .* Lower `network_learning_rate`"):
-        trainee.forward(np.arange(3))
+        trainable.forward(np.arange(3))
 
 
-def test_megnet_trainee(monkeypatch):
+def test_megnet_copy(monkeypatch):
     scaler = StandardScaler(mean=3.0, std=2.0, is_intensive=False)
     network = MEGNetSnapshot(make_megnet(scaler=scaler))
     structures = make_structures(8)
-    trainee = MEGNetTrainableCopy(network, [-4, -2], network.graphs(structures), True)
+    trainable = MEGNetTrainableCopy(network, [-4, -2], network.graphs(structures), True)
     index = np.array([6, 0, 3, 5])
-    features, output, pull_back = trainee.forward(index)
+    features, output, pull_back = trainable.forward(index)
     chosen = [structures[i] for i in index]
     want = network.extract(chosen, [-4, -2], with_output=True)
     assert_allclose(features, want[0], rtol=1e-4, atol=1e-5)
@@ -317,18 +318,20 @@ def test_megnet_trainee(monkeypatch):
     rng = np.random.default_rng(0)
     by = rng.normal(size=features.shape), rng.normal(size=output.shape)
     gradients = pull_back(*by)
-    # In several passes where the batch has many bonds: the gradients add up
+    # A batch of many bonds takes several passes, whose gradients add up.
     monkeypatch.setattr("sklearn_unlocknn._megnet.batches.MAX_BONDS", 1)
-    for one, several in zip(gradients, trainee.forward(index)[2](*by), strict=True):
+    for one, several in zip(gradients, trainable.forward(index)[2](*by), strict=True):
         assert_allclose(several, one, rtol=1e-3, atol=1e-3 * np.abs(one).max())
-    # along a random direction: the network computes in float32
-    direction = [rng.normal(size=v.shape).astype(np.float32) for v in trainee.variables]
+    # Along a random direction, as the network computes in float32.
+    direction = [
+        rng.normal(size=v.shape).astype(np.float32) for v in trainable.variables
+    ]
 
     def value(step):
-        for v, d in zip(trainee.variables, direction, strict=True):
+        for v, d in zip(trainable.variables, direction, strict=True):
             v.assign_add(np.float32(step) * d)
-        features, output, _ = trainee.forward(index)
-        for v, d in zip(trainee.variables, direction, strict=True):
+        features, output, _ = trainable.forward(index)
+        for v, d in zip(trainable.variables, direction, strict=True):
             v.assign_sub(np.float32(step) * d)
         return np.sum(by[0] * features) + np.sum(by[1] * output)
 
@@ -337,15 +340,15 @@ def test_megnet_trainee(monkeypatch):
     assert_allclose(slope, (value(step) - value(-step)) / (2 * step), rtol=2e-2)
 
     before = network.fingerprint()
-    trainee.variables[0].assign_add(direction[0])
-    assert trainee.freeze().fingerprint() != network.fingerprint() == before
+    trainable.variables[0].assign_add(direction[0])
+    assert trainable.freeze().fingerprint() != network.fingerprint() == before
 
 
 # --- training -------------------------------------------------------------------
 
 
 def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=None):
-    """Tune a net whose latent layer knows little of the target."""
+    """Tune a net whose latent layer fits the target badly."""
     keras = importlib.import_module("keras")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4)).astype(np.float32)
@@ -364,9 +367,9 @@ def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=No
     rows = problem.rows(np.arange(60), scaling.at(features), None)
     posterior = noise.closed_form(kernel, kernel.theta, rows.X[:20], rows)(kernel.theta)
     settings = fine_tuning.Settings(epochs, rate, rate, batch_size, validation_fraction)
-    trainee = KerasTrainableCopy(network, "hidden", [X], False)
+    trainable = KerasTrainableCopy(network, "hidden", [X], False)
     tuning = fine_tuning.tune(
-        trainee, kernel, posterior, problem, scaling, settings,
+        trainable, kernel, posterior, problem, scaling, settings,
         np.random.RandomState(0), lambda *values: None,
     )  # fmt: skip
     return tuning, posterior, kernel, rows
@@ -385,7 +388,7 @@ def test_batches_raise_the_bound():
     assert tuning.curve[-1] > tuning.curve[0] + 5.0
 
 
-def test_many_points_are_thinned_out(monkeypatch):
+def test_number_of_points_is_bounded(monkeypatch):
     monkeypatch.setattr(fine_tuning, "MAX_POINTS", 7)
     kernel = gpk.RBF(2.0) + gpk.WhiteKernel(0.1, "fixed")
     tuning, posterior, _, _ = tuned(kernel=kernel)
@@ -421,7 +424,7 @@ def test_gain_by_chance_keeps_the_network():
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_noise_of_others_is_that_which_they_ask_for(exact):
+def test_noise_of_others_maximises_their_density(exact):
     _, posterior, kernel, rows = tuned(epochs=0)
     if exact:
         posterior = vi.exact_posterior(kernel, kernel.theta, rows.grouped())
@@ -454,7 +457,7 @@ def test_noise_of_others_is_that_which_they_ask_for(exact):
 def test_noise_of_others_never_falls():
     kernel = gpk.RBF(2.0) + gpk.WhiteKernel(5.0)
     _, posterior, kernel, rows = tuned(epochs=0, kernel=kernel)
-    silent = {"report": lambda *values: None}
-    held_out = np.arange(10)
-    found = fine_tuning.noise_of_others(kernel, posterior, rows, held_out, **silent)
+    found = fine_tuning.noise_of_others(
+        kernel, posterior, rows, np.arange(10), lambda *values: None
+    )
     assert found is posterior

@@ -180,7 +180,7 @@ def test_chunks_change_nothing(monkeypatch):
         return [*bound, *predictions, mean]
 
     whole = everything()
-    monkeypatch.setattr(vi, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(sums, "CHUNK_BYTES", 1)
     assert len(list(sums.chunks(len(problem.X), 6))) > 2
     for got, want in zip(everything(), whole, strict=True):
         # Sums in another order; gradients are differences of terms near 1e4.

@@ -209,7 +209,7 @@ def test_an_exact_gp_has_no_points_to_move(data, max_iter):
     assert moved.elbo_ == fixed.elbo_
 
 
-# --- the noise variance ----------------------------------------------------------
+# --- the noise variance ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2])

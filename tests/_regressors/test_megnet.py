@@ -38,7 +38,7 @@ def saved(network, folder):
     return path
 
 
-# --- the battery, on graphs whose state is a row of four numbers -----------------
+# --- the battery, on graphs whose state is a row of four numbers ----------------
 
 
 class OnNumbers(MEGNetProbRegressor):
@@ -231,7 +231,7 @@ def test_two_outputs_of_a_network_of_one(tiny_frozen, crystals):
         quick(tiny_frozen, mean="network").fit(crystals, Y)
 
 
-# --- a network trained inside fit ------------------------------------------------
+# --- a network trained inside fit -----------------------------------------------
 
 
 def trainer(**params):

@@ -202,7 +202,7 @@ def test_weights_and_updates_of_a_network_mean(nets):
     battery.CHECKS["check_zero_weight_leaves_samples_out"](clone(model))
 
 
-# --- networks trained in fit ---------------------------------------------------
+# --- networks trained in fit ----------------------------------------------------
 
 
 def test_an_estimator_is_trained_again_in_each_fold(monkeypatch):

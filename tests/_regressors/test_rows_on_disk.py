@@ -12,7 +12,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor, VGPRegressor
+from sklearn_unlocknn import (
+    FineTuning,
+    MEGNetProbRegressor,
+    ProbNNRegressor,
+    VGPRegressor,
+)
 from sklearn_unlocknn._gp import rows as backend_rows
 from sklearn_unlocknn._gp import statistics as variational
 from sklearn_unlocknn.datasets import make_ionic_crystals
@@ -149,7 +154,7 @@ def test_memory_does_not_grow_with_the_features(tmp_path, one_thread):
     assert grown < 0.5 * standardised + per_row
 
 
-# --- generators --------------------------------------------------------------------
+# --- generators -----------------------------------------------------------------
 
 
 def pieces(X, *others, size=100):
@@ -333,8 +338,8 @@ def test_networks_trained_in_fit_need_all_rows(keras3_net):
 
     with pytest.raises(ValueError, match="trained in fit"):
         ProbNNRegressor(LinearRegression()).fit_stream([])
-    with pytest.raises(ValueError, match="fine_tune_epochs=2"):
-        ProbNNRegressor(keras3_net, fine_tune_epochs=2).fit_stream([])
+    with pytest.raises(ValueError, match="FineTuning"):
+        ProbNNRegressor(keras3_net, fine_tuning=FineTuning()).fit_stream([])
 
 
 def test_a_failed_stream_leaves_no_file_and_the_model_as_it_was(
