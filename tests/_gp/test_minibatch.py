@@ -37,8 +37,9 @@ class Batches:
     def fast(self, rows, scale, rate=0.0):
         state = minibatch.Variational(self.precision.copy(), self.shift.copy())
         value, gradients = minibatch.batch_bound(
-            self.translated, self.theta, self.Z, self.beta, rows, state, scale, rate
-        )
+            self.translated, self.theta, self.Z, self.beta, rows, state, scale, rate,
+            wrt_rows=True,
+        )  # fmt: skip
         return value, gradients, state
 
     def reference(self, theta, Z, beta, rows, scale):
@@ -56,22 +57,22 @@ class Batches:
 def test_batch_bound_and_gradients(n_outputs, q):
     problem = Batches(n_outputs, q)
     batch = problem.rows.take(np.arange(5))
-    value, (by_theta, by_beta, by_Z), _ = problem.fast(batch, scale=2.4)
+    value, (by_theta, by_beta, by_Z, by_X, by_T), _ = problem.fast(batch, scale=2.4)
     # jitter 1e-10 under a condition near 1e2
-    at = problem.theta, problem.Z, problem.beta
-    assert_allclose(value, problem.reference(*at, batch, 2.4), rtol=1e-7)
+    at = problem.theta, problem.Z, problem.beta, batch.X, batch.T
 
-    def differences(which):
-        def bound(x):
-            arguments = [x if i == which else a for i, a in enumerate(at)]
-            return problem.reference(*arguments, batch, 2.4)
+    def bound(theta, Z, beta, X, T):
+        rows = Rows(X, T, batch.weights, n_outputs)
+        return problem.reference(theta, Z, beta, rows, 2.4)
 
-        return reference.finite_differences(bound, at[which])
+    assert_allclose(value, bound(*at), rtol=1e-7)
+    for which, gradient in enumerate((by_theta, by_Z, by_beta, by_X, by_T)):
 
-    near = {"rtol": 1e-5, "atol": 1e-5}
-    assert_allclose(by_theta, differences(0), **near)
-    assert_allclose(by_Z, differences(1), **near)
-    assert_allclose(by_beta, differences(2), **near)
+        def of_one(x, which=which):
+            return bound(*at[:which], x, *at[which + 1 :])
+
+        want = reference.finite_differences(of_one, at[which])
+        assert_allclose(gradient, want, rtol=1e-5, atol=1e-5)
 
 
 def test_batch_bound_is_unbiased():

@@ -275,18 +275,3 @@ def test_best_pipeline_of_a_parallel_search_in_a_fresh_process(
     # The network computes in float32, possibly on another number of threads.
     assert_allclose(mean, want_mean, rtol=1e-4, atol=1e-4)
     assert_allclose(std, want_std, rtol=1e-4)
-
-
-def test_memory_changes_no_prediction(nets, tmp_path):
-    plain = quick(nets["keras"], mean="network").fit(X, y)
-    cached = quick(nets["keras"], mean="network", memory=tmp_path).fit(X, y)
-    again = quick(nets["keras"], mean="network", memory=tmp_path).fit(X, y)
-    want = battery.predictions(plain)
-    assert_allclose(battery.predictions(cached), want, rtol=1e-6)
-    assert_array_equal(battery.predictions(again), battery.predictions(cached))
-
-
-def test_unknown_layer_is_named(nets):
-    for layer in ("nope", 99):
-        with pytest.raises(ValueError, match=f"{layer}.*"):
-            quick(nets["keras"], layer=layer).fit(X, y)
