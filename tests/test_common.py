@@ -1,4 +1,4 @@
-"""scikit-learn's own checks, in full: nothing is expected to fail."""
+"""Run scikit-learn's own checks, all of them: none is expected to fail."""
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 

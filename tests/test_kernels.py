@@ -1,4 +1,4 @@
-"""Kernel shorthand."""
+"""Test kernel shorthand."""
 
 import numpy as np
 import pytest

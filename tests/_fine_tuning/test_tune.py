@@ -190,28 +190,22 @@ def test_frozen_layers_stay(K):
         KerasTrainableCopy(network, "hidden", [INPUTS], False)
 
 
-class Odd:
-    """Make layers whose configuration lacks an argument."""
-
-    def __new__(cls, K):
-        class Scale(K.layers.Layer):
-            def __init__(self, factor, **options):
-                super().__init__(**options)
-                self.factor = factor
-
-            def get_config(self):
-                return {"name": self.name}
-
-            def call(self, x):
-                return x * self.factor
-
-        return Scale(2.0)
-
-
 def test_network_that_cannot_be_copied_is_named():
     K = importlib.import_module("tf_keras")
+
+    class Scale(K.layers.Layer):
+        def __init__(self, factor, **options):
+            super().__init__(**options)
+            self.factor = factor
+
+        def get_config(self):  # lacks the factor
+            return {"name": self.name}
+
+        def call(self, x):
+            return x * self.factor
+
     inputs = K.Input((4,))
-    net = K.Model(inputs, K.layers.Dense(1)(Odd(K)(inputs)))
+    net = K.Model(inputs, K.layers.Dense(1)(Scale(2.0)(inputs)))
     with pytest.raises(ValueError, match=r"(?s)copy of the network, .* `get_config`"):
         KerasTrainableCopy(NetworkHandle.of(net), -1, [INPUTS], False)
 

@@ -105,12 +105,9 @@ def test_wrong_feature_count(keras3_net):
         extractor.transform(A)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
-def test_values_that_are_not_finite(keras3_net, value):
-    with pytest.raises(
-        ValueError, match=r"contains NaN|infinity|too large for float32"
-    ):
-        KerasFeatureExtractor(keras3_net).fit([[0.0, 1.0, 2.0, value]])
+def test_value_too_large_for_the_network(keras3_net):
+    with pytest.raises(ValueError, match=r"infinity|too large for float32"):
+        KerasFeatureExtractor(keras3_net).fit([[0.0, 1.0, 2.0, 1e300]])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Extraction from networks with several inputs."""
+"""Test extraction from networks with several inputs."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""The pass over the rows on a real Dask cluster that loses a worker on the way."""
+"""Test the pass over all samples on a Dask cluster that loses a worker."""
 
 import joblib
 import numpy as np

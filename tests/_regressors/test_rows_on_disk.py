@@ -1,4 +1,4 @@
-"""Rows from memmaps and generators, in parts, on processes: the model of one go."""
+"""Test memmaps, generators, parts and processes: the model is that of one array."""
 
 import itertools
 import subprocess
@@ -35,7 +35,7 @@ def data():
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Cut 700 rows into several parts and blocks."""
+    """Split 700 samples into several parts and blocks."""
     monkeypatch.setattr(variational, "PART_ROWS", 64)
     monkeypatch.setattr(backend_rows, "BLOCK_BYTES", 8 * 3 * 1024)
 
@@ -56,7 +56,7 @@ def on_disk(folder, X, dtype=np.float64):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("mean", ["constant", "linear"])
-def test_memmap_gives_the_model_of_the_array(data, tmp_path, dtype, mean):
+def test_memmap_is_the_array(data, tmp_path, dtype, mean):
     X, y = data
     X = X.astype(dtype).astype(np.float64)
     mapped = on_disk(tmp_path, X, dtype)
@@ -67,7 +67,7 @@ def test_memmap_gives_the_model_of_the_array(data, tmp_path, dtype, mean):
     assert_array_equal(got.predict(mapped), got.predict(X))
 
 
-def test_parts_and_blocks_give_the_model_of_one_go(data, small_parts, monkeypatch):
+def test_parts_and_blocks_do_not_change_the_model(data, small_parts, monkeypatch):
     X, y = data
     weights = np.random.default_rng(1).integers(0, 3, size=len(y))
     got = clone(MODEL).fit(X, y, sample_weight=weights)
@@ -92,7 +92,7 @@ def test_number_of_processes_does_not_change_the_model(data, monkeypatch):
     assert_same(got, want, X[:500], rtol=1e-10)
 
 
-def test_parts_are_few_and_hold_all_rows():
+def test_parts_are_few_and_hold_all_samples():
     for n, m in itertools.product((1, 100, 20_000, 10**6, 10**8), (10, 500, 4000)):
         parts = list(variational._parts(n, m))
         assert len(parts) <= variational.MAX_PARTS
@@ -226,7 +226,7 @@ def test_streams_of_structures(crystals, monkeypatch):
 
     network, structures, y = crystals
     monkeypatch.setattr(_megnet, "STREAM_STRUCTURES", 16)
-    # features differ in the last digits with the batch, and so would a search
+    # Features differ in the last digits with the batch, and so would hyperparameters.
     model = MEGNetProbRegressor(network, -2, kernel="rbf", max_iter=0, random_state=0)
     want = clone(model).fit(structures, y)
     got = clone(model).fit_stream(pieces(structures, y, size=20))
@@ -264,22 +264,22 @@ def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
         clone(model).fit_stream(pieces(broken, np.append(y, 0.0), size=20))
 
 
-def test_failures_in_the_first_piece_are_told_once(crystals, recwarn):
+def test_failures_in_the_first_piece_warn_once(crystals, recwarn):
     network, structures, y = crystals
     model = MEGNetProbRegressor(
         network, -2, kernel="rbf", on_error="nan", random_state=0
     )
-    # The same pieces: float32 features differ in their last bits with what runs beside
-    # them, which on some processors is 4e-5 of a feature's spread.
+    # The same pieces: the batch changes the last bits of float32 features, on some
+    # processors by 4e-5 of a feature's standard deviation.
     want = clone(model).fit_stream(pieces(structures, y, size=20)).predict(structures)
     broken = [*["no crystal"] * 20, *structures]
     targets = np.concatenate([np.zeros(20), y])
     got = model.fit_stream(pieces(broken, targets, size=20)).predict(structures)
     assert_allclose(got, want, rtol=1e-5)
-    told = [str(w.message) for w in recwarn if "left out" in str(w.message)]
-    assert len(told) == 1
-    assert "20 of 80 rows" in told[0]
-    assert "Structure 0 " in told[0]
+    messages = [str(w.message) for w in recwarn if "left out" in str(w.message)]
+    assert len(messages) == 1
+    assert "20 of 80 rows" in messages[0]
+    assert "Structure 0 " in messages[0]
     with pytest.raises(ValueError, match=r"None of the 20 rows .*Structure 0 "):
         clone(model).fit_stream(pieces(broken[:20], targets[:20], size=10))
 
@@ -296,7 +296,7 @@ def test_bad_targets_are_named_by_their_place(crystals):
         model.partial_fit(structures[:3], holes[29:32])
 
 
-def test_an_unfitted_model_says_so_before_the_stream_starts(data):
+def test_unfitted_model_raises_before_the_stream_starts(data):
     with pytest.raises(NotFittedError):
         clone(MODEL).predict_stream(iter([data[0]]))
 
@@ -317,7 +317,7 @@ def test_structures_that_are_added_and_fail_are_counted(crystals):
         assert [warning.filename for warning in told] == [__file__]
 
 
-def test_wrong_pieces_are_explained(data):
+def test_bad_pieces_are_named(data):
     X, y = data
     with pytest.raises(ValueError, match="no pieces"):
         clone(MODEL).fit_stream(iter([]))
@@ -333,7 +333,7 @@ def test_wrong_pieces_are_explained(data):
         clone(MODEL).fit_stream([(X, y), (X, y[:-1])])
 
 
-def test_networks_trained_in_fit_need_all_rows(keras3_net):
+def test_networks_trained_in_fit_need_all_samples(keras3_net):
     from sklearn.linear_model import LinearRegression
 
     with pytest.raises(ValueError, match="trained in fit"):
@@ -342,9 +342,7 @@ def test_networks_trained_in_fit_need_all_rows(keras3_net):
         ProbNNRegressor(keras3_net, fine_tuning=FineTuning()).fit_stream([])
 
 
-def test_a_failed_stream_leaves_no_file_and_the_model_as_it_was(
-    data, tmp_path, monkeypatch
-):
+def test_failed_stream_leaves_no_file_and_the_model_whole(data, tmp_path, monkeypatch):
     import tempfile
 
     X, y = data

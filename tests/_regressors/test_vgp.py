@@ -108,6 +108,7 @@ def standardised(array):
 @pytest.mark.parametrize("target", [battery.y, battery.Y], ids=["1", "2"])
 def test_predictions_are_the_references_in_target_units(mean, n_points, target):
     X, X_new = 3.0 * battery.X + 8.0, 3.0 * battery.X_NEW + 8.0
+    X[32:] = X[:8]  # repeated samples with other targets
     model = VGPRegressor(FIXED, n_points, mean=mean).fit(X, target)
     two = target.reshape(40, -1)
     columns = {"zero": 0, "constant": 1, "linear": 5}[mean]
@@ -168,18 +169,6 @@ def test_partial_fit_is_fit_of_all_samples(n_points):
     assert_allclose(updated.elbo_, whole.elbo_, **close)
 
 
-def test_far_from_the_data_predictions_fall_back_to_the_mean():
-    X, y = battery.X, 5.0 + battery.X @ [1.0, 2.0, 0.0, 0.0]
-    kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.01, "fixed")
-    far = np.full((1, 4), 30.0)
-    flat = VGPRegressor(kernel, mean="zero").fit(X, y)
-    assert_allclose(flat.predict(far), y.mean())
-    linear = VGPRegressor(kernel, mean="linear").fit(X, y)
-    assert_allclose(linear.predict(far), 95.0, rtol=1e-6)
-    _, std = flat.predict(far, return_std=True)
-    assert_allclose(std, np.sqrt(1.01) * y.std())
-
-
 # --- TFP as the witness ---------------------------------------------------------
 
 
@@ -221,7 +210,7 @@ def test_tfp_distribution_predicts_the_same(mean, n_points, target):
     assert_allclose(np.ravel(dist.log_prob(got_mean.T))[0], density, rtol=1e-4)
 
 
-def test_tfp_finds_the_same_posterior_and_bound():
+def test_tfp_finds_the_same_posterior():
     import tensorflow_probability as tfp
 
     X, y = standardised(battery.X), standardised(battery.y)
@@ -254,16 +243,6 @@ def test_tfp_finds_the_same_posterior_and_bound():
     # TFP returns the transpose of the factor, and expects a lower triangular one.
     scale = np.linalg.cholesky(np.transpose(scale) @ scale)
     assert_allclose(covariance, scale @ scale.T, rtol=1e-6, atol=1e-7)
-
-    dist = VGP(
-        index_points=X,
-        variational_inducing_observations_loc=loc,
-        variational_inducing_observations_scale=scale,
-        predictive_noise_variance=np.float64(0.0),  # or the loss counts it twice
-        **common,
-    )
-    loss = dist.variational_loss(observations=y, observation_index_points=X)
-    assert_allclose(-loss.numpy(), model.elbo_, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
@@ -300,24 +279,6 @@ def wine(n=500, seed=0):
     latent = distinct[:, 0] + np.sin(distinct[:, 1])
     y = np.round(5.5 + 0.7 * latent[rows] + 0.5 * rng.normal(size=n))
     return distinct[rows], np.clip(y, 3.0, 8.0)
-
-
-def test_discrete_targets_and_repeated_samples_are_the_exact_gp():
-    X, y = wine(300)
-    assert len(np.unique(X, axis=0)) < 200
-    model = VGPRegressor("matern52_ard + linear", random_state=0).fit(X, y)
-    assert model.n_inducing_points_ == len(np.unique(X, axis=0))
-    fitted = model._translated().template.clone_with_theta(model._posterior.theta)
-    at, target = standardised(X), standardised(y)[:, None]
-    ones = np.ones((300, 1))
-    lml, mean, covariance, _ = reference.exact(
-        fitted, at, target, ones, at[:40], ones[:40]
-    )
-    got_mean, got_std = model.predict(X[:40], return_std=True)
-    noise = reference.noise(fitted, at)
-    assert_allclose(got_mean, mean[:, 0] * y.std() + y.mean(), rtol=1e-6)
-    assert_allclose(got_std, np.sqrt(np.diag(covariance) + noise) * y.std(), rtol=1e-6)
-    assert_allclose(model.elbo_, lml - 300 * np.log(y.std()), rtol=1e-7)
 
 
 @pytest.mark.parametrize("n_points", [40, 1.0])
