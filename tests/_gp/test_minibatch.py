@@ -8,11 +8,10 @@ from sklearn.gaussian_process import kernels as gpk
 from small_fits import fit
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import minibatch
+from sklearn_unlocknn._gp import minibatch, moving
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.objectives import collapsed_bound
 from sklearn_unlocknn._gp.rows import Rows
-from sklearn_unlocknn._regressors import base
 
 
 class Batches:
@@ -116,8 +115,8 @@ def test_points_moved_in_batches_come_near_those_moved_on_all_samples(monkeypatc
     moving = {**params, "optimize_inducing_points": True}
     collapsed = fit((X, y), **moving)
     start = fit((X, y), **params, hyper_subset_size=60)
-    monkeypatch.setattr(base, "_MOVED_BY_BATCH", 299)  # lead: threshold
-    monkeypatch.setattr(minibatch, "BATCH_SIZE", 50, raising=False)  # lead: batch size
+    monkeypatch.setattr(moving, "MOVED_BY_BATCH", 299)
+    monkeypatch.setattr(minibatch, "BATCH_SIZE", 50)
     stochastic = fit((X, y), **moving, hyper_subset_size=60, max_iter=60)
     # Better than its start, the hyperparameters of 60 samples; with the steps of Adam
     # they stay within a few per cent of the optimum.

@@ -11,12 +11,11 @@ from sklearn.gaussian_process import kernels as gpk
 from small_fits import KERNEL, fit, make_data
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import linalg, noise, training
+from sklearn_unlocknn._gp import linalg, moving, training
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.objectives import exact_bound
 from sklearn_unlocknn._gp.rows import Rows
-from sklearn_unlocknn._regressors import base
 from sklearn_unlocknn.kernels import make_kernel
 from sklearn_unlocknn.metrics import gaussian_nll
 
@@ -106,7 +105,7 @@ def test_moved_points_start_at_the_noise_of_all_samples(batches, monkeypatch):
     L-BFGS that started at this noise ended at a constant prediction.
     """
     if batches:
-        monkeypatch.setattr(base, "_MOVED_BY_BATCH", 0)  # lead: threshold
+        monkeypatch.setattr(moving, "MOVED_BY_BATCH", 0)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1500, 4))
     y = np.sin(2.0 * X).sum(axis=1) + 0.01 * rng.normal(size=1500)
@@ -121,7 +120,7 @@ def test_moved_points_start_at_the_noise_of_all_samples(batches, monkeypatch):
 
 def test_noise_after_batches_is_that_of_new_samples(monkeypatch):
     """The bound counts as noise what a few points do not explain."""
-    monkeypatch.setattr(base, "_MOVED_BY_BATCH", 0)  # lead: threshold
+    monkeypatch.setattr(moving, "MOVED_BY_BATCH", 0)
     X = np.random.default_rng(0).normal(size=(3000, 4))
     y = np.sin(2.0 * X).sum(axis=1) + 0.1 * np.random.default_rng(1).normal(size=3000)
     model = VGPRegressor(
@@ -183,7 +182,7 @@ def test_hyperparameter_subset_of_few_samples_is_all_of_them(data):
 @pytest.mark.parametrize("batches", [False, True])
 def test_verbose_prints_progress(data, capsys, batches, monkeypatch):
     if batches:
-        monkeypatch.setattr(base, "_MOVED_BY_BATCH", 0)  # lead: threshold
+        monkeypatch.setattr(moving, "MOVED_BY_BATCH", 0)
     params = {"max_iter": 12, "optimize_inducing_points": batches}
     params["n_inducing_points"] = 6
     fit(data, **params)

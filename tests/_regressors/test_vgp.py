@@ -12,8 +12,7 @@ from numpy.testing import assert_allclose
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import training
-from sklearn_unlocknn._regressors import base
+from sklearn_unlocknn._gp import moving, training
 from sklearn_unlocknn.metrics import interval_coverage
 
 FIXED = (
@@ -62,7 +61,7 @@ def test_battery(check):
 )
 def test_battery_with_other_settings(check, params, request, monkeypatch):
     if "minibatch" in request.node.callspec.id:
-        monkeypatch.setattr(base, "_MOVED_BY_BATCH", 0)  # lead: threshold
+        monkeypatch.setattr(moving, "MOVED_BY_BATCH", 0)
     battery.CHECKS[check](quick(**params))
 
 
@@ -70,8 +69,8 @@ SCRIPT = """
 import hashlib
 import numpy as np
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._regressors import base
-base._MOVED_BY_BATCH = 0  # lead: threshold
+from sklearn_unlocknn._gp import moving
+moving.MOVED_BY_BATCH = 0
 rng = np.random.default_rng(0)
 X = rng.normal(size=(150, 3))
 y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=150)
