@@ -24,6 +24,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn_unlocknn._gp.noise import closed_form
 
 from sklearn_unlocknn import (
     FineTuning,
@@ -31,7 +32,6 @@ from sklearn_unlocknn import (
     ProbNNRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._gp.noise import closed_form
 from sklearn_unlocknn._gp.posterior import exact_posterior
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn.model_selection import cross_val_predict_dist

@@ -5,6 +5,7 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
+from sklearn_unlocknn._gp.rows import Rows
 
 from sklearn_unlocknn._gp import leave_out as _folds
 from sklearn_unlocknn._gp import linalg
@@ -12,7 +13,6 @@ from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp import statistics as sums
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.leave_out import predict_left_out
-from sklearn_unlocknn._gp.rows import Rows
 
 D, N = 2, 24
 # Explicit inverses of matrices of condition 1e4 keep twelve of sixteen digits.

@@ -5,13 +5,13 @@ import pytest
 import reference
 from numpy.testing import assert_allclose
 from sklearn.gaussian_process import kernels as gpk
+from sklearn_unlocknn._gp.objectives import collapsed_bound
+from sklearn_unlocknn._gp.rows import Rows
 from small_fits import fit
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import minibatch, moving
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.objectives import collapsed_bound
-from sklearn_unlocknn._gp.rows import Rows
 
 
 class Batches:
@@ -112,12 +112,12 @@ def test_points_moved_in_batches_come_near_those_moved_on_all_samples(monkeypatc
     X = rng.normal(size=(300, 2))
     y = np.sin(2 * X[:, 0]) + 0.5 * X[:, 1] + 0.2 * rng.normal(size=300)
     params = {"n_inducing_points": 12, "mean": "constant"}
-    moving = {**params, "optimize_inducing_points": True}
-    collapsed = fit((X, y), **moving)
+    moved = {**params, "optimize_inducing_points": True}
+    collapsed = fit((X, y), **moved)
     start = fit((X, y), **params, hyper_subset_size=60)
     monkeypatch.setattr(moving, "MOVED_BY_BATCH", 299)
     monkeypatch.setattr(minibatch, "BATCH_SIZE", 50)
-    stochastic = fit((X, y), **moving, hyper_subset_size=60, max_iter=60)
+    stochastic = fit((X, y), **moved, hyper_subset_size=60, max_iter=60)
     # Better than its start, the hyperparameters of 60 samples; with the steps of Adam
     # they stay within a few per cent of the optimum.
     assert stochastic.elbo_ > start.elbo_

@@ -7,13 +7,13 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
+from sklearn_unlocknn._gp.objectives import collapsed_bound, exact_bound
+from sklearn_unlocknn._gp.rows import GroupedRows, Rows
 
 from sklearn_unlocknn._gp import linalg
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp import statistics as sums
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.objectives import collapsed_bound, exact_bound
-from sklearn_unlocknn._gp.rows import GroupedRows, Rows
 
 D, N = 2, 18
 KERNEL = (

@@ -8,14 +8,14 @@ from scipy.stats import norm
 from sklearn.datasets import load_diabetes
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
+from sklearn_unlocknn._gp.objectives import exact_bound
+from sklearn_unlocknn._gp.rows import Rows
 from small_fits import KERNEL, fit, make_data
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import linalg, moving, training
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.objectives import exact_bound
-from sklearn_unlocknn._gp.rows import Rows
 from sklearn_unlocknn.kernels import make_kernel
 from sklearn_unlocknn.metrics import gaussian_nll
 
