@@ -5,13 +5,11 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
-from sklearn_unlocknn._gp.rows import Rows
 
 from sklearn_unlocknn._gp import leave_out as _folds
-from sklearn_unlocknn._gp import linalg
 from sklearn_unlocknn._gp import posterior as vi
-from sklearn_unlocknn._gp import statistics as sums
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
 from sklearn_unlocknn._gp.leave_out import predict_left_out
 
 D, N = 2, 24
@@ -45,7 +43,7 @@ class Problem:
         H = np.column_stack([np.ones(N), X])[:, :n_basis]
         self.counts = rng.integers(0, 4, size=N) if weighted else np.ones(N, dtype=int)
         weights = self.counts.astype(float)
-        self.rows = Rows(X, np.hstack([Y, H]), weights, n_outputs)
+        self.rows = Samples(X, np.hstack([Y, H]), weights, n_outputs)
         self.Z = None if n_points is None else rng.normal(size=(n_points, D))
 
     def posterior(self, index=slice(None)):
@@ -53,18 +51,13 @@ class Problem:
         index = np.arange(N)[index]
         rows = self.rows.take(index[self.counts[index] > 0])
         if self.Z is None:
-            return vi.exact_posterior(self.translated, self.theta, rows.grouped())
-        Lz, jitter = linalg.cholesky(self.translated.matrix(self.theta, self.Z, self.Z))
-        statistics = sums.collect_statistics(
-            self.translated, self.theta, self.Z, Lz, rows
-        )
-        noise = self.translated.noise(self.theta)
-        return vi.sparse_posterior(
-            self.theta, noise, self.Z, Lz, statistics, rows.n_outputs, jitter
-        )
+            groups = GroupedSamples.of(rows)
+            return vi.exact_posterior(self.translated, self.theta, groups)
+        posterior_at = vi.optimal_posterior(self.translated, self.theta, self.Z, rows)
+        return posterior_at(self.theta)
 
     def left_out(self, folds):
-        return predict_left_out(self.posterior(), self.translated, self.rows, folds)
+        return predict_left_out(self.posterior(), self.rows, folds)
 
     def slowly(self, fold):
         """Return mean and variance of a fold given the others, by explicit inverses."""
@@ -131,7 +124,7 @@ def test_no_digits_are_lost_to_little_or_much_noise(noise, n_points):
         for fold in folds:
             rest = problem.posterior(np.setdiff1d(np.arange(N), fold))
             X, H = problem.rows.X[fold], problem.rows.T[fold, 1:]
-            want = rest.mean_and_variance(problem.translated, X, H)
+            want = rest.mean_and_variance(X, H)
             assert_allclose(mean[fold], want[0], atol=1e-7)
             assert_allclose(np.sqrt(variance[fold]), np.sqrt(want[1]), atol=1e-6)
 
@@ -143,7 +136,7 @@ def test_fold_without_weight_has_the_posterior_of_all_samples(n_points):
     assert len(unfitted)
     mean, variance = problem.left_out([unfitted, np.array([], dtype=int)])
     X, T = problem.rows.X[unfitted], problem.rows.T[unfitted]
-    want = problem.posterior().mean_and_variance(problem.translated, X, T[:, 2:])
+    want = problem.posterior().mean_and_variance(X, T[:, 2:])
     assert_allclose(mean[unfitted], want[0], **CLOSE)
     assert_allclose(variance[unfitted], want[1], **CLOSE)
     assert_array_equal(np.isnan(mean[:, 0]), problem.counts > 0)
@@ -161,7 +154,7 @@ def test_coefficient_that_only_the_fold_determines(n_points):
     rest = problem.posterior(np.setdiff1d(np.arange(N), fold))
     assert rest.beta[1, 0] == 0.0
     X, H = problem.rows.X[fold], problem.rows.T[fold, 1:]
-    want, _ = rest.mean_and_variance(problem.translated, X, H)
+    want, _ = rest.mean_and_variance(X, H)
     assert_allclose(mean[fold], want, **CLOSE)
 
 

@@ -5,13 +5,13 @@ import pytest
 import reference
 from numpy.testing import assert_allclose
 from sklearn.gaussian_process import kernels as gpk
-from sklearn_unlocknn._gp.objectives import collapsed_bound
-from sklearn_unlocknn._gp.rows import Rows
 from small_fits import fit
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import minibatch, moving
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.encoded import Samples
+from sklearn_unlocknn._gp.moving import collapsed_bound
 
 
 class Batches:
@@ -26,7 +26,7 @@ class Batches:
         X = rng.normal(size=(12, 2))
         T = rng.normal(size=(12, n_outputs + q))
         weights = rng.uniform(0.5, 2.0, size=12)
-        self.rows = Rows(X, T, weights, n_outputs)
+        self.rows = Samples(X, T, weights, n_outputs)
         self.Z = rng.normal(size=(4, 2))
         self.beta = rng.normal(size=(q, n_outputs))
         root = rng.normal(size=(4, 4))
@@ -37,7 +37,7 @@ class Batches:
         state = minibatch.Variational(self.precision.copy(), self.shift.copy())
         value, gradients = minibatch.batch_bound(
             self.translated, self.theta, self.Z, self.beta, rows, state, scale, rate,
-            wrt_rows=True,
+            wrt_samples=True,
         )  # fmt: skip
         return value, gradients, state
 
@@ -61,7 +61,7 @@ def test_batch_bound_and_gradients(n_outputs, q):
     at = problem.theta, problem.Z, problem.beta, batch.X, batch.T
 
     def bound(theta, Z, beta, X, T):
-        rows = Rows(X, T, batch.weights, n_outputs)
+        rows = Samples(X, T, batch.weights, n_outputs)
         return problem.reference(theta, Z, beta, rows, 2.4)
 
     assert_allclose(value, bound(*at), rtol=1e-7)
@@ -124,7 +124,7 @@ def test_points_moved_in_batches_come_near_those_moved_on_all_samples(monkeypatc
     assert stochastic.elbo_ / 300 > collapsed.elbo_ / 300 - 0.05
     difference = stochastic.predict(X) - collapsed.predict(X)
     assert np.sqrt(np.mean(difference**2)) < 0.5 * collapsed.noise_std_
-    assert len(stochastic.elbo_curve_) == stochastic.n_iter_
+    assert len(stochastic.elbo_curve_) == stochastic.n_iter_ + 1
     assert 5 < stochastic.n_iter_ <= 60
 
 

@@ -8,14 +8,13 @@ from scipy.stats import norm
 from sklearn.datasets import load_diabetes
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
-from sklearn_unlocknn._gp.objectives import exact_bound
-from sklearn_unlocknn._gp.rows import Rows
 from small_fits import KERNEL, fit, make_data
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import linalg, moving, training
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
 from sklearn_unlocknn.kernels import make_kernel
 from sklearn_unlocknn.metrics import gaussian_nll
 
@@ -145,11 +144,13 @@ def test_hyperparameters_come_from_a_subset_and_the_posterior_from_all_samples(
     X, y = data
     sizes = []
 
-    def spy(kernel, theta, rows):
-        sizes.append(len(rows.X))
-        return exact_bound(kernel, theta, rows)
+    original = training.log_marginal_likelihood
 
-    monkeypatch.setattr(training, "exact_bound", spy)
+    def spy(kernel, theta, groups):
+        sizes.append(len(groups.X))
+        return original(kernel, theta, groups)
+
+    monkeypatch.setattr(training, "log_marginal_likelihood", spy)
     model = fit(data, hyper_subset_size=20)
     assert set(sizes) == {20}
     scaled = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -158,11 +159,34 @@ def test_hyperparameters_come_from_a_subset_and_the_posterior_from_all_samples(
     assert_allclose(model.elbo_, lml - 80 * np.log(y.std()), rtol=1e-8)
 
 
+def test_candidates_of_a_search_share_hyperparameters(data, monkeypatch):
+    training._OPTIMA.clear()
+    calls, original = [], training.log_marginal_likelihood
+
+    def counted(*args):
+        calls.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(training, "log_marginal_likelihood", counted)
+    candidates = [
+        {"n_inducing_points": m, "mean": mean}
+        for mean in ("constant", "zero")
+        for m in (10, 20, 4000)
+    ]
+    shared = [fit(data, **params).predict(data[0]) for params in candidates]
+    n_shared = len(calls)
+    calls.clear()
+    for params, want in zip(candidates, shared, strict=True):
+        training._OPTIMA.clear()
+        assert_array_equal(fit(data, **params).predict(data[0]), want)
+    assert len(calls) == 3 * n_shared
+
+
 def test_hyperparameter_subset_holds_nearest_neighbours():
     rng = np.random.RandomState(0)
     X = 100.0 * rng.normal(size=(30, 2))
     X = np.vstack([X, X + 0.01])  # sample i + 30 is the nearest of sample i
-    rows = Rows(X, X[:, :1], np.ones(60), 1)
+    rows = Samples(X, X[:, :1], np.ones(60), 1)
     order = training.hyperparameter_subset(rows, 24, rng)
     assert len(order) == len(set(order.tolist())) == 24
     for stop in (4, 10, 24):
@@ -173,7 +197,7 @@ def test_hyperparameter_subset_of_few_samples_is_all_of_them(data):
     rng = np.random.RandomState(0)
     for n, size in ((5, 300), (80, 300), (80, 81), (80, 30)):
         X = np.tile(data[0][:1], (n, 1)) if n == 5 else data[0][:n]
-        rows = Rows(X, X[:, :1], np.ones(n), 1)
+        rows = Samples(X, X[:, :1], np.ones(n), 1)
         order = training.hyperparameter_subset(rows, size, rng)
         assert len(order) == len(set(order.tolist()))
         assert len(order) == min(n, size)
@@ -215,17 +239,17 @@ def test_an_exact_gp_has_no_points_to_move(data, max_iter):
 def test_left_out_score_is_the_density_of_each_sample_given_the_others(n_outputs):
     rng = np.random.default_rng(4)
     X, T = rng.normal(size=(25, 2)), rng.normal(size=(25, n_outputs))
-    rows = Rows(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
+    rows = Samples(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
     kernel = Covariance(gpk.RBF(0.8) + gpk.WhiteKernel(0.2), 2)
     theta, Z = kernel.theta, X[:6] + 0.1
-    posterior = noise.closed_form(kernel, theta, Z, rows)(theta)
-    score = noise.left_out_score(kernel, posterior, rows)(posterior)
+    posterior = vi.optimal_posterior(kernel, theta, Z, rows)(theta)
+    score = training.left_out_score(posterior, rows)(posterior)
 
     want = 0.0
     for i in range(25):
         others = rows.take(np.delete(np.arange(25), i))
-        left = noise.closed_form(kernel, theta, Z, others)(theta)
-        mean, variance = left.mean_and_variance(kernel, X[i : i + 1], np.empty((1, 0)))
+        left = vi.optimal_posterior(kernel, theta, Z, others)(theta)
+        mean, variance = left.mean_and_variance(X[i : i + 1], np.empty((1, 0)))
         density = norm.logpdf(T[i], mean[0], np.sqrt(variance[0] + 0.2)).sum()
         want += rows.weights[i] * density
     # jitter 1e-10 under a condition near 1e2
@@ -234,14 +258,16 @@ def test_left_out_score_is_the_density_of_each_sample_given_the_others(n_outputs
 
 def test_noise_of_an_exact_gp_maximises_the_likelihood_of_all_samples(data):
     model = fit(data, hyper_subset_size=20)
-    theta = model._posterior.theta
-    kernel, index = model._translated(), model._translated().noise_index
+    posterior = model._head.posterior
+    theta, kernel = posterior.theta, posterior.kernel
+    index = kernel.noise_index
     X, y = data
-    rows = model._scaling.rows(X, y[:, None], np.ones(80)).grouped()
+    scaled = [(a - a.mean(axis=0)) / a.std(axis=0) for a in (X, y[:, None])]
+    rows = GroupedSamples.of(Samples(*scaled, np.ones(80), 1))
     for step in (-0.3, 0.3):
         moved = theta.copy()
         moved[index] += step
-        assert vi.exact_posterior(kernel, moved, rows).elbo < model._posterior.elbo
+        assert vi.exact_posterior(kernel, moved, rows).elbo < posterior.elbo
 
 
 @pytest.mark.parametrize("m", [10, 20, 60])
@@ -261,14 +287,15 @@ def test_large_jitter_warns_once(data, monkeypatch, moved):
     def of_points(K, jitters=(1e-6,), **diagonal):
         return cholesky(K, jitters, **diagonal)
 
-    monkeypatch.setattr(linalg, "cholesky", of_points)
+    for module in (vi, moving):
+        monkeypatch.setattr(module, "cholesky", of_points)
     with pytest.warns(RuntimeWarning, match="fewer inducing points") as caught:
         model = fit(
             data, n_inducing_points=5, optimize_inducing_points=moved, max_iter=3
         )
     assert len(caught) == 1
     variance = model.kernel_.k1.k1.constant_value
-    assert_allclose(model._posterior.jitter, 1e-6 * variance)
+    assert_allclose(model._head.posterior.jitter, 1e-6 * variance)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern52"])
@@ -285,6 +312,3 @@ def test_noise_is_not_explained_by_a_short_length_scale(kernel):
 def test_fit_starts_at_a_given_noise_level(data):
     kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.3)
     assert_allclose(fit(data, kernel=kernel, max_iter=0).kernel_.k2.noise_level, 0.3)
-    scaled = Covariance(kernel, 2)
-    assert_allclose(training._starts(scaled), [scaled.theta])
-    assert len(training._starts(Covariance(gpk.RBF(1.0), 2))) == 3

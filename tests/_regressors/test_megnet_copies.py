@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from _megnet.megnet_nets import make_megnet, quick
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from sklearn_unlocknn import MEGNetFeatureExtractor
