@@ -1,6 +1,7 @@
 """Test out-of-fold mean and std: both methods, all kinds of estimators, errors."""
 
 import copy
+import dataclasses
 import warnings
 
 import numpy as np
@@ -24,7 +25,6 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn_unlocknn._gp.noise import closed_form
 
 from sklearn_unlocknn import (
     FineTuning,
@@ -32,7 +32,12 @@ from sklearn_unlocknn import (
     ProbNNRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._gp.posterior import exact_posterior
+from sklearn_unlocknn._gp.encoded import GroupedSamples
+from sklearn_unlocknn._gp.posterior import (
+    ExactPosterior,
+    exact_posterior,
+    optimal_posterior,
+)
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
 
@@ -54,27 +59,23 @@ def quick(kernel="rbf", **params):
 def by_folds(estimator, X, y, splits, sample_weight=None):
     """Fit once, then compute the posterior of each fold from the other samples."""
     model = clone(estimator).fit(X, y, sample_weight)
-    posterior, kernel = model._posterior, model._translated()
-    latent = model._features_of(X)
-    targets = np.asarray(y, dtype=float).reshape(len(y), -1)
-    if latent.output is not None:
-        targets = targets - latent.output
-    if latent.unit is not None:
-        targets = targets / latent.unit
+    head, posterior = model._head, model._head.posterior
+    kernel, theta = posterior.kernel, posterior.theta
     weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    encoded = model._encoder.encode(model, X)
+    samples = head.samples(encoded, np.asarray(y, dtype=float), weights)
+    place = np.arange(len(y)) if encoded.index is None else encoded.index
     mean, std = np.empty(np.shape(y)), np.empty(np.shape(y))
     for train, test in splits:
-        train = [i for i in train if weights[i] > 0 and latent.known[i]]
-        rows = model._scaling.rows(
-            latent.features[train], targets[train], weights[train]
+        kept = samples.take(
+            np.flatnonzero(np.isin(place, train) & (samples.weights > 0))
         )
-        if posterior.Lb is None:
-            new = exact_posterior(kernel, posterior.theta, rows.grouped())
+        if isinstance(posterior, ExactPosterior):
+            new = exact_posterior(kernel, theta, GroupedSamples.of(kept))
         else:
-            new = closed_form(kernel, posterior.theta, posterior.Z, rows)
-            new = new(posterior.theta)
+            new = optimal_posterior(kernel, theta, posterior.Z, kept)(theta)
         other = copy.copy(model)
-        other._set_posterior(new)
+        other._head = dataclasses.replace(head, posterior=new)
         mean[test], std[test] = other.predict([X[i] for i in test], return_std=True)
     return mean, std
 

@@ -101,7 +101,7 @@ def test_equals_the_posterior_of_the_other_samples(
 @pytest.mark.parametrize("n_bytes", [0, 1, 2**28])
 def test_intermediate_results_beyond_the_bound_are_computed_again(n_bytes, monkeypatch):
     monkeypatch.setattr(_folds, "_KEPT_BYTES", n_bytes)
-    monkeypatch.setattr(vi, "chunks", lambda n, _: _slices(n, 3))
+    monkeypatch.setattr(_folds, "chunks", lambda n, _: _slices(n, 3))
     problem = Problem(n_basis=2, weighted=True, n_points=5)
     folds = np.array_split(np.random.default_rng(1).permutation(N), 3)
     got_mean, got_variance = problem.left_out(folds)

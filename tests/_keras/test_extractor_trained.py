@@ -13,8 +13,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_unlocknn import KerasFeatureExtractor
-from sklearn_unlocknn._keras.extractor import resolve_network
+from sklearn_unlocknn import KerasFeatureExtractor, ProbNNRegressor
 
 
 def test_trainer_is_cloned_and_fitted(K, small_data):
@@ -44,10 +43,10 @@ def test_search_over_a_trainers_parameters(small_data):
 def test_sample_weight_reaches_the_trainer(small_data):
     X, y = small_data
     models = [
-        resolve_network(Trainer(), X, y, sample_weight=weight).model
+        ProbNNRegressor(Trainer(), kernel="rbf", max_iter=0).fit(X, y, weight).network_
         for weight in (None, np.arange(60.0))
     ]
-    assert not np.allclose(*(model.get_weights()[0] for model in models))
+    assert not np.allclose(*(handle.model.get_weights()[0] for handle in models))
 
 
 def test_trainer_without_a_model(small_data):
@@ -109,7 +108,6 @@ def test_file_is_read_again_after_the_loaded_network_was_changed(tmp_path):
 def test_n_jobs_of_a_regressor_reaches_the_network(make_net, monkeypatch):
     import keras
 
-    from sklearn_unlocknn import ProbNNRegressor
     from sklearn_unlocknn._keras.network import NetworkHandle
 
     counts = []

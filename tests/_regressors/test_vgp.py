@@ -231,7 +231,7 @@ def test_tfp_finds_the_same_posterior():
     loc, scale = VGP.optimal_variational_posterior(
         observation_index_points=X, observations=y, **common
     )
-    posterior = model._posterior
+    posterior = model._head.posterior
     order = np.lexsort(posterior.Z.T[::-1])
     assert_allclose(posterior.Z[order], Z, atol=1e-12)
     Kuu = theirs.matrix(posterior.Z, posterior.Z).numpy()
