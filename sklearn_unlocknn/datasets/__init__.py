@@ -1,7 +1,7 @@
-"""Data sets and pretrained networks, fetched once, checked and kept in a folder.
+"""Data sets and pretrained networks, downloaded once, checked and kept in a folder.
 
-The folder is that of ``data_home=``, of the environment variable
-``SKLEARN_UNLOCKNN_DATA``, or the user's cache folder.
+The folder is ``data_home=``, else that of the environment variable
+``SKLEARN_UNLOCKNN_DATA``, else the user's cache folder.
 """
 
 from ._cache import get_data_home

@@ -1,11 +1,11 @@
-"""What the data sets return: scikit-learn's Bunch, or X and y."""
+"""Return values of the data sets: scikit-learn's Bunch, or X and y."""
 
 import numpy as np
 from sklearn.utils import Bunch
 
 
 def object_array(items):
-    """Make an array (n,) of objects; ``np.array`` would take structures apart."""
+    """Make an array (n,) of objects; ``np.array`` would split structures into sites."""
     items = list(items)
     return np.fromiter(items, dtype=object, count=len(items))
 
@@ -13,16 +13,16 @@ def object_array(items):
 def make_bunch(
     data, target, *, name, target_names, as_frame, return_X_y, index=None, **more
 ):
-    """Make a Bunch of one column of inputs and one or more targets.
+    """Make a Bunch of one input and one or more targets.
 
     Parameters
     ----------
     data : ndarray of shape (n_samples,)
-        The inputs.
+        Inputs.
     target : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        The targets.
+        Targets.
     name : str
-        Name of the column of inputs.
+        Name of the input.
     target_names : list of str
         Names of the targets.
     as_frame, return_X_y : bool

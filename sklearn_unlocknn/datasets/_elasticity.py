@@ -14,11 +14,11 @@ _TARGETS = ("bulk_modulus_vrh", "shear_modulus_vrh")
 _DESCR = """\
 Elastic moduli of {n} binary compounds
 
-data    one crystal a row: pymatgen Structure
+data    pymatgen Structures
 target  {targets}: Voigt-Reuss-Hill average by DFT (PBE), GPa
 
-Materials Project (https://materialsproject.org, CC BY 4.0), as of January 2025, by way
-of matcalc (https://github.com/materialsvirtuallab/matcalc, BSD-3-Clause licence).
+Materials Project (https://materialsproject.org, CC BY 4.0), as of January 2025,
+through matcalc (https://github.com/materialsvirtuallab/matcalc, BSD-3-Clause licence).
 """
 
 
@@ -36,11 +36,11 @@ def fetch_elasticity(
     ----------
     target : {"bulk_modulus_vrh", "shear_modulus_vrh"} or list, default=\
 "bulk_modulus_vrh"
-        Which modulus is the target, or a list of several.
+        Name of the target, or a list of names.
     data_home : path-like, default=None
         Data folder; see `get_data_home`.
     download_if_missing : bool, default=True
-        Whether to download the file if it is not there.
+        Whether to download a missing file.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=False
@@ -67,14 +67,14 @@ def fetch_elasticity(
     Raises
     ------
     ValueError
-        If there is no such target.
+        If `target` is not, or does not list, names of moduli.
     OSError
         If the file is missing and cannot be downloaded.
 
     Notes
     -----
-    No row is left out: in the file all moduli are there and positive, from 0.16 to
-    474 GPa. Models are usually made of their logarithm: ``np.log10(target)``.
+    All moduli are present and positive, from 0.16 to 474 GPa. Models usually predict
+    their logarithm: ``np.log10(target)``.
 
     References
     ----------
@@ -92,7 +92,7 @@ def fetch_elasticity(
     names = list(target) if several else [target]
     for name in names or [target]:
         check_name("target", name, _TARGETS)
-    file = _cache.fetch_file(
+    (file,) = _cache.fetch_files(
         _PATH, data_home=data_home, download_if_missing=download_if_missing
     )
     from .._structures.read import as_structure

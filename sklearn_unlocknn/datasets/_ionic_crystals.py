@@ -1,4 +1,4 @@
-"""Made ionic crystals: an offline data set of structures whose target is physics."""
+"""Generated ionic crystals: structures with exact targets, without a download."""
 
 import numbers
 
@@ -10,7 +10,7 @@ from ._bunch import make_bunch, object_array
 _DESCR = """\
 Ionic crystals: {n} crystal prototypes decorated with ions
 
-data    one crystal of {low} to {high} atoms a row: pymatgen Structure of plain elements
+data    pymatgen Structures of plain elements, {low} to {high} atoms each
 target  energy: electrostatic energy of the ions (Ewald sum), eV/atom{noise}
 """
 
@@ -23,11 +23,11 @@ def make_ionic_crystals(
     return_X_y=False,
     as_frame=False,
 ):
-    r"""Make ionic crystals and their electrostatic energies (eV/atom), offline.
+    r"""Make ionic crystals and their electrostatic energies (eV/atom).
 
-    Real structure types decorated with real ions; the target is exact physics that a
-    network has to find from elements and geometry, since the charges are not in the
-    structures.
+    Real structure types are decorated with real ions. The target is an exact function
+    of elements and geometry; the structures do not contain the charges. No download is
+    needed.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def make_ionic_crystals(
     noise : float, default=0.0
         Standard deviation of Gaussian noise added to the target, in eV/atom.
     random_state : int, RandomState instance or None, default=None
-        Source of randomness; an int for the same crystals each time. More of them
-        begin with the same ones.
+        Source of randomness; an int for reproducible crystals. The first crystals do
+        not depend on `n_samples`.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=False
@@ -55,7 +55,7 @@ def make_ionic_crystals(
         frame : DataFrame or None
             Data and target together, if `as_frame`.
         prototype, formula : ndarray of shape (n_samples,) of str
-            Structure type and reduced formula; either gives groups for a split.
+            Structure type and reduced formula; either can define groups for a split.
         charges : ndarray of shape (n_samples,) of ndarray
             Charges of the sites of each crystal, in elementary charges.
         feature_names, target_names : list of str
@@ -70,8 +70,8 @@ def make_ionic_crystals(
 
     Notes
     -----
-    The structure types, by Strukturbericht symbol, with the sites of the mineral they
-    are named for: rocksalt B1, cesium chloride B2, zincblende B3, wurtzite B4, fluorite
+    The structure types, by Strukturbericht symbol, with the sites of their name-giving
+    minerals: rocksalt B1, cesium chloride B2, zincblende B3, wurtzite B4, fluorite
     and antifluorite C1, cuprite C3, rutile C4, anatase C5, CdI2 C6, ReO3 D0_9, corundum
     D5_1, La2O3 D5_2, perovskite E2_1, caswellsilverite F5_1 (also of LiCoO2), spinel
     H1_1, K2PtCl6 J1_1 and K2NiF4 [1]_. Cations are metals and metalloids in oxidation

@@ -8,18 +8,18 @@ import numpy as np
 ANIONS = {"N": -3, "O": -2, "S": -2, "Se": -2, "Te": -2}
 ANIONS |= {"F": -1, "Cl": -1, "Br": -1, "I": -1}
 
-#: Two cations of one crystal may disagree by so much on its size.
+#: Smallest ratio of the cell sizes that two cations of a crystal imply.
 MISFIT = 0.87
-#: Anions may come so close, in units of the sum of their radii.
+#: Smallest distance of anions, in units of the sum of their radii.
 CONTACT = 0.9
-#: Nearest neighbours are at most so far apart, in angstrom, before the strain.
+#: Largest distance of nearest neighbours before the strain, in angstrom.
 REACH = 3.7
 #: Largest strain along a cell axis; shear strains are half of it.
 STRAIN = 0.03
 
 
 class Prototype(NamedTuple):
-    """A crystal structure type: the cell and sites of the compound it is named for.
+    """A crystal structure type: cell and sites of its name-giving compound.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class Ion(NamedTuple):
 
 
 class IonicCrystal(NamedTuple):
-    """A structure of plain elements, what its ions carry and the energy they have."""
+    """A structure of plain elements, the charges of its ions and their energy."""
 
     prototype: str
     structure: object
@@ -191,7 +191,7 @@ def _ions():
         for element in sorted(Element, key=lambda element: element.Z)
         if (element.is_metal or element.is_metalloid)
         and element.Z <= 83
-        and element.symbol not in ("Tc", "Pm")  # nothing stable
+        and element.symbol not in ("Tc", "Pm")  # no stable isotopes
         for charge in element.icsd_oxidation_states
         if charge > 0
     ]
@@ -200,12 +200,12 @@ def _ions():
 
 
 def _shortest(name):
-    """Give the shortest distances in a template between roles, and to any neighbour."""
+    """Return distances to the nearest anion by role, and the largest to a neighbour."""
     from pymatgen.core import Lattice
 
     matrix, coords, roles = template(name)
     distances = Lattice(matrix).get_all_distances(coords, coords)
-    # A site's own images are as far as the shortest lattice vector.
+    # A site's nearest own image is at the shortest lattice vector.
     vectors = np.indices((3, 3, 3)).reshape(3, -1).T - 1.0
     lengths = np.linalg.norm(vectors[vectors.any(1)] @ matrix, axis=1)
     np.fill_diagonal(distances, lengths.min())
@@ -237,9 +237,9 @@ def _size(ions, to_anion, farthest):
 def decorations(name):
     """List the neutral decorations of a prototype whose ions fit in size.
 
-    The size is that at which cations and anions touch. Left out are cations that
-    disagree on it, anions that overlap, and atoms with no neighbour within 3.7
-    angstrom.
+    Cations and anions touch at the size of the crystal. The list excludes cations that
+    imply different sizes, anions that overlap, and atoms without a neighbour within
+    3.7 angstrom.
 
     Returns
     -------
@@ -329,7 +329,7 @@ def random_ionic_crystals(n, rng):
         choices = decorations(name)
         ions, scale = choices[rng.randint(len(choices))]
         strain = rng.uniform(-STRAIN, STRAIN, (3, 3)) / 2
-        # half the sum off the diagonal, the sum on it
+        # symmetric; shear strains are half of those along the axes
         strain = (strain + strain.T) * (0.5 + 0.5 * np.eye(3))
         structure, charges = decorate(name, ions, scale, strain)
         energy = electrostatic_energy(structure, charges)

@@ -13,11 +13,11 @@ from ._megnet_models import check_name
 
 _INPUTS = ("structure", "composition")
 
-#: Task -> what its target is, with units.
+#: Task -> target and its units.
 MATBENCH_TASKS = {
     "dielectric": "refractive index (no unit)",
     "expt_gap": "measured band gap, eV",
-    "expt_is_metal": "whether it was measured to be a metal",
+    "expt_is_metal": "whether it is a metal by experiment",
     "glass": "whether it forms a metallic glass",
     "jdft2d": "exfoliation energy, meV/atom",
     "log_gvrh": "log10 of the shear modulus (VRH) in GPa",
@@ -30,13 +30,13 @@ MATBENCH_TASKS = {
     "steels": "yield strength, MPa",
 }
 _DESCR = """\
-Matbench v0.1, {name}: {n} rows
+Matbench v0.1, {name}: {n} samples
 
 data    {kind}
 target  {target}: {meaning}
 
 A. Dunn et al., npj Comput. Mater. 6, 138 (2020), doi:10.1038/s41524-020-00406-3.
-The five folds of all published results: matbench_folds(target).
+Folds of all published results: matbench_folds(target).
 """
 
 
@@ -53,13 +53,13 @@ def fetch_matbench(
     Parameters
     ----------
     name : str
-        The task, with or without ``"matbench_"``: dielectric, expt_gap, expt_is_metal,
-        glass, jdft2d, log_gvrh, log_kvrh, mp_e_form, mp_gap, mp_is_metal, perovskites,
-        phonons or steels.
+        The task, with or without ``"matbench_"`` before it: dielectric, expt_gap,
+        expt_is_metal, glass, jdft2d, log_gvrh, log_kvrh, mp_e_form, mp_gap,
+        mp_is_metal, perovskites, phonons or steels.
     data_home : path-like, default=None
         Data folder; see `get_data_home`.
     download_if_missing : bool, default=True
-        Whether to download the file if it is not there.
+        Whether to download a missing file.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=False
@@ -72,13 +72,13 @@ def fetch_matbench(
 
         data : ndarray of shape (n_samples,) of Structure or str
             Structures, or compositions as text (expt_gap, expt_is_metal, glass and
-            steels). Or a frame of that one column, called structure or composition.
+            steels). Or a frame with the one column ``structure`` or ``composition``.
         target : ndarray of shape (n_samples,) or Series
-            float, or bool for the classifications; units are in DESCR.
+            Numbers, or bool for a classification; DESCR has the units.
         frame : DataFrame or None
             Data and target together, if `as_frame`.
         mb_id : ndarray of shape (n_samples,)
-            Matbench's id of each row.
+            Matbench's id of each sample.
         feature_names, target_names : list of str
             Names of the columns.
         DESCR, filename : str
@@ -87,8 +87,8 @@ def fetch_matbench(
     Raises
     ------
     ValueError
-        If there is no such task, or the file does not hold the rows and columns that
-        the registry says.
+        If there is no such task, or the rows and columns of the file are not those of
+        the registry.
     OSError
         If the file is missing and cannot be downloaded.
 
@@ -98,9 +98,8 @@ def fetch_matbench(
 
     Notes
     -----
-    Structures are built while the file is read, so that only its text is held beside
-    them. They take about 0.5 kB a site: mp_e_form, mp_gap and mp_is_metal, of 100,000
-    structures and more, take minutes and some 3 GB.
+    Structures take about 0.5 kB a site: reading mp_e_form, mp_gap and mp_is_metal, of
+    more than 100,000 structures each, takes minutes and about 3 GB of memory.
 
     References
     ----------
@@ -119,7 +118,7 @@ def fetch_matbench(
     short = name.removeprefix("matbench_") if isinstance(name, str) else name
     check_name("name", short, MATBENCH_TASKS)
     path = f"matbench/matbench_{short}.json.gz"
-    file = _cache.fetch_file(
+    (file,) = _cache.fetch_files(
         path, data_home=data_home, download_if_missing=download_if_missing
     )
     columns, index, rows = _read(file, _cache.registry()[path])
@@ -139,7 +138,7 @@ def fetch_matbench(
         DESCR=_DESCR.format(
             name=short,
             n=len(rows),
-            kind=f"one {kind} a row",
+            kind=f"{kind}s",
             target=target_name,
             meaning=MATBENCH_TASKS[short],
         ),
@@ -148,7 +147,7 @@ def fetch_matbench(
 
 
 def _read(file, entry):
-    """Read a frame written as {index, columns, data}; structures become objects."""
+    """Read the columns, index and rows of a file; build its structures meanwhile."""
     from .._structures.read import as_structure
 
     def build(item):
@@ -166,29 +165,29 @@ def _read(file, entry):
 
 
 def _ids(name, index):
-    """Make Matbench's ids as its own loader does, of the file's row numbers."""
+    """Return the ids that Matbench's own loader makes of the row numbers."""
     width = math.floor(math.log10(len(index))) + 1
     prefix = "mb-" + name.replace("_", "-")
     return np.array([f"{prefix}-{i + 1:0{width}d}" for i in index])
 
 
 def matbench_folds(target):
-    """Return the five folds that all results on Matbench v0.1 are published on.
+    """Return the five folds of all published results on Matbench v0.1.
 
     Parameters
     ----------
     target : array-like of shape (n_samples,)
-        The target of `fetch_matbench`, all rows in their order.
+        The target of `fetch_matbench`, complete and in its order.
 
     Returns
     -------
     list of (train, test)
-        Row numbers of the five folds; any scikit-learn function takes it as ``cv=``.
+        Indices of the five folds, for the parameter ``cv`` of scikit-learn.
 
     Notes
     -----
-    ``KFold(5, shuffle=True, random_state=18012019)``, and for the classifications
-    (target of bool) ``StratifiedKFold`` with the same arguments.
+    ``KFold(5, shuffle=True, random_state=18012019)``, or ``StratifiedKFold`` with the
+    same arguments for a classification (a target of bool).
 
     Examples
     --------

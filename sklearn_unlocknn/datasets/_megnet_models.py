@@ -1,4 +1,4 @@
-"""The pretrained MEGNet networks, by megnet's own names."""
+"""Pretrained MEGNet networks under megnet's own names."""
 
 import difflib
 
@@ -28,25 +28,24 @@ def fetch_megnet_model(name, *, data_home=None, download_if_missing=True):
     Parameters
     ----------
     name : str
-        One of ``MEGNET_MODELS``, which are megnet's own names: formation energy
-        (``"Eform_MP_2019"``, eV/atom), Fermi energy (eV), band gap (eV; a classifier
-        too), bulk and shear modulus (``"logK_MP_2019"``, log10 of GPa), and 13
-        properties of molecules (``"QM9_gap_2018"``).
+        Name in ``MEGNET_MODELS``: formation energy (``"Eform_MP_2019"``, eV/atom),
+        Fermi energy (eV), band gap (eV; also a classifier of metals), bulk and shear
+        modulus (``"logK_MP_2019"``, log10 of GPa), and 13 properties of molecules
+        (``"QM9_gap_2018"``).
     data_home : path-like, default=None
         Data folder; see `get_data_home`.
     download_if_missing : bool, default=True
-        Whether to download the files if they are not there. Otherwise an error says
-        which files to put where.
+        Whether to download missing files. If False, an error lists them.
 
     Returns
     -------
     Path
-        The .hdf5 file; its .json, with the graph converter, is beside it.
+        The .hdf5 file, beside its .json with the graph converter.
 
     Raises
     ------
     ValueError
-        If there is no such network.
+        If `name` is not the name of a network.
     OSError
         If the files are missing and cannot be downloaded.
 
@@ -64,15 +63,17 @@ def fetch_megnet_model(name, *, data_home=None, download_if_missing=True):
     """
     check_name("name", name, MEGNET_MODELS)
     path = MEGNET_MODELS[name]
-    return _cache.fetch_files(
-        [path, path + ".json"],
+    file, _ = _cache.fetch_files(
+        path,
+        path + ".json",
         data_home=data_home,
         download_if_missing=download_if_missing,
-    )[0]
+    )
+    return file
 
 
 def check_name(parameter, got, names):
-    """Raise ValueError, close matches first, if `got` is none of the names."""
+    """Raise a ValueError that lists the names, close ones first, if `got` is none."""
     if isinstance(got, str) and got in names:
         return
     close = difflib.get_close_matches(str(got), names, n=3, cutoff=0.4)

@@ -11,9 +11,9 @@ from ._megnet_models import check_name
 
 _SUBSETS = ("val", "test")
 _DESCR = """\
-Heats of formation of cubic perovskites ABX3, subset {subset!r}: {n} crystals
+Heats of formation of cubic perovskites ABX3, subset {subset!r}: {n} samples
 
-data    one crystal of five atoms a row: {kind}
+data    crystals of five atoms: {kind}
 target  heat_all: heat of formation by DFT, eV per unit-cell entry
 
 I. E. Castelli et al., Energy Environ. Sci. 5, 9034 (2012), doi:10.1039/c2ee22341d,
@@ -30,23 +30,23 @@ def fetch_perovskites(
     return_X_y=False,
     as_frame=False,
 ):
-    """Fetch perovskites and their heats of formation (eV per unit-cell entry).
+    """Fetch cubic perovskites and their heats of formation (eV per unit-cell entry).
 
-    About 3800 of the 18928 cubic perovskites of Castelli et al. [1]_ in each subset;
-    a cell has five atoms, and the compositions are as often unstable as not.
+    Each subset has about 3800 of the 18928 compounds of Castelli et al. [1]_, in cells
+    of five atoms; about half of them are unstable.
 
     Parameters
     ----------
     subset : {"val", "test"}, default="val"
-        The validation (3787 rows) or the test part of CDVAE's split.
+        Validation set (3787 samples) or test set of CDVAE's split.
     as_cif : bool, default=False
-        Whether to give the text of CIF files instead of Structures. This takes no time,
-        where reading 3787 Structures takes about 10 s; estimators on structures take
-        either, and read text in parallel with their ``n_jobs``.
+        Whether to return the text of CIF files instead of Structures. Parsing 3787
+        files takes about 10 s; estimators take either kind, and parse text in parallel
+        with their ``n_jobs``.
     data_home : path-like, default=None
         Data folder; see `get_data_home`.
     download_if_missing : bool, default=True
-        Whether to download the file if it is not there.
+        Whether to download a missing file.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=False
@@ -64,7 +64,7 @@ def fetch_perovskites(
         frame : DataFrame or None
             Data and target together, if `as_frame`.
         material_id, formula : ndarray of shape (n_samples,)
-            Number and formula in the source.
+            Number and formula of each sample in the source.
         feature_names, target_names : list of str
             Names of the columns.
         DESCR, filename : str
@@ -73,7 +73,7 @@ def fetch_perovskites(
     Raises
     ------
     ValueError
-        If there is no such subset.
+        If `subset` is neither "val" nor "test".
     OSError
         If the file is missing and cannot be downloaded.
 
@@ -91,7 +91,7 @@ def fetch_perovskites(
     ((3787,), (3787,))
     """
     check_name("subset", subset, _SUBSETS)
-    file = _cache.fetch_file(
+    (file,) = _cache.fetch_files(
         f"perov_5/{subset}.csv",
         data_home=data_home,
         download_if_missing=download_if_missing,
@@ -123,5 +123,5 @@ def _read_cifs(cifs):
     from .._structures.read import as_structure
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen tells of coordinates it rounds
+        warnings.simplefilter("ignore")  # pymatgen rounds coordinates with a warning
         return [as_structure(cif) for cif in cifs]

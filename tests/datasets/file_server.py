@@ -1,8 +1,8 @@
-"""A local HTTP server that serves files rightly and in all wrong ways, and a registry.
+"""A local HTTP server with failures, and the registry of its files.
 
-Paths say what it does: ``/truncate/...`` closes the connection early, ``/corrupt/...``
-sends other bytes, ``/status/404/...`` fails, ``/stall/...`` stops half-way, all others
-serve the file.
+The path selects the behaviour: ``/truncate/...`` closes the connection early,
+``/corrupt/...`` sends other bytes, ``/status/404/...`` fails, ``/stall/...`` stops
+half-way, ``/once/...`` fails the first time, all others serve the file.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append(self.path)
         how, _, name = self.path.lstrip("/").partition("/")
-        if how == "status":
-            self.send_error(int(name.partition("/")[0]))
+        if how == "status" or (how == "once" and len(self.server.requests) == 1):
+            self.send_error(int(name.partition("/")[0]) if how == "status" else 503)
             return
         body = self.server.files[name]
         if how == "corrupt":
@@ -24,21 +24,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if how in ("truncate", "stall"):
-            self.wfile.write(body[: len(body) // 2])
-            self.wfile.flush()
-            if how == "stall":
-                self.server.stalled.set()
-                self.server.released.wait(60)
-            return
-        self.wfile.write(body)
+        half = how in ("truncate", "stall")
+        self.wfile.write(body[: len(body) // 2] if half else body)
+        self.wfile.flush()
+        if how == "stall":
+            self.server.stalled.set()
+            self.server.released.wait(60)
 
     def log_message(self, *args):
         pass
 
 
 class FileServer(http.server.ThreadingHTTPServer):
-    """Serve `files` (name -> bytes); `requests` are the paths asked for."""
+    """Serve `files` (name -> bytes) and record the paths of requests."""
 
     daemon_threads = True
 
@@ -47,9 +45,9 @@ class FileServer(http.server.ThreadingHTTPServer):
         self.files, self.requests = files, []
         self.stalled, self.released = threading.Event(), threading.Event()
 
-    def registry(self, how="file", **more):
-        """Make the registry of all files, to be had in the way `how`."""
-        base = f"http://127.0.0.1:{self.server_port}/{how}"
+    def registry(self, how="file", port=None, **more):
+        """Return the registry of all files, served in the way `how`."""
+        base = f"http://127.0.0.1:{port or self.server_port}/{how}"
         return {
             name: {
                 "sha256": hashlib.sha256(body).hexdigest(),

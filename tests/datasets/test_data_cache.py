@@ -1,168 +1,161 @@
-"""Downloads from a real server that truncates, corrupts, stalls and fails."""
+"""Downloads from a local server that truncates, corrupts, stalls and fails."""
 
-import hashlib
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import pooch
 import pytest
 from file_server import serve
 
 from sklearn_unlocknn.datasets import _cache, get_data_home
 
-FILES = {
-    "folder/one.bin": bytes(range(256)) * 2000,
-    "folder/two.bin": b"two" * 1000,
-    "three.txt": b"three\n",
-}
-ONE = "folder/one.bin"
-
-
-@pytest.fixture(autouse=True)
-def _direct(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+ONE, TWO, THREE = "folder/one.bin", "folder/two.bin", "three.txt"
+FILES = {ONE: bytes(range(256)) * 2000, TWO: b"two" * 1000, THREE: b"three\n"}
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    """Serve the files; downloads neither use a proxy, nor log, nor try again."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(pooch.get_logger(), "level", 50)
+    monkeypatch.setattr(_cache, "RETRIES", 0)
     with serve(FILES) as server:
         yield server
 
 
 @pytest.fixture
 def use(server, monkeypatch):
-    """Give the function that makes all files to be had in one way."""
+    """Return the function that sets the registry, for one behaviour of the server."""
 
-    def use(how="file"):
-        monkeypatch.setattr(_cache, "registry", lambda: server.registry(how))
+    def use(how="file", **options):
+        registry = server.registry(how, **options)
+        monkeypatch.setattr(_cache, "registry", lambda: registry)
+        return registry
 
     use()
     return use
 
 
 def files_in(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
+    return sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()
+    )
 
 
-def test_fetch_once(use, server, tmp_path):
+def test_complete_files_are_only_read(use, server, tmp_path):
     home = tmp_path / "does" / "not" / "exist"
-    for _ in range(2):
-        files = _cache.fetch_files(FILES, data_home=home)
-        assert files == [home / name for name in FILES]
-        assert [file.read_bytes() for file in files] == list(FILES.values())
-    assert len(server.requests) == len(FILES)
+    files = _cache.fetch_files(*FILES, data_home=home)
+    assert files == [home / name for name in FILES]
+    assert [file.read_bytes() for file in files] == list(FILES.values())
     assert files_in(home) == sorted(FILES)
+    folders = [home, home / "folder"]
+    before = [folder.stat().st_mtime_ns for folder in folders]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert _cache.fetch_files(*FILES, data_home=home) == files
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    # mode bits do not stop root: the folders must be unchanged too
+    assert [folder.stat().st_mtime_ns for folder in folders] == before
+    assert len(server.requests) == len(FILES)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o775])
+def test_file_is_as_readable_as_its_folder(mode, use, tmp_path):
+    tmp_path.chmod(mode)
+    (file,) = _cache.fetch_files(THREE, data_home=tmp_path)
+    assert file.stat().st_mode & 0o777 == mode & 0o666
 
 
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
         ("truncate", "folder/one.bin: "),
-        ("corrupt", "has sha256 [0-9a-f]{64}, not [0-9a-f]{64}"),
+        ("corrupt", "does not match the known hash"),
         ("status/404", "404 Client Error"),
         ("status/500", "500 Server Error"),
         ("stall", "timed out"),
+        ("refused", "refused"),
     ],
 )
 def test_failure_leaves_nothing_and_repeating_helps(
     how, reason, use, tmp_path, monkeypatch
 ):
-    use(how)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        use(how, port=free.getsockname()[1] if how == "refused" else None)
     monkeypatch.setattr(_cache, "TIMEOUT", 0.3)
     with pytest.raises(OSError, match=reason) as error:
-        _cache.fetch_file(ONE, data_home=tmp_path)
+        _cache.fetch_files(ONE, data_home=tmp_path)
     where = re.escape(f"/{ONE} -> {tmp_path / ONE}")
     assert re.search(f"  http://127.0.0.1:[0-9]+/{how}{where}", str(error.value))
     assert files_in(tmp_path) == []
     use()
-    assert _cache.fetch_file(ONE, data_home=tmp_path).read_bytes() == FILES[ONE]
+    (file,) = _cache.fetch_files(ONE, data_home=tmp_path)
+    assert file.read_bytes() == FILES[ONE]
 
 
-def test_no_server(monkeypatch, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/{ONE}"
-    monkeypatch.setattr(
-        _cache, "registry", lambda: {ONE: {"url": url, "sha256": "0" * 64}}
-    )
-    with pytest.raises(OSError, match=re.escape(f"{url} -> {tmp_path / ONE}")):
-        _cache.fetch_file(ONE, data_home=tmp_path)
-    assert files_in(tmp_path) == []
+def test_failed_download_is_tried_again(use, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(_cache, "RETRIES", 1)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    use("once")
+    _cache.fetch_files(THREE, data_home=tmp_path)
+    assert server.requests == [f"/once/{THREE}"] * 2
 
 
-def test_goes_on_with_what_is_missing(use, server, tmp_path, monkeypatch):
-    registry = server.registry()
-    registry["folder/two.bin"] = server.registry("truncate")["folder/two.bin"]
-    monkeypatch.setattr(_cache, "registry", lambda: registry)
+def test_repeated_call_downloads_the_remaining_files(use, server, tmp_path):
+    use()[TWO] = server.registry("truncate")[TWO]
     with pytest.raises(OSError, match=r"two\.bin: ") as error:
-        _cache.fetch_files(FILES, data_home=tmp_path)
-    # what is still to be put in place, and no more
-    assert re.findall(r"-> (.*)", str(error.value)) == [
-        str(tmp_path / name) for name in ("folder/two.bin", "three.txt")
-    ]
+        _cache.fetch_files(*FILES, data_home=tmp_path)
+    remaining = [str(tmp_path / name) for name in (TWO, THREE)]
+    assert re.findall(r"-> (.*)", str(error.value)) == remaining
     use()
-    _cache.fetch_files(FILES, data_home=tmp_path)
+    _cache.fetch_files(*FILES, data_home=tmp_path)
     assert server.requests.count(f"/file/{ONE}") == 1
     assert files_in(tmp_path) == sorted(FILES)
 
 
-def test_not_to_be_downloaded(use, server, tmp_path):
+def test_no_download_if_missing(use, server, tmp_path):
     with pytest.raises(FileNotFoundError, match="download_if_missing") as error:
-        _cache.fetch_files(FILES, data_home=tmp_path, download_if_missing=False)
+        _cache.fetch_files(*FILES, data_home=tmp_path, download_if_missing=False)
     for name in FILES:
         assert f"/file/{name} -> {tmp_path / name}" in str(error.value)
+    (tmp_path / THREE).write_bytes(b"something else")
+    with pytest.raises(OSError, match="does not have the expected sha256"):
+        _cache.fetch_files(THREE, data_home=tmp_path, download_if_missing=False)
     assert server.requests == []
 
 
 def test_wrong_file_is_replaced(use, tmp_path):
-    file = tmp_path / ONE
-    file.parent.mkdir()
+    file = tmp_path / THREE
     file.write_bytes(b"something else")
-    with pytest.raises(OSError, match="not have the expected sha256"):
-        _cache.fetch_file(ONE, data_home=tmp_path, download_if_missing=False)
     use("status/500")
-    with (
-        pytest.warns(UserWarning, match="downloaded again"),
-        pytest.raises(OSError, match="500 Server Error"),
-    ):
-        _cache.fetch_file(ONE, data_home=tmp_path)
+    with pytest.raises(OSError, match="500 Server Error"):
+        _cache.fetch_files(THREE, data_home=tmp_path)
+    assert file.read_bytes() == b"something else"
     use()
-    with pytest.warns(UserWarning, match="downloaded again"):
-        _cache.fetch_file(ONE, data_home=tmp_path)
-    assert file.read_bytes() == FILES[ONE]
+    _cache.fetch_files(THREE, data_home=tmp_path)
+    assert file.read_bytes() == FILES[THREE]
 
 
 def test_folder_in_the_way(use, tmp_path):
-    (tmp_path / "folder").write_text("a file where a folder should be")
+    (tmp_path / "folder").write_text("a file in place of a folder")
     with pytest.raises(OSError, match=r"folder/one\.bin: .* by hand"):
-        _cache.fetch_file(ONE, data_home=tmp_path)
-
-
-def test_cache_that_is_only_read(use, tmp_path):
-    _cache.fetch_files(FILES, data_home=tmp_path)
-    folders = [tmp_path, tmp_path / "folder"]
-    before = [folder.stat().st_mtime_ns for folder in folders]
-    for folder in folders:
-        folder.chmod(0o555)
-    try:
-        _cache.fetch_files(FILES, data_home=tmp_path)
-    finally:
-        for folder in folders:
-            folder.chmod(0o755)
-    # mode bits do not stop root: nothing was written either
-    assert [folder.stat().st_mtime_ns for folder in folders] == before
+        _cache.fetch_files(ONE, data_home=tmp_path)
 
 
 SCRIPT = """
 import json, sys
 from sklearn_unlocknn.datasets import _cache
 _cache.registry = lambda: json.loads(sys.argv[1])
-print(_cache.fetch_file(sys.argv[3], data_home=sys.argv[2]))
+print(*_cache.fetch_files(sys.argv[3], data_home=sys.argv[2]))
 """
 
 
@@ -175,19 +168,11 @@ def start(registry, home):
     )
 
 
-def test_killed_process_leaves_no_file(use, server, tmp_path):
+def test_killed_process_leaves_no_file_under_its_name(server, tmp_path):
     with start(server.registry("stall"), tmp_path) as process:
         assert server.stalled.wait(60)
         process.kill()
     assert not (tmp_path / ONE).exists()
-    assert all(name.endswith(".part") for name in files_in(tmp_path))
-    for part in tmp_path.rglob("*.part"):
-        old = time.time() - 2 * _cache.STALE
-        os.utime(part, (old, old))
-    young = tmp_path / f"{ONE}.0.part"  # of a process that still writes
-    young.touch()
-    _cache.fetch_file(ONE, data_home=tmp_path)
-    assert files_in(tmp_path) == [ONE, f"{ONE}.0.part"]
 
 
 def test_two_processes_at_once(server, tmp_path):
@@ -196,14 +181,13 @@ def test_two_processes_at_once(server, tmp_path):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert Path(out.strip()).read_bytes() == FILES[ONE]
-        assert err == ""  # no progress bar in a pipe
+        assert "%" not in err  # no progress bar in a pipe
     assert files_in(tmp_path) == [ONE]
 
 
-def test_progress_bar(use, tmp_path, capsys):
-    _cache.fetch_file(ONE, data_home=tmp_path / "a")
-    assert capsys.readouterr().err == ""
-    _cache.fetch_file(ONE, data_home=tmp_path / "b", progress=True)
+def test_progress_bar_on_a_terminal(use, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _cache.fetch_files(ONE, data_home=tmp_path)
     assert "100%" in capsys.readouterr().err
 
 
@@ -233,12 +217,8 @@ DATA = os.environ.get("SKLEARN_UNLOCKNN_DATA")
 
 
 @pytest.mark.skipif(DATA is None, reason="SKLEARN_UNLOCKNN_DATA is not set")
-def test_real_files_have_the_registry_s_sha256():
-    known = [Path(DATA, path) for path in _cache.registry()]
-    there = [file for file in known if file.exists()]
+def test_real_files_have_the_sha256_of_the_registry():
+    there = [path for path in _cache.registry() if Path(DATA, path).exists()]
     assert there
-    for file in there:
-        path = file.relative_to(DATA).as_posix()
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        assert digest == _cache.registry()[path]["sha256"]
-        assert _cache.fetch_file(path, download_if_missing=False).samefile(file)
+    files = _cache.fetch_files(*there, download_if_missing=False)
+    assert files == [Path(DATA, path) for path in there]

@@ -1,4 +1,4 @@
-"""The pretrained networks: names, files, and the real ones where they are."""
+"""Pretrained networks: names, files, and the real ones where they exist."""
 
 import os
 
