@@ -1,4 +1,4 @@
-"""Files of the command line: outputs written whole or not at all, saved models."""
+"""Files of the command line: outputs written completely or not at all, saved models."""
 
 import os
 import secrets
@@ -9,16 +9,24 @@ from pathlib import Path
 from .. import __version__
 
 _FORMAT = "sklearn_unlocknn model"
-_SUFFIXES = (".cif", ".vasp", ".poscar")
-_PREFIXES = ("POSCAR", "CONTCAR")
+#: Endings and beginnings of the names of crystal files.
+SUFFIXES = (".cif", ".vasp", ".poscar")
+PREFIXES = ("POSCAR", "CONTCAR")
 
 
 class CommandError(Exception):
-    """What stops a command; the text is all that the user needs to know."""
+    """An error with a complete message for the user, who needs no traceback."""
+
+
+def say(text):
+    """Print a line on standard error, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
 
 
 def check_output(path, *, force, inputs=(), stdout=True):
-    """Raise `CommandError` if an output may not be written there.
+    """Raise `CommandError` if an output must not be written.
 
     Parameters
     ----------
@@ -27,37 +35,31 @@ def check_output(path, *, force, inputs=(), stdout=True):
     force : bool
         Whether an existing file may be replaced.
     inputs : iterable of path-like
-        Files that are read, and hence never replaced.
+        Input files, which are never replaced.
     stdout : bool, default=True
-        Whether "-" may be asked for.
+        Whether "-" is allowed.
     """
     if path == "-" and not stdout:
         raise CommandError("Got output '-', expected the name of a file.")
-    if path in (None, "-"):
+    if path in (None, "-") or not os.path.lexists(path):
         return
-    if os.path.lexists(path) and not os.path.isfile(path):
+    if not os.path.isfile(path):
         raise CommandError(
-            f"Got output {path!r}, which is no regular file. Name another output."
+            f"Got output {path!r}, which is not a regular file. Name another output."
         )
-    if any(_same(path, other) for other in inputs):
+    if any(os.path.exists(name) and os.path.samefile(path, name) for name in inputs):
         raise CommandError(f"Got output {path!r}, which is also an input.")
-    if os.path.exists(path) and not force:
+    if not force:
         raise CommandError(f"{path!r} exists. Name another output, or add --force.")
-
-
-def _same(path, other):
-    return (
-        os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
-    )
 
 
 @contextmanager
 def open_output(path, mode="w"):
-    """Open an output under a temporary name beside it; rename it at the end.
+    """Open an output under a temporary name in its folder; rename it at the end.
 
-    If anything is raised meanwhile, Ctrl-C included, the temporary file is removed and
-    what was under the name before is still there. It is made at once, so a folder
-    that cannot be written fails before the work and not after.
+    After an exception, Ctrl-C included, the temporary file is removed and an older file
+    of this name is unchanged. The temporary file is created before any work is done,
+    so that a folder without write permission is an early error.
 
     Parameters
     ----------
@@ -74,10 +76,10 @@ def open_output(path, mode="w"):
         yield sys.stdout
         sys.stdout.flush()
         return
-    target = Path(os.path.realpath(path))  # a link stays one
+    target = Path(os.path.realpath(path))  # a link remains a link
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    try:  # from before the file exists: Ctrl-C may come while it is made
+    try:  # starts before the file exists: Ctrl-C may come while it is created
         try:
             file = open(part, mode.replace("w", "x"), **text)  # noqa: SIM115
         except OSError as error:
@@ -92,19 +94,7 @@ def open_output(path, mode="w"):
 
 
 def save_model(file, estimator, *, target, log10):
-    """Write a fitted regressor with what `unlocknn` must know beside it.
-
-    Parameters
-    ----------
-    file : binary file
-        Where to.
-    estimator : MEGNetProbRegressor
-        Fitted.
-    target : str
-        Name of the column that it was fitted on.
-    log10 : bool
-        Whether it predicts the decadic logarithm of that column.
-    """
+    """Write a fitted regressor, the column of its target and whether it is log10."""
     import joblib
 
     content = {"format": _FORMAT, "version": __version__, "target": target}
@@ -128,7 +118,7 @@ def load_model(path):
     Raises
     ------
     CommandError
-        If it is no such file.
+        If the file does not contain a fitted model with one target.
     """
     import joblib
 
@@ -139,7 +129,7 @@ def load_model(path):
     expected = "expected a model file of `unlocknn fit`"
     try:
         content = joblib.load(path)
-    except Exception as error:  # whatever bytes that are no pickle can cause
+    except Exception as error:  # bytes that are not a pickle can cause any error
         reason = " ".join(str(error).split()) or type(error).__name__
         message = f"Cannot read {str(path)!r}, {expected}: {reason}"
         raise CommandError(message) from error
@@ -152,10 +142,11 @@ def load_model(path):
     estimator = model["estimator"]
     try:
         estimator.get_params()
-    except AttributeError as error:  # a parameter that it did not have then
+    except AttributeError as error:  # a parameter that was added later
         raise CommandError(
-            f"The model in {str(path)!r} is of another version of sklearn_unlocknn "
-            f"({model['version'] or 'unknown'}; this is {__version__}). Fit it again."
+            f"The model in {str(path)!r} was written by another version of "
+            f"sklearn_unlocknn ({model['version'] or 'unknown'}; this is "
+            f"{__version__}). Fit it again."
         ) from error
     if not hasattr(estimator, "noise_std_"):
         raise CommandError(f"The model in {str(path)!r} is not fitted, {expected}.")
@@ -168,20 +159,20 @@ def load_model(path):
 
 
 def structure_files(names, listing=None):
-    """Name the structure files that arguments stand for.
+    """Expand arguments to names of structure files.
 
     Parameters
     ----------
     names : list of str
         Files; folders, which stand for the CIF and POSCAR files in them; and "-" for
-        a list of names on the standard input.
+        names on standard input.
     listing : str or None
-        A file with a name a line; "-" is the standard input.
+        A file with one name on each line; "-" is the standard input.
 
     Returns
     -------
     list of str
-        A folder without structure files stands for itself, to be reported.
+        A folder without structure files remains in the list, to be reported.
     """
     names = [part for n in names for part in (_lines("-") if n == "-" else [n])]
     if listing is not None:
@@ -192,22 +183,19 @@ def structure_files(names, listing=None):
 
 
 def _lines(path):
-    if path == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"Cannot read the list {path!r}: {error}") from error
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"Cannot read the list {path!r}: {error}") from error
     return [line for line in text.splitlines() if line.strip()]
 
 
 def _files_in(name):
-    """Return the structure files of a folder, sorted; none if it is no folder."""
+    """Return the sorted structure files of a folder; an empty list for a file."""
     if not os.path.isdir(name):
         return []
     return [
         os.path.join(name, file)
         for file in sorted(os.listdir(name))
-        if file.lower().endswith(_SUFFIXES) or file.startswith(_PREFIXES)
+        if file.lower().endswith(SUFFIXES) or file.startswith(PREFIXES)
     ]

@@ -9,40 +9,37 @@ import warnings
 from contextlib import contextmanager
 
 from .. import __version__
-from . import commands as commands
-from .files import CommandError
+from .files import CommandError, say
 
 _STATUS = """\
-exit status: 0 all went well; 1 some files failed (predict); 2 nothing was done, for a
-reason given on standard error; 130 interrupted"""
+exit status: 0 success; 1 some files failed (predict); 2 no output, for a reason on
+standard error; 130 interrupted"""
 _MODEL = (
-    "A model file is a pickle, which runs code when opened: open only what you trust."
+    "A model file is a pickle, which runs code when opened: open only trusted files."
 )
 _DATA = """\
-DATA is a CSV file with a header, or a JSON file: a list of records or a frame in
-pandas' "split" layout. Either may be compressed (.gz). Its column of structures has the
-text of CIF files, paths of CIF or POSCAR files relative to DATA, or (JSON) pymatgen's
-dictionaries."""
+DATA is a CSV file with a header, or a JSON file with a list of records or a frame in
+pandas' "split" layout. Either may be compressed (.gz). The column of structures has
+texts of CIF files, paths of structure files relative to the folder of DATA, or (JSON)
+pymatgen's dictionaries. Rows are numbered from 1, without the header."""
 _FIT = f"""\
-Fit a Gaussian process on the readout of a frozen MEGNet to a column of a data file.
+Fit a Gaussian process to a column of a data file, on features of a frozen MEGNet.
 
 {_DATA}
 
-The network is run once a structure. Rows count from 1, without the header.
-
 {_MODEL}
-From Python, joblib.load gives a dict; its "estimator" is the MEGNetProbRegressor."""
+In Python, joblib.load returns a dict; its "estimator" is the MEGNetProbRegressor."""
 _PREDICT = f"""\
-Predict structure files with a fitted model: a row a file, of mean, standard deviation
-(observation noise included) and the interval that holds a new observation with the
-probability of --coverage, in the units of the target. Columns are file, mean, std,
-lower, upper, error; after `fit --log10` they are log10_mean and so on. A file that
-fails has empty numbers and the reason in error, and the others go on.
+Predict structure files with a fitted model. The output is a CSV table with one row for
+each file: file, mean, std (observation noise included), lower, upper, error. A new
+observation lies between lower and upper with the probability --coverage. Numbers are in
+the units of the target; after `fit --log10` they are logarithms, in columns named
+log10_mean and so on. A file that fails has empty numbers and the reason in error.
 
 {_MODEL}"""
 _EVALUATE = f"""\
-Report accuracy, calibration and sharpness of a fitted model on a data file, which it
-should not have been fitted on.
+Report accuracy, calibration and sharpness of a fitted model on a data file that was not
+used in the fit.
 
 {_DATA}
 
@@ -55,33 +52,35 @@ def main(argv=None):
     Parameters
     ----------
     argv : list of str, default=None
-        Arguments; those of the process if None.
+        Arguments; None stands for those of the process.
 
     Returns
     -------
     int
-        Exit status: 0; 1 if files failed; 2 if nothing was done; 130 if interrupted.
+        Exit status: 0; 1 if files failed; 2 without output; 130 if interrupted.
     """
     args = _parser().parse_args(argv)
     with _quiet_libraries():
         try:
-            status = args.run(args)
+            from . import commands  # imports pandas, which --help does not need
+
+            status = getattr(commands, args.name)(args)
             sys.stdout.flush()
             return status
         except KeyboardInterrupt:
             _complain(args, "interrupted; no file was written")
             return 130
         except BrokenPipeError:
-            # `| head` has what it wants; the flush at exit must not fail too
+            # as in `| head`; the flush at exit must not fail too
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except Exception as error:
             if args.debug:
                 traceback.print_exc()
             expected = isinstance(error, CommandError | ValueError | OSError)
-            text = str(error) or "no reason given"
+            text = str(error) or "unknown reason"
             if not expected:
-                text = f"{type(error).__name__}: {text} (--debug shows where)"
+                text = f"{type(error).__name__}: {text} (--debug shows the traceback)"
             _complain(args, f"error: {text}")
             return 2
 
@@ -92,14 +91,14 @@ def _complain(args, text):
 
 @contextmanager
 def _quiet_libraries():
-    """Silence TensorFlow's log, and say once what libraries warn of for every file."""
+    """Silence TensorFlow's log; print each warning of libraries once, with a count."""
     seen = {}
 
     def note(message, category, filename, lineno, file=None, line=None):
         first, n = seen.get((filename, lineno), (message, 0))
         seen[filename, lineno] = first, n + 1
 
-    # Processes of --n-jobs inherit it; what they warn of is not counted.
+    # Processes of --n-jobs inherit it; their warnings are not counted.
     before = os.environ.get("PYTHONWARNINGS")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -118,7 +117,7 @@ def _quiet_libraries():
                 text = " ".join(str(first).split())
                 text = text if len(text) <= 300 else text[:297] + "..."
                 times = f" ({n} times, the first)" if n > 1 else ""
-                commands.say(f"warning{times}: {text}")
+                say(f"warning{times}: {text}")
 
 
 def _parser():
@@ -129,65 +128,69 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_fit(commands_of)
-    _add_predict(commands_of)
-    _add_evaluate(commands_of)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="name")
+    _add_fit(commands)
+    _add_predict(commands)
+    _add_evaluate(commands)
     return parser
 
 
-def _add(commands_of, name, run, summary, description):
-    parser = commands_of.add_parser(
+def _add_command(commands, name, summary, description):
+    return commands.add_parser(
         name,
         help=summary,
         description=description,
         epilog=_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run, name=name)
-    return parser
 
 
 def _add_common(parser):
     parser.add_argument(
         "--n-jobs", type=int, metavar="N",
-        help="processes that read structures; pays for many (-1: one a core)",
+        help="number of processes that read structures and run the network; -1 uses "
+        "all processors; useful for thousands of structures",
     )  # fmt: skip
     parser.add_argument(
         "--memory", metavar="FOLDER",
-        help="keep features here: a structure seen before needs no network",
+        help="folder that keeps features, so that the network runs once on each "
+        "structure",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace the output file")
-    parser.add_argument("--debug", action="store_true", help="show the traceback")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
 
 
 def _add_data(parser, required):
-    text = "column to predict" if required else "column, if not that of the fit"
+    text = "column to predict" if required else "column (default: that of the fit)"
     parser.add_argument("--target", required=required, metavar="NAME", help=text)
     parser.add_argument(
         "--structures", metavar="NAME",
-        help="column of structures; by default found by what it holds and by its name "
-        "(structure, cif, path or file)",
+        help="column of structures (default: found by its content and its name, "
+        "structure, cif, path or file)",
     )  # fmt: skip
     parser.add_argument(
         "--on-error", choices=("stop", "drop"), default="stop",
-        help="on rows without a usable target or structure: stop before the fit, or "
-        "leave them out and say which (default: %(default)s)",
+        help="for rows without a usable target or structure: stop, or leave them out "
+        "and list them (default: %(default)s)",
     )  # fmt: skip
 
 
 def _add_coverage(parser):
     parser.add_argument(
-        "--coverage", type=_share, default=0.95, metavar="P",
+        "--coverage", type=_fraction, default=0.95, metavar="P",
         help="probability of the interval (default: %(default)s)",
     )  # fmt: skip
 
 
-def _add_fit(commands_of):
-    parser = _add(commands_of, "fit", commands.fit, "fit a model to a data file", _FIT)
-    parser.add_argument("data", metavar="DATA")
+def _add_fit(commands):
+    parser = _add_command(commands, "fit", "fit a model to a data file", _FIT)
+    parser.add_argument("data", metavar="DATA", help="CSV or JSON file")
     _add_data(parser, required=True)
-    parser.add_argument("-o", "--output", required=True, metavar="MODEL")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="MODEL", help="model file to write"
+    )
     parser.add_argument(
         "--log10", action="store_true",
         help="fit and predict log10 of the target, which must be positive",
@@ -199,58 +202,58 @@ def _add_fit(commands_of):
     )  # fmt: skip
     parser.add_argument(
         "--layer", action="append", type=_index_or_name, metavar="LAYER",
-        help="layer, by index or name; again for more (default: auto, the readout "
-        "and what the blocks before it know of the state)",
+        help="layer of the features, by index or name; repeat the option to join "
+        "several (default: auto, the readout and the states of earlier blocks)",
     )  # fmt: skip
     parser.add_argument("--kernel", help='such as "matern52_ard + linear"')
     parser.add_argument(
         "--mean", default="constant",
         choices=("zero", "constant", "linear", "network"),
-        help="prior mean; network is what the network predicts (default: %(default)s)",
+        help="prior mean; network is the network's own prediction (default: "
+        "%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--n-inducing-points", type=_count_or_share, metavar="N",
-        help="inducing points, or their share of the rows",
+        "--n-inducing-points", type=_count_or_fraction, metavar="N",
+        help="number of inducing points, or their fraction of the rows",
     )  # fmt: skip
     parser.add_argument(
         "--random-state", type=int, default=0, metavar="SEED",
         help="seed (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--holdout", type=_share, metavar="P",
-        help="first fit to the other rows and report on this share of them, drawn at "
-        "random; the model is then fitted to all",
+        "--holdout", type=_fraction, metavar="P",
+        help="before the fit to all rows, hold out this fraction of them at random, "
+        "fit to the others and report on the held-out rows",
     )  # fmt: skip
     _add_common(parser)
 
 
-def _add_predict(commands_of):
-    parser = _add(
-        commands_of, "predict", commands.predict, "predict structure files", _PREDICT
-    )
-    parser.add_argument("model", metavar="MODEL")
+def _add_predict(commands):
+    parser = _add_command(commands, "predict", "predict structure files", _PREDICT)
+    parser.add_argument("model", metavar="MODEL", help="model file of `unlocknn fit`")
     parser.add_argument(
         "files", metavar="FILE", nargs="*",
         help="CIF, POSCAR or molecule file, folder of CIF and POSCAR files, or - for "
         "names on standard input",
     )  # fmt: skip
-    parser.add_argument("--list", metavar="FILE", help="file with a name a line")
     parser.add_argument(
-        "-o", "--output", metavar="CSV", help="by default the standard output"
+        "--list", metavar="FILE", help="text file with one file name on each line"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="CSV", help="output (default: standard output)"
     )
     _add_coverage(parser)
     _add_common(parser)
 
 
-def _add_evaluate(commands_of):
-    parser = _add(
-        commands_of, "evaluate", commands.evaluate, "judge a model on a data file",
-        _EVALUATE,
-    )  # fmt: skip
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("data", metavar="DATA")
+def _add_evaluate(commands):
+    parser = _add_command(
+        commands, "evaluate", "report the errors of a model on a data file", _EVALUATE
+    )
+    parser.add_argument("model", metavar="MODEL", help="model file of `unlocknn fit`")
+    parser.add_argument("data", metavar="DATA", help="CSV or JSON file")
     _add_data(parser, required=False)
-    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "-o", "--output", metavar="CSV", help="also write the prediction of each row"
     )
@@ -258,7 +261,7 @@ def _add_evaluate(commands_of):
     _add_common(parser)
 
 
-def _share(text):
+def _fraction(text):
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"got {text}, expected a number in (0, 1)")
@@ -272,8 +275,8 @@ def _index_or_name(text):
         return text
 
 
-def _count_or_share(text):
+def _count_or_fraction(text):
     try:
         return int(text)
     except ValueError:
-        return _share(text)
+        return _fraction(text)

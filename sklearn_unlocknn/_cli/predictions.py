@@ -1,83 +1,75 @@
-"""Predictions of the command line: in steps, with reasons for what fails."""
+"""Predictions of the command line: by blocks, with a reason for each failure."""
 
-import math
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+from tqdm import tqdm
 
-#: Structures in a step of the progress bar, per process.
+from .._parallel import count_workers
+
+#: Structures in a step of the progress bar, for each process.
 STEP = 128
 
 
-def predictions(estimator, items, n_jobs=None, *, progress=True):
-    """Predict in steps of bounded size, with a progress bar on a terminal.
+def predictions(estimator, items, coverage, *, log10=False, progress=True):
+    """Predict by blocks of bounded size, with a progress bar on a terminal.
 
     Parameters
     ----------
     estimator : MEGNetProbRegressor
         Fitted, with ``on_error="nan"``.
     items : list of structures
-        As the estimator takes them.
-    n_jobs : int, default=None
-        That of the estimator.
+        Of any kind that the estimator accepts.
+    coverage : float
+        Probability of the interval.
+    log10 : bool, default=False
+        Whether the estimator predicts a logarithm, which the names of columns show.
     progress : bool, default=True
-        Whether a bar may be shown: not where results go to the same terminal.
+        Whether to show a bar if standard error is a terminal.
 
     Yields
     ------
-    start : int
-        Index of the first structure of the step.
-    mean, std : ndarray of shape (n_step,)
-        In target units; NaN where it failed.
-    errors : dict of int to str
-        Reasons, by index within the step.
+    DataFrame
+        With the columns mean, std, lower, upper (target units; NaN after a failure) and
+        error (a reason, or ""), indexed by position in `items`.
     """
-    from tqdm import tqdm
-
-    from .._parallel import count_workers
-
-    step = STEP * count_workers(n_jobs)
+    step = STEP * count_workers(estimator.n_jobs)
+    names = ["mean", "std", "lower", "upper"]
+    if log10:
+        names = [f"log10_{name}" for name in names]
     hide = None if progress else True  # None: unless standard error is a terminal
     with tqdm(total=len(items), desc="Predicting", unit="row", disable=hide) as bar:
         for start in range(0, len(items), step):
-            chunk = items[start : start + step]
-            yield start, *_predict(estimator, chunk)
-            bar.update(len(chunk))
+            mean, std, errors = _predict(estimator, items[start : start + step])
+            tails = ndtri([0.5 - coverage / 2, 0.5 + coverage / 2])
+            values = [mean, std, *(mean + tail * std for tail in tails)]
+            block = pd.DataFrame(dict(zip(names, values, strict=True)))
+            block["error"] = errors
+            block.loc[block["error"] != "", names] = np.nan
+            block.index += start
+            yield block
+            bar.update(len(block))
 
 
 def _predict(estimator, items):
-    import numpy as np
-
+    """Return means, standard deviations and errors; after an exception one by one."""
     try:
         mean, std = estimator.predict(items, return_std=True)
-    except Exception as error:  # whatever one structure can cause, by itself then
+    except Exception as error:  # any error that one structure can cause
         if len(items) == 1:
             reason = " ".join(str(error).split()) or type(error).__name__
-            return np.full(1, np.nan), np.full(1, np.nan), {0: reason}
+            return np.full(1, np.nan), np.full(1, np.nan), np.array([reason], object)
         parts = [_predict(estimator, [item]) for item in items]
-        mean, std = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
-        return mean, std, {k: p[2][0] for k, p in enumerate(parts) if p[2]}
-    failed = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(std))).tolist()
-    reasons = reasons_of(estimator.network_, [items[k] for k in failed])
-    return mean, std, dict(zip(failed, reasons, strict=True))
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+    errors = np.full(len(items), "", object)
+    failed = np.flatnonzero(~np.isfinite(mean + std))
+    errors[failed] = reasons(estimator.network_, [items[k] for k in failed])
+    return mean, std, errors
 
 
-def reasons_of(network, items):
-    """Say why structures cannot be converted: in one line each."""
+def reasons(network, items):
+    """Return the reasons why structures have no features, each in one line."""
     graphs = network.graphs(items)
     return [
         " ".join(getattr(g, "reason", "no finite prediction").split()) for g in graphs
     ]
-
-
-def columns(log10):
-    """Name the columns of a prediction: those in log10 units say so."""
-    names = ["mean", "std", "lower", "upper"]
-    return [f"log10_{name}" for name in names] if log10 else names
-
-
-def cells(mean, std, coverage):
-    from scipy.special import ndtri
-
-    if not (math.isfinite(mean) and math.isfinite(std)):
-        return [""] * 4
-    lower, upper = ndtri([0.5 - coverage / 2, 0.5 + coverage / 2])
-    # repr: every digit, so that reading gives the same number
-    return [repr(float(v)) for v in (mean, std, mean + lower * std, mean + upper * std)]

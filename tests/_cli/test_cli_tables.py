@@ -1,4 +1,4 @@
-"""Data files of the command line: broken, ambiguous, and a real one."""
+"""Data files of the command line: every layout, broken, ambiguous, and a real one."""
 
 import gzip
 import json
@@ -6,47 +6,96 @@ import os
 from pathlib import Path
 
 import pytest
+from _cli.command import run
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_unlocknn._cli.files import CommandError
-from sklearn_unlocknn._cli.main import main
-from sklearn_unlocknn._cli.tables import read_table, rows_of
+from sklearn_unlocknn._cli.tables import read_samples
 
 DATA = os.environ.get("SKLEARN_UNLOCKNN_DATA")
+
+
+def test_layouts_agree(folder, energies):
+    want = read_samples(folder / "both.csv", "energy")
+    assert_array_equal(want["target"], energies[1])
+    assert (want["error"] == "").all()
+    assert want["structure"].tolist() == [
+        (folder / f"cifs/{i:02d}.cif").read_text() for i in range(36)
+    ]
+    for name in ("texts.csv", "split.json"):
+        assert read_samples(folder / name, "energy").equals(want), name
+    paths = [folder / f"cifs/{i:02d}.cif" for i in range(36)]
+    for name, column in (("paths.csv", None), ("both.csv", "path")):
+        assert list(read_samples(folder / name, "energy", column)["structure"]) == paths
+    got = read_samples(folder / "records.json.gz", "energy", log10=True)
+    assert_allclose(10 ** got["target"], want["target"])
+    assert got["structure"][1]["@class"] == "Structure"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("a.csv", "", "has no rows"),
+        ("a.csv", "", "Cannot read.*No columns"),
         ("a.csv", "cif,y\n", "has no rows"),
-        ("a.csv", "cif,y\na.cif,1,2\n", "row 1 has 3 values for 2 columns"),
+        ("a.csv", "cif,y\na.cif,1,2\n", "Expected 2 fields in line 2, saw 3"),
+        ("a.csv", 'cif,y\n"a.cif', "Cannot read.*EOF inside string"),
         ("a.csv", "y,y\n1,2\n", "columns of the same name"),
         ("a.csv", "\x00,y\n1,2\n", "has no column 'energy'|Cannot read"),
         ("a.json", "[]", "has no rows"),
         ("a.json", "{", "Cannot read"),
         ("a.json", '{"a": 1}', "expected a list of records"),
+        ("a.json", "[1, 2]", "expected a list of records"),
         ("a.json", '{"columns": ["a"], "data": 3}', "Cannot read"),
+        ("a.json", '{"columns": ["a"], "data": [[1, 2]]}', "Cannot read.*1 columns"),
         ("a.json.gz", "[]", "Cannot read.*gzip"),
         ("a.txt", "", r"expected \.csv"),
         ("a.csv", "q,r\n1,2\n", r"no column 'energy'; it has \['q', 'r'\]"),
-        ("a.csv", "q,energy\n1,2\n", "none looks so.*--structures"),
-        ("a.csv", "p,q,energy\na.cif,b.cif,2\n", r"look so: \['p', 'q'\]"),
+        ("a.csv", "q,energy\n1,2\n", "none is likely.*--structures"),
+        ("a.csv", "p,q,energy\na.cif,b.cif,2\n", r"\['p', 'q'\] may have them"),
     ],
 )
 def test_broken_data(name, content, match, tmp_path):
     (tmp_path / name).write_text(content)
     with pytest.raises(CommandError, match=match):
-        rows_of(read_table(tmp_path / name), "energy")
+        read_samples(tmp_path / name, "energy")
+
+
+def test_no_data_file(tmp_path):
+    with pytest.raises(CommandError, match=r"There is no data file '.*a\.csv'"):
+        read_samples(tmp_path / "a.csv", "energy")
+
+
+def test_reasons_of_unusable_rows(tmp_path):
+    (tmp_path / "x.cif").write_text("data_x\n")
+    targets = {
+        "n/a": "is 'n/a', not a number", "": "is missing", "inf": "is inf, not a finite",
+        "-1": "is -1, not positive, and has no log10",
+    }  # fmt: skip
+    lines = [f"x.cif,{target}" for target in targets] + [" ,1", "gone.cif,1", "x.cif"]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["\ufeffcif,y", *lines, "x.cif,100"]))
+    got = read_samples(path, "y", log10=True)
+    want = [f"target 'y' {reason}" for reason in targets.values()]
+    want += ["the structure is missing", "there is no file", "target 'y' is missing"]
+    assert got["target"][8] == 2
+    for error, reason in zip(got["error"], [*want, ""], strict=True):
+        assert error.startswith(reason)
+        assert bool(error) == bool(reason)
+    records = [{"cif": "x.cif", "y": y} for y in (None, float("nan"), True, 10)]
+    (tmp_path / "a.json").write_text(json.dumps([*records, {"y": 1}]))
+    got = read_samples(tmp_path / "a.json", "y", "cif", log10=True)["error"]
+    assert got[1] == got[2] == "target 'y' is missing"
+    assert list(got[2:]) == ["target 'y' is True, not a number", "", want[4]]
 
 
 def test_column_of_structures_is_found_by_content_first(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("file,mine,energy\nlog,x.cif,1\n")
-    assert "x.cif" in rows_of(read_table(path), "energy").errors[0]
+    assert "x.cif" in read_samples(path, "energy")["error"][1]
     path.write_text("Path,other.cif,energy\n17,x,1\n")
-    assert "17" in rows_of(read_table(path), "energy").errors[0]
+    assert "17" in read_samples(path, "energy")["error"][1]
     with pytest.raises(CommandError, match="for target and structures"):
-        rows_of(read_table(path), "energy", "energy")
+        read_samples(path, "energy", "energy")
 
 
 @pytest.mark.skipif(DATA is None, reason="SKLEARN_UNLOCKNN_DATA is not set")
@@ -59,10 +108,7 @@ def test_bulk_moduli(tmp_path, capsys):
         records = json.load(file)[::10]
     (tmp_path / "data.json").write_text(json.dumps(records))
     command = ["fit", tmp_path / "data.json", "--target", "bulk_modulus_vrh", "--log10"]
-    command += ["--holdout", 0.3, "-o", tmp_path / "model.joblib"]
-    assert main([str(argument) for argument in command]) == 0
-    report = capsys.readouterr().out
-    r2 = next(
-        line.split()[1] for line in report.splitlines() if line.split()[:1] == ["R2"]
-    )
-    assert float(r2) > 0.5
+    assert run(*command, "--holdout", 0.3, "-o", tmp_path / "model.joblib") == 0
+    report = [line.split() for line in capsys.readouterr().out.splitlines()]
+    r2 = next(float(words[1]) for words in report if words[:1] == ["R2"])
+    assert r2 > 0.5
