@@ -14,4 +14,4 @@ def run(*arguments):
 
 def table(text):
     """Read a CSV table with an error, or an empty text, in each row."""
-    return pd.read_csv(io.StringIO(text)).fillna({"error": ""})
+    return pd.read_csv(io.StringIO(text), converters={"error": str})

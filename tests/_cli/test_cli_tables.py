@@ -68,7 +68,7 @@ def test_no_data_file(tmp_path):
 def test_reasons_of_unusable_rows(tmp_path):
     (tmp_path / "x.cif").write_text("data_x\n")
     targets = {
-        "n/a": "is 'n/a', not a number", "": "is missing", "inf": "is inf, not a finite",
+        "n/a": "is 'n/a', not a number", "": "is missing", "inf": "is inf, not a fin",
         "-1": "is -1, not positive, and has no log10",
     }  # fmt: skip
     lines = [f"x.cif,{target}" for target in targets] + [" ,1", "gone.cif,1", "x.cif"]

@@ -1,24 +1,28 @@
 """Data sets: small files of the same layout from a local server, and real files."""
 
-import csv
 import gzip
-import io
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from file_server import serve
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from sklearn_unlocknn._megnet.compat import import_megnet
 from sklearn_unlocknn.datasets import (
     MATBENCH_TASKS,
+    MEGNET_MODELS,
     _cache,
     fetch_elasticity,
     fetch_matbench,
+    fetch_megnet_model,
     fetch_perovskites,
     make_ionic_crystals,
     matbench_folds,
@@ -35,17 +39,16 @@ def structures():
 
 @pytest.fixture
 def publish(tmp_path, monkeypatch):
-    """Return the function that serves a file and enters it in the registry."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    """Return the function that puts a file in the data folder and the registry."""
     monkeypatch.setenv("SKLEARN_UNLOCKNN_DATA", str(tmp_path))
-    with serve({}) as server:
 
-        def publish(path, content, **more):
-            server.files[path] = content
-            registry = server.registry(**more)
-            monkeypatch.setattr(_cache, "registry", lambda: registry)
+    def publish(path, content, **more):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "url": "", **more}
+        monkeypatch.setattr(_cache, "registry", lambda: {path: entry})
 
-        yield publish
+    return publish
 
 
 def zipped(content):
@@ -133,14 +136,14 @@ def test_matbench_folds():
 
 
 def test_perovskites(publish, structures):
-    text = io.StringIO()
-    fields = ["", "material_id", "cif", "formula", "heat_all", "heat_ref"]
-    writer = csv.DictWriter(text, fields)
-    writer.writeheader()
-    for i, s in enumerate(structures):
-        row = [i, 100 + i, s.to(fmt="cif"), s.formula, 0.1 * i, 9]
-        writer.writerow(dict(zip(fields, row, strict=True)))
-    publish("perov_5/test.csv", text.getvalue().encode())
+    table = {
+        "material_id": 100 + np.arange(N),
+        "cif": [structure.to(fmt="cif") for structure in structures],
+        "formula": [structure.formula for structure in structures],
+        "heat_all": 0.1 * np.arange(N),
+        "heat_ref": 9,
+    }
+    publish("perov_5/test.csv", pd.DataFrame(table).to_csv().encode())
     got = fetch_perovskites("test")
     for a, b in zip(got.data, structures, strict=True):
         assert a.composition == b.composition
@@ -195,6 +198,45 @@ def test_import_is_light():
     assert done.stdout.strip() == "[]"
 
 
+def test_registry():
+    registry = _cache.registry()
+    assert sum("n_rows" in entry for entry in registry.values()) == 13
+    for path, entry in registry.items():
+        assert re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+        assert entry["url"].startswith("https://")
+        assert entry["url"].rpartition("/")[2] == path.rpartition("/")[2]
+        assert not Path(path).is_absolute()
+    assert len(MEGNET_MODELS) == 22
+    for path in MEGNET_MODELS.values():
+        for file in (path, path + ".json"):
+            assert registry[file]["url"].endswith(file.split("megnet/")[1])
+
+
+def test_megnet_names():
+    import_megnet()
+    from megnet.utils.models import MODEL_MAPPING
+
+    ours = {k: v.removeprefix("megnet/") for k, v in MEGNET_MODELS.items()}
+    # megnet lists the QM9 networks by a template of its own
+    crystals = {k: v for k, v in ours.items() if "QM9" not in k}
+    assert crystals == {k: v for k, v in MODEL_MAPPING.items() if "QM9" not in k}
+    assert ours["QM9_gap_2018"] == "qm9-2018.6.1/gap.hdf5"
+    with pytest.raises(ValueError, match=r"2091', .* one of \['Eform_MP_2019"):
+        fetch_megnet_model("Eform_MP_2091")
+    with pytest.raises(ValueError, match="Got `name`=3, expected one of"):
+        fetch_megnet_model(3)
+
+
+def test_both_missing_files_of_a_network_are_listed(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        fetch_megnet_model(
+            "logK_MP_2018", data_home=tmp_path, download_if_missing=False
+        )
+    for suffix in ("hdf5", "hdf5.json"):
+        file = tmp_path / "megnet" / "mp-2018.6.1" / f"log10K.{suffix}"
+        assert f"log10K.{suffix} -> {file}" in str(error.value)
+
+
 DATA = os.environ.get("SKLEARN_UNLOCKNN_DATA")
 real = pytest.mark.skipif(DATA is None, reason="SKLEARN_UNLOCKNN_DATA is not set")
 
@@ -217,3 +259,13 @@ def test_real_elasticity():
     assert 0 < got.target.min() < got.target.max() < 500  # GPa, diamond has 440
     elements = [len(structure.composition) for structure in got.data]
     assert set(elements) == {2}
+
+
+@real
+def test_real_files_have_the_sha256_of_the_registry():
+    there = [path for path in _cache.registry() if Path(DATA, path).exists()]
+    names = ["Eform_MP_2019", "Efermi_MP_2019", "logK_MP_2018", "Bandgap_MP_2018"]
+    networks = [MEGNET_MODELS[name] for name in names]
+    assert {*networks, *(path + ".json" for path in networks)} <= {*there}
+    files = _cache.fetch_files(*there, download_if_missing=False)
+    assert files == [Path(DATA, path) for path in there]
