@@ -67,14 +67,7 @@ def test_complete_files_are_only_read(tmp_path):
     assert files_in(home) == sorted(FILES)
     folders = [home, home / "folder"]
     before = [folder.stat().st_mtime_ns for folder in folders]
-    for folder in folders:
-        folder.chmod(0o555)
-    try:
-        assert _cache.fetch_files(*FILES, data_home=home) == files
-    finally:
-        for folder in folders:
-            folder.chmod(0o755)
-    # mode bits do not stop root: the folders must be unchanged too
+    assert _cache.fetch_files(*FILES, data_home=home) == files
     assert [folder.stat().st_mtime_ns for folder in folders] == before
 
 
