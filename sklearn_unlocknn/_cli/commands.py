@@ -170,7 +170,8 @@ def predict(args):
             n_failed += len(failed)
             for name, error in zip(failed["file"], failed["error"], strict=True):
                 say(f"{name}: {error}")
-            _write(block, file, header=block.index[0] == 0, index=False)
+            first = block.index[0] == 0
+            block.to_csv(file, header=first, index=False, lineterminator="\n")
             file.flush()
     if n_failed:
         say(f"{n_failed} of {len(names)} files failed")
@@ -203,7 +204,8 @@ def evaluate(args):
         if file is not None:
             name = "log10_target" if log10 else "target"
             table = samples[["target"]].set_axis([name], axis="columns")
-            _write(table.join(predicted).assign(error=samples["error"]), file)
+            table = table.join(predicted).assign(error=samples["error"])
+            table.to_csv(file, lineterminator="\n")
     _report_left_out(samples)
 
     y, mean, std = samples["target"][good.index], good.iloc[:, 0], good.iloc[:, 1]
@@ -216,11 +218,6 @@ def evaluate(args):
     head = {"target": target, "log10": log10, "n_left_out": n_left_out}
     print(json.dumps(_replace_nan(head | report), indent=2))
     return 0
-
-
-def _write(frame, file, **options):
-    """Write a frame as CSV: all digits, empty cells for NaN."""
-    frame.to_csv(file, lineterminator="\n", **options)
 
 
 def _replace_nan(value):

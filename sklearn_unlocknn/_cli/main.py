@@ -268,15 +268,12 @@ def _fraction(text):
     return value
 
 
-def _index_or_name(text):
+def _index_or_name(text, other=str):
     try:
         return int(text)
     except ValueError:
-        return text
+        return other(text)
 
 
 def _count_or_fraction(text):
-    try:
-        return int(text)
-    except ValueError:
-        return _fraction(text)
+    return _index_or_name(text, _fraction)

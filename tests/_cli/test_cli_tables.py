@@ -35,6 +35,7 @@ def test_layouts_agree(folder, energies):
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
+        ("a.csv", None, r"There is no data file '.*a\.csv'"),
         ("a.csv", "", "Cannot read.*No columns"),
         ("a.csv", "cif,y\n", "has no rows"),
         ("a.csv", "cif,y\na.cif,1,2\n", "Expected 2 fields in line 2, saw 3"),
@@ -55,14 +56,10 @@ def test_layouts_agree(folder, energies):
     ],
 )
 def test_broken_data(name, content, match, tmp_path):
-    (tmp_path / name).write_text(content)
+    if content is not None:
+        (tmp_path / name).write_text(content)
     with pytest.raises(CommandError, match=match):
         read_samples(tmp_path / name, "energy")
-
-
-def test_no_data_file(tmp_path):
-    with pytest.raises(CommandError, match=r"There is no data file '.*a\.csv'"):
-        read_samples(tmp_path / "a.csv", "energy")
 
 
 def test_reasons_of_unusable_rows(tmp_path):
