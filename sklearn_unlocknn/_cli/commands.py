@@ -39,7 +39,6 @@ def fit(args):
     check_output(args.output, force=args.force, inputs=[args.data], stdout=False)
     samples = read_samples(args.data, args.target, args.structures, log10=args.log10)
     _usable(samples, args.on_error)
-    _find_network(args.network)
     quantity = _quantity(args.target, args.log10)
 
     start = time.monotonic()
@@ -63,18 +62,6 @@ def fit(args):
         f"{time.monotonic() - start:.1f} s"
     )
     return 0
-
-
-def _find_network(network):
-    """Fetch a pretrained network; raise an error if there is no such name or file."""
-    from ..datasets import MEGNET_MODELS, fetch_megnet_model
-
-    if network in MEGNET_MODELS:
-        fetch_megnet_model(network)
-    elif not os.path.isfile(network):
-        from .._megnet.extractor import resolve_megnet
-
-        resolve_megnet(network)  # raises an error that lists the names
 
 
 def _import_quietly(args):
