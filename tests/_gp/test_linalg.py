@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_unlocknn._gp.linalg import outer_product, product
+from sklearn_unlocknn._gp.linalg import product
 
 ORDERS = {
     "C": np.ascontiguousarray,
@@ -23,10 +23,10 @@ def test_product_is_numpy_s(left, right, n, k, m):
     A = ORDERS[left](rng.normal(size=(n, k)))
     B = ORDERS[right](rng.normal(size=k if m is None else (k, m)))
     before = A.copy(), B.copy()
-    C = product(A, B)
+    C = product(A, B, -2.0)
     assert C.shape == (A @ B).shape
     assert C.flags.c_contiguous
-    assert_allclose(C, A @ B, rtol=1e-13, atol=1e-14)
+    assert_allclose(C, -2.0 * A @ B, rtol=1e-13, atol=1e-14)
     assert_array_equal(A, before[0])
     assert_array_equal(B, before[1])
 
@@ -37,11 +37,3 @@ def test_product_of_a_row_does_not_depend_on_the_other_rows(n):
     A, b = rng.normal(size=(101, 333)), rng.normal(size=333)
     assert_array_equal(product(A[:n], b), product(A, b)[:n])
     assert_array_equal(product(A[-n:], b), product(A, b)[-n:])
-
-
-def test_outer_product_is_numpy_s():
-    rng = np.random.default_rng(0)
-    X, Z = rng.normal(size=(7, 3)), rng.normal(size=(4, 3))
-    C = outer_product(X, Z, -2.0)
-    assert C.flags.c_contiguous
-    assert_allclose(C, -2.0 * X @ Z.T, rtol=1e-13, atol=1e-14)
