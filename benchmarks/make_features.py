@@ -57,7 +57,8 @@ def main():
     seconds = time.perf_counter() - start
     for error in made.errors.values():
         print(error)
-    X, row = made.features[~made.failed], row[~made.failed]
+    good = np.delete(np.arange(len(row)), list(made.errors))
+    X, row = made.features[good], row[good]
     np.savez(args.out, X=X, y=y[row], row=row)
     print(
         f"{args.out}: X {X.shape}; {len(y) - len(row)} of {len(y)} rows dropped, "

@@ -159,9 +159,8 @@ def test_megnet_of_a_file_is_built_once(tiny_megnet, tmp_path, monkeypatch):
         return build(state)
 
     monkeypatch.setattr(megnet_graphs, "build_network", counted)
-    monkeypatch.setattr(megnet_graphs, "_RECENT", megnet_graphs.Recent(2))
-    # apart from handles of equal content that other tests hold
-    monkeypatch.setattr(megnet_graphs, "_CONTENTS", {})
+    # without the handles of equal content that other tests keep
+    monkeypatch.setattr(megnet_graphs, "_HANDLES", megnet_graphs.Recent(2))
     model = MEGNetProbRegressor(str(tmp_path / "net.hdf5"), **HEAD)
     grid_search(model, X, np.arange(30.0), 1)
     assert len(builds) == 1

@@ -1,40 +1,42 @@
-"""New MEGNets: the layers of the paper, with weights from a NumPy generator."""
+"""Build new MEGNets, with weights from a NumPy generator."""
 
 import json
 from types import SimpleNamespace
 
 import numpy as np
 
-from .compat import fast_layer, fast_set2set, import_megnet, network_state, softplus2
+from .compat import import_megnet
+from .fast_layers import fast_layer, fast_set2set, softplus2
 from .network import MEGNetSnapshot
+from .state import network_state
 
-#: Atomic numbers that the embedding knows are those below.
+#: Size of the embedding: it holds the atomic numbers below.
 N_ELEMENTS = 95
-#: Width of the Gaussians that distances are expanded in, angstrom.
+#: Width of the Gaussians of bond lengths, angstrom.
 GAUSSIAN_WIDTH = 0.5
 
 
 def new_megnet(
     *, n_blocks, layer_sizes, embedding_dim, n_gaussians, cutoff, n_outputs, rng
 ):
-    """Make an untrained MEGNet for structures, in the layout that megnet writes.
+    """Build an untrained MEGNet for structures, with the layers of megnet's own.
 
-    No initializer of Keras runs, so that no random state but ``rng`` is used.
+    No Keras initializer runs, so that no random state but ``rng`` is used.
 
     Parameters
     ----------
     n_blocks : int
-        MEGNet blocks.
+        Number of MEGNet blocks.
     layer_sizes : tuple of three int
         Units of the wide, the middle and the narrow layers.
     embedding_dim : int
-        Features of an element.
+        Number of features of an element.
     n_gaussians : int
-        Features of a bond: Gaussians with centres from 0 to 1 above the cutoff.
+        Number of features of a bond: Gaussians with centres from 0 to the cutoff + 1.
     cutoff : float
-        Length of the longest bonds, angstrom.
+        Greatest length of a bond, angstrom.
     n_outputs : int
-        Targets.
+        Number of targets.
     rng : numpy.random.Generator
         Source of the weights (Glorot and Bengio 2010, uniform).
 
@@ -64,7 +66,7 @@ def glorot(shape, rng):
 
 
 def _layers(n_blocks, layer_sizes, embedding_dim, n_gaussians, n_outputs):
-    """Connect the layers; kernels are zero, biases as they should start."""
+    """Return the Keras model, with kernels of zero and initial biases."""
     import tf_keras
 
     MEGNetLayer, Set2Set, layers = fast_layer(), fast_set2set(), tf_keras.layers
@@ -124,10 +126,7 @@ def _layers(n_blocks, layer_sizes, embedding_dim, n_gaussians, n_outputs):
 
 
 def with_outputs(network, n_outputs, rng):
-    """Return a state of the network with another number of outputs, begun anew.
-
-    All weights but those of the output layer stay.
-    """
+    """Return the state of a network with a new output layer of another size."""
     state = network._state
     config = json.loads(state["config"])
     layer = next(c for c in config["layers"] if c["name"] == output_layer(network).name)
@@ -139,7 +138,7 @@ def with_outputs(network, n_outputs, rng):
 
 
 def output_layer(network):
-    """Return the layer that gives the output; ValueError unless it is linear."""
+    """Return the output layer; ValueError unless it is dense and linear."""
     layer = network.keras_model.layers[-1]
     linear = (
         type(layer).__name__ == "Dense"
@@ -149,7 +148,7 @@ def output_layer(network):
     )
     if not linear:
         raise ValueError(
-            "Got a MEGNet whose output is not that of a linear dense layer, which "
-            "regression needs (a classifier?). Start from another network."
+            "Got a MEGNet whose output is not that of a linear dense layer (a "
+            "classifier?), expected a regression network to train."
         )
     return layer

@@ -1,39 +1,46 @@
-"""Blocks of structures, batches of graphs, and what a network makes of them."""
+"""Group graphs into batches, and batches into results for structures."""
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-#: Bonds of one batch: bounds memory whatever the sizes (about 200 MB of activations).
+#: Greatest number of bonds in a batch (about 200 MB of activations).
 MAX_BONDS = 60_000
 
 
 @dataclass
 class Extraction:
-    """What the network made of n structures; rows of failed ones are NaN.
+    """Network features and predictions of n structures; NaN for failed ones.
 
     Attributes
     ----------
     features : ndarray of shape (n, d), or None
         Latent vectors.
     prediction : ndarray of shape (n, n_targets), or None
-        The network's own prediction, in target units.
+        Predictions of the network itself, in target units.
     n_atoms : ndarray of shape (n,)
-        Sites per structure, 0 for a failed one.
+        Number of atoms of each structure, 0 for a failed one.
     errors : dict of int to StructureError
-        The failures, by index.
+        Errors of the failed structures, by index.
     """
 
     features: np.ndarray | None
     prediction: np.ndarray | None
     n_atoms: np.ndarray
-    errors: dict = field(default_factory=dict)
+    errors: dict
 
-    @property
-    def failed(self):
-        """Boolean mask of the structures that failed."""
-        return np.isin(np.arange(len(self.n_atoms)), list(self.errors))
+    @classmethod
+    def joined(cls, parts):
+        """Join the extractions of successive structures, at least one."""
+        parts = list(parts)
+
+        def whole(name):
+            values = [getattr(part, name) for part in parts]
+            return None if values[0] is None else np.concatenate(values)
+
+        errors = {i: e for part in parts for i, e in part.errors.items()}
+        return cls(*map(whole, ("features", "prediction", "n_atoms")), errors)
 
 
 def join(graphs, inputs):
@@ -41,10 +48,10 @@ def join(graphs, inputs):
 
     Parameters
     ----------
-    graphs : list of graph
-        As `megnet_convert.convert_many` gives them.
+    graphs : list of Graph
+        Graphs, as `convert.convert_many` returns them.
     inputs : list of KerasTensor
-        The network's, for their types.
+        Inputs of the network, for their types.
 
     Returns
     -------
@@ -53,26 +60,22 @@ def join(graphs, inputs):
     n_atoms = np.array([len(g.atom) for g in graphs])
     n_bonds = np.array([len(g.index1) for g in graphs])
     shift = np.repeat(np.cumsum(n_atoms) - n_atoms, n_bonds)
-    which = np.arange(len(graphs))
-    arrays = [
-        np.concatenate([g.atom for g in graphs]),
-        np.concatenate([g.bond for g in graphs]),
-        np.concatenate([g.state for g in graphs]),
-        np.concatenate([g.index1 for g in graphs]) + shift,
-        np.concatenate([g.index2 for g in graphs]) + shift,
-        np.repeat(which, n_atoms),
-        np.repeat(which, n_bonds),
-    ]
+    atom, bond, state, index1, index2 = map(np.concatenate, zip(*graphs, strict=True))
+    owner = np.arange(len(graphs))
+    owners = [np.repeat(owner, n_atoms), np.repeat(owner, n_bonds)]
+    arrays = [atom, bond, state, index1 + shift, index2 + shift, *owners]
     dtypes = [t.dtype.as_numpy_dtype for t in inputs]
     return [a[None].astype(t) for a, t in zip(arrays, dtypes, strict=True)]
 
 
 def cut(items, size):
-    """Yield (start, list of at most ``size`` items) from an iterable."""
+    """Yield (start, list of at most ``size`` items), at least once."""
     items, start = iter(items), 0
-    while block := list(itertools.islice(items, size)):
+    block = list(itertools.islice(items, size))
+    while block or not start:
         yield start, block
-        start += len(block)
+        start += len(block) or 1
+        block = list(itertools.islice(items, size))
 
 
 def batches(graphs, batch_size):

@@ -1,19 +1,19 @@
-"""Structures of any kind -> pymatgen objects -> checked MEGNet graphs."""
+"""Convert structures to checked MEGNet graphs."""
 
 import contextlib
-import functools
 import logging
 from typing import NamedTuple
 
 import numpy as np
 
-from .._structures.read import StructureError, _name, as_structure
-from .compat import thaw_object
+from .._structures.read import StructureError, as_structure, describe
 
 _NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
 
 
-class _Graph(NamedTuple):
+class Graph(NamedTuple):
+    """Arrays of one graph: ``index1`` and ``index2`` are the ends of the bonds."""
+
     atom: np.ndarray
     bond: np.ndarray
     state: np.ndarray
@@ -21,11 +21,11 @@ class _Graph(NamedTuple):
     index2: np.ndarray
 
 
-_thaw_cached = functools.lru_cache(maxsize=8)(thaw_object)
+def input_limits(model):
+    """Return the sizes of the embeddings and the widths of atom, bond and state.
 
-
-def _limits(model):
-    """Sizes of the atom, bond and state embeddings, and the feature widths."""
+    Each is a list of three, with None where there is no embedding or no features.
+    """
     vocabulary = [None] * 3
     for layer in model.layers:
         for i in range(3):
@@ -35,25 +35,39 @@ def _limits(model):
     return vocabulary, widths
 
 
-def convert_many(spec, items, start=0, *, allow_isolated=False):
-    """Convert structures to graphs, with a `StructureError` in place of a failure."""
-    frozen, limits = spec
-    converter, graphs = _thaw_cached(frozen), []
+def convert_many(converter, limits, items, start=0):
+    """Convert structures to graphs, with a `StructureError` in place of a failure.
+
+    Parameters
+    ----------
+    converter : StructureGraph
+        MEGNet's graph converter of the network.
+    limits : tuple of two lists
+        Limits of the network, from `input_limits`.
+    items : list of structures
+        Structures, as `as_structure` takes them.
+    start : int, default=0
+        Index of the first structure, for the errors.
+
+    Returns
+    -------
+    list of Graph or StructureError
+    """
+    graphs = []
     for index, item in enumerate(items, start):
-        structure = item
         try:
-            structure = graph = as_structure(item)
-            if not isinstance(structure, dict):
-                graph = _convert(converter, structure)
-            graphs.append(_check(graph, converter, limits, allow_isolated))
-        except Exception as error:  # whatever a reader or a converter raises
+            graph = as_structure(item)
+            if not isinstance(graph, dict):
+                graph = _convert(converter, graph)
+            graphs.append(_check(graph, converter, limits))
+        except Exception as error:  # readers and converters raise errors of any class
             reason = str(error) or type(error).__name__
-            graphs.append(StructureError(index, _name(structure, item), reason))
+            graphs.append(StructureError(index, describe(item), reason))
     return graphs
 
 
 def _convert(converter, structure):
-    """Convert by the network's own converter, with reasons a user can act on."""
+    """Convert a structure by the converter, with the reason of a failure in words."""
     kind = type(converter).__name__
     if not np.isfinite(structure.cart_coords).all():
         raise ValueError("its coordinates are not finite")
@@ -61,19 +75,19 @@ def _convert(converter, structure):
         i = next(i for i, site in enumerate(structure) if not site.is_ordered)
         raise ValueError(
             f"site {i} is disordered ({structure[i].species_string}), which this "
-            f"network's graph converter ({kind}) does not take"
+            f"network's graph converter ({kind}) does not support"
         )
     state = getattr(structure, "state", None)
     if state is None:
         state = getattr(structure, "properties", {}).get("state")
-    if state is not None:  # a list, since the converter asks for its truth value
+    if state is not None:  # a list, since the converter takes its truth value
         state = np.asarray(state).tolist()
     if kind == "MolecularGraph":
         from megnet.data.molecule import mol_from_pymatgen
 
         structure = mol_from_pymatgen(structure)
     try:
-        with _quiet():
+        with _without_isolated_log():
             return converter.convert(structure, state_attributes=state)
     except OverflowError as error:
         raise ValueError("unknown elements (a dummy species?)") from error
@@ -84,22 +98,22 @@ def _convert(converter, structure):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Keep megnet from logging isolated atoms without saying of which structure."""
+def _without_isolated_log():
+    """Drop megnet's log of isolated atoms, which does not name the structure."""
     logger = logging.getLogger("megnet.data.graph")
-    logger.addFilter(_drop)
+    logger.addFilter(_is_other)
     try:
         yield
     finally:
-        logger.removeFilter(_drop)
+        logger.removeFilter(_is_other)
 
 
-def _drop(record):
+def _is_other(record):
     return "Isolated atoms" not in record.getMessage()
 
 
-def _check(graph, converter, limits, allow_isolated):
-    """Make arrays of a graph, after checking that the network can take it."""
+def _check(graph, converter, limits):
+    """Return the arrays of a graph after checking that the network can take it."""
     vocabulary, widths = limits
     atom = np.asarray(converter.atom_converter.convert(graph["atom"]))
     bond = np.asarray(graph["bond"])
@@ -109,7 +123,8 @@ def _check(graph, converter, limits, allow_isolated):
     state = state.reshape(1, -1) if widths[2] is not None else state.ravel()
     ends = [np.asarray(graph[k], int).ravel() for k in ("index1", "index2")]
 
-    for name, values in (("atom", atom), ("bond", bond), ("state", state)):
+    parts = {"atom": atom, "bond": bond, "state": state}
+    for name, values in parts.items():
         if not np.isfinite(values).all():
             raise ValueError(f"the {name} features of its graph are not finite")
     if len(ends[0]) == 0:
@@ -117,28 +132,29 @@ def _check(graph, converter, limits, allow_isolated):
     if not len(bond) == len(ends[0]) == len(ends[1]):
         raise ValueError("bond, index1 and index2 of the graph differ in length")
     if min(map(np.min, ends)) < 0 or max(map(np.max, ends)) >= len(atom):
-        raise ValueError("index1 or index2 of the graph names an atom it has not")
+        raise ValueError("index1 or index2 of the graph is not the index of an atom")
     isolated = np.setdiff1d(np.arange(len(atom)), ends[0])
-    if len(isolated) and not allow_isolated:
+    if len(isolated):
         raise ValueError(
             f"isolated atoms (sites {isolated.tolist()}): no neighbour within the "
             "graph converter's cutoff" + _cutoff(converter)
         )
-    parts = zip(("atom", "bond", "state"), (atom, bond, state), strict=True)
-    for i, (name, values) in enumerate(parts):
-        if vocabulary[i] and not ((values >= 0) & (values < vocabulary[i])).all():
-            unknown = sorted(set(values[(values < 0) | (values >= vocabulary[i])]))
+    for (name, values), size, width in zip(
+        parts.items(), vocabulary, widths, strict=True
+    ):
+        if size and not ((values >= 0) & (values < size)).all():
+            unknown = sorted(set(values[(values < 0) | (values >= size)]))
             what = "unknown elements, atomic numbers" if name == "atom" else name
             raise ValueError(
-                f"{what} {list(map(int, unknown))}: the network knows those below "
-                f"{vocabulary[i]}"
+                f"{what} {list(map(int, unknown))}: the network supports those below "
+                f"{size}"
             )
         got = values.shape[1] if values.ndim == 2 else None
-        if i != 1 and got != widths[i]:
+        if name != "bond" and got != width:
             raise ValueError(
-                f"{got} {name} features, where the network expects {widths[i]}"
+                f"{got} {name} features, where the network expects {width}"
             )
-    return _Graph(atom, bond, state, *ends)
+    return Graph(atom, bond, state, *ends)
 
 
 def _cutoff(converter):

@@ -1,4 +1,4 @@
-"""A MEGNet trained from scratch, or from another one, as a regressor."""
+"""Train a MEGNet as a scikit-learn regressor."""
 
 import copy
 import numbers
@@ -7,87 +7,89 @@ import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_targets, check_weights
+from .._structures.checks import check_structure_targets
+from .._structures.read import as_items
+from .._validation import check_weights
 
 
 class MEGNetRegressor(RegressorMixin, BaseEstimator):
-    """A MEGNet graph network, trained on structures.
+    """MEGNet graph network, trained on structures.
 
-    Crystals and molecules become graphs of atoms, bonds and a global state, which a
-    MEGNet [1]_ maps to the target. It is trained by Adam on the squared error, and its
-    predictions are those of a running average of the weights, which are better and
-    vary less from epoch to epoch than the last weights.
+    Crystals and molecules are converted to graphs of atoms, bonds and a global state,
+    which a MEGNet [1]_ maps to the target. It is trained by Adam on the squared error.
+    It predicts with a moving average of the weights, which is more accurate, and varies
+    less from epoch to epoch, than the last weights.
 
     As the ``network`` of a `MEGNetProbRegressor` it is trained inside each fold of a
-    cross-validation, together with the process on it, so that nothing leaks.
+    cross-validation, together with the GP, so that no test sample is trained on.
 
     Parameters
     ----------
     initial_network : str, path-like, GraphModel or None, default=None
         A trained MEGNet to start from: a pretrained name, an .hdf5 file with its .json
-        beside it, or a ``megnet.models`` object, which stays as it is. Architecture,
-        graph converter and weights are its own; the six parameters that follow are
-        not used then. If y has another number of targets, the output layer starts
-        anew. None starts from random weights.
+        beside it, or a ``megnet.models`` object, which is not modified. Its
+        architecture, graph converter and weights are used, and the next five
+        parameters are not. If y has another number of targets, the output layer is a
+        new one. None starts from random weights.
     n_blocks : int, default=3
         Number of MEGNet blocks.
     layer_sizes : tuple of three int, default=(64, 32, 16)
         Units of the first and of the other layers of a block, and of the readout.
     embedding_dim : int, default=16
-        Learned features of an element.
+        Number of learned features of an element.
     n_gaussians : int, default=100
-        Features of a bond: Gaussians, 0.5 angstrom wide, that its length is expanded
-        in.
+        Number of features of a bond: its length is expanded in Gaussians, 0.5 angstrom
+        wide.
     cutoff : float, default=4.0
-        Length of the longest bond, angstrom. The time to train grows with its cube.
+        Greatest length of a bond, angstrom. The time to train grows with its cube.
     max_iter : int, default=200
-        Greatest number of passes over the rows (epochs). 0 keeps the start.
+        Greatest number of passes over the samples (epochs). 0 does not train.
     batch_size : int, default=32
-        Structures in a step.
+        Number of structures in a step.
     learning_rate : float, default=0.003
         Learning rate of Adam. Lower it to fine-tune a trained network gently.
     early_stopping : bool, default=True
-        Whether to set rows aside to choose the best epoch by, and to stop when there
-        is none better for a while. Without it all rows are trained on for `max_iter`
-        epochs.
+        Whether to hold out validation samples, to choose the best epoch by them, and
+        to stop when no epoch is better for a while. False trains on all samples for
+        `max_iter` epochs.
     validation_fraction : float, default=0.1
-        Share of the rows, in (0, 1), set aside for early stopping.
+        Fraction of the samples, in (0, 1), held out for early stopping.
     n_iter_no_change : int, default=20
-        Epochs without a better one after which training stops.
+        Number of epochs without improvement after which training stops.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the network of the last ``fit``. Give
-        `random_state` an int then: rows that were set aside stay so.
+        Whether ``fit`` continues from the network of the last ``fit``. Set
+        `random_state` to an int then, so that the same samples are held out.
     on_error : {"raise", "nan"}, default="raise"
-        What to do with a structure that cannot be turned into a graph: raise an error
-        that names it, or leave it out of ``fit``, with a warning that counts, and
-        predict NaN.
+        What to do with a structure that cannot be converted to a graph: raise an error
+        that names it, or leave it out of ``fit``, with a warning that counts such
+        structures, and predict NaN.
     n_jobs : int, default=None
-        Processes that read and convert structures; joblib's meaning.
+        Number of processes that read and convert structures, with joblib's meaning.
     random_state : int, RandomState instance or None, default=None
-        Source of the first weights, the rows set aside and the order of rows.
+        Source of the first weights, the validation samples and the order of samples.
     verbose : int, default=0
         1 shows a progress bar on a terminal, elsewhere a line every ten epochs; 2
-        prints a line an epoch.
+        prints a line each epoch.
 
     Attributes
     ----------
     network_ : MEGNetSnapshot
-        The trained network; ``network_.keras_model`` is its Keras model.
+        Trained network; ``network_.keras_model`` is its Keras model.
     n_outputs_ : int
         Number of targets.
     n_iter_ : int
         Number of epochs.
     best_iter_ : int
-        The epoch that the network is from; `n_iter_` without early stopping.
+        Epoch whose weights the network has; `n_iter_` without early stopping.
     loss_curve_ : ndarray of shape (n_iter_,)
-        Mean squared error of each epoch while training, with the weights as they
-        moved, over the variance of the target.
+        Mean squared error of each epoch on the training samples, with the weights as
+        they moved, divided by the variance of the target.
     validation_loss_curve_ : ndarray of shape (n_iter_,) or None
-        That of the rows set aside, with the averaged weights. None without early
-        stopping.
+        Mean squared error on the validation samples, with the averaged weights,
+        divided by the same variance. None without early stopping.
 
     See Also
     --------
@@ -95,21 +97,23 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    Nothing random in TensorFlow, Keras or NumPy is used but `random_state`, so equal
-    seeds give equal networks on one thread. On several threads TensorFlow adds up in
-    any order, and rounding differs from run to run (``TF_NUM_INTRAOP_THREADS=1``
-    turns that off).
+    `random_state` is the only source of random numbers, so equal seeds train equal
+    networks on one thread. With several threads the order of TensorFlow's sums, and so
+    their rounding, differs from run to run (set ``TF_NUM_INTRAOP_THREADS=1`` to
+    prevent that).
 
-    The target is standardised, with its predictions in target units. A network that
-    predicts an extensive target (by its ``StandardScaler``) goes on to do so. Dropout
-    and weight penalties of an initial network are not used in training. A batch of
-    large structures is passed in parts whose gradients add up, so memory is bounded.
+    The target is standardised; predictions are in target units. If the initial network
+    predicts an extensive target (by its target scaler), so does the trained one.
+    Dropout and weight penalties of an initial network are not used in training. A
+    batch of large structures is passed in parts whose gradients are added, so memory
+    is bounded.
 
-    A weight of two counts a row twice in the loss. Rows of weight zero are left out.
+    A sample of weight two counts twice in the loss. Samples of weight zero are left
+    out.
 
-    The time of an epoch is proportional to the bonds in it: about 4 s on one core for
-    3000 perovskites of five atoms at the default cutoff. Each ``fit`` also spends
-    some seconds on the graph of its computations.
+    The time of an epoch is proportional to the number of bonds: about 4 s on one core
+    for 3000 perovskites of five atoms at the default cutoff. Each ``fit`` also takes
+    some seconds to trace the computations.
 
     References
     ----------
@@ -183,7 +187,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights in the loss, none negative.
+            Weights of the samples in the loss, none negative.
 
         Returns
         -------
@@ -192,30 +196,38 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            When a parameter or target is wrong, a structure cannot be converted (with
+            If a parameter or target is invalid, a structure cannot be converted (with
             ``on_error="raise"``), or training diverges.
         TypeError
-            When X is a single structure, or ``initial_network`` no MEGNet.
+            If X is a single structure, or ``initial_network`` is not a MEGNet.
         FileNotFoundError
-            When there is no such file.
+            If a file of structures or of the initial network does not exist.
         """
-        from .._structures.read import as_items
-        from .training import Settings, train
+        from .training import train
 
         self._check_parameters()
         random = check_random_state(self.random_state)
         rng = np.random.default_rng(random.randint(np.iinfo(np.int32).max))
         items = list(as_items(X))
-        y, weights = _check_targets(items, y, sample_weight)
-        one_target = y.ndim == 1
-        y = y.reshape(len(y), -1)
-        network = self._start(y.shape[1], rng)
-        rows, validation = self._split(self._rows(network, items, y, weights), rng)
-        settings = Settings(
-            self.max_iter, self.batch_size, self.learning_rate, self.n_iter_no_change
-        )
+        if not items:
+            raise ValueError("Got an empty X, expected at least one structure.")
+        targets = check_structure_targets(y, items)
+        weights = check_weights(sample_weight, items)
+        y = targets.reshape(len(targets), -1)
+        network = self._network_to_train(y.shape[1], rng)
+        data, validation = self._split(self._convert(network, items, y, weights), rng)
         with _Progress(self) as progress:
-            done = train(network, rows, validation, settings, rng, progress)
+            done = train(
+                network,
+                data,
+                validation,
+                rng,
+                max_iter=self.max_iter,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                patience=self.n_iter_no_change,
+                report=progress,
+            )
         self.network_ = done.network
         self.n_outputs_ = y.shape[1]
         self.n_iter_ = len(done.losses)
@@ -223,11 +235,11 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         self.loss_curve_ = np.array(done.losses)
         curve = done.validation_losses
         self.validation_loss_curve_ = None if validation is None else np.array(curve)
-        self._one_target = one_target
+        self._one_target = targets.ndim == 1
         return self
 
     def predict(self, X):
-        """Predict by the network.
+        """Predict the target with the trained network.
 
         Parameters
         ----------
@@ -237,29 +249,27 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-            In target units; NaN for structures that cannot be converted, with
-            ``on_error="nan"``.
+            Predictions in target units; NaN for structures that cannot be converted,
+            with ``on_error="nan"``.
 
         Raises
         ------
         ValueError
-            When a structure cannot be converted (with ``on_error="raise"``).
+            If a structure cannot be converted (with ``on_error="raise"``).
         TypeError
-            When X is a single structure.
+            If X is a single structure.
         """
         check_is_fitted(self)
         mean = self.network_.predict(X, n_jobs=self.n_jobs, on_error=self.on_error)
         return mean[:, 0] if self._one_target else mean
 
-    def _start(self, n_outputs, rng):
-        """Return the network to start from."""
+    def _network_to_train(self, n_outputs, rng):
         from .architecture import new_megnet
+        from .extractor import resolve_megnet
 
         if self.warm_start and hasattr(self, "network_"):
             return self.network_
         if self.initial_network is not None:
-            from .extractor import resolve_megnet
-
             return resolve_megnet(self.initial_network, name="initial_network")
         return new_megnet(
             n_blocks=self.n_blocks,
@@ -271,12 +281,12 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
             rng=rng,
         )
 
-    def _rows(self, network, items, y, weights):
-        """Convert the structures; leave out those that fail or weigh nothing."""
-        from .training import convert
+    def _convert(self, network, items, y, weights):
+        """Convert the structures; leave out failed ones and those of weight zero."""
+        from .training import convert_labelled
 
-        rows, errors = convert(network, items, y, weights, self.n_jobs)
-        if errors and (self.on_error == "raise" or not len(rows)):
+        data, errors = convert_labelled(network, items, y, weights, self.n_jobs)
+        if errors and (self.on_error == "raise" or not len(data)):
             raise errors[0]
         if errors:
             warnings.warn(
@@ -284,25 +294,25 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
                 f"that could not be converted, the first being: {errors[0]}",
                 stacklevel=3,
             )
-        return rows
+        return data
 
-    def _split(self, rows, rng):
-        """Set rows aside for early stopping, or None."""
+    def _split(self, data, rng):
+        """Return training samples, and validation samples or None."""
         if not self.early_stopping:
-            return rows, None
-        n = len(rows)
+            return data, None
+        n = len(data)
         n_validation = int(np.ceil(self.validation_fraction * n))
         if n_validation >= n:
             raise ValueError(
-                f"Got {n} rows and `validation_fraction`={self.validation_fraction}, "
-                "which leaves no row to train on. Pass more rows, or "
-                "`early_stopping=False`."
+                f"Got {n} samples and `validation_fraction`="
+                f"{self.validation_fraction}, which leaves no sample to train on. Pass "
+                "more samples, or `early_stopping=False`."
             )
         order = rng.permutation(n)
-        return rows.take(order[n_validation:]), rows.take(order[:n_validation])
+        return data.take(order[n_validation:]), data.take(order[:n_validation])
 
     def _check_parameters(self):
-        """Raise on parameters that no data could make right."""
+        """Raise ValueError for parameters that are invalid for all data."""
         least = {"n_blocks": 1, "embedding_dim": 1, "n_gaussians": 2, "max_iter": 0}
         least |= {"batch_size": 1, "n_iter_no_change": 1}
         for name, low in least.items():
@@ -338,7 +348,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         return tags
 
     def __sklearn_clone__(self):
-        # `clone` would copy a model object, which is only read here.
+        # `clone` would copy a model object, which `fit` does not modify.
         stand_in = object.__new__(type(self))
         stand_in.__dict__.update(self.__dict__, initial_network=None)
         new = super(MEGNetRegressor, stand_in).__sklearn_clone__()
@@ -353,7 +363,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         return new
 
     def __getstate__(self):
-        # A model object does not pickle: a frozen snapshot takes its place.
+        # A model object cannot be pickled: a snapshot is pickled instead.
         state = dict(super().__getstate__())
         start = self.initial_network
         if hasattr(type(start), "save_model") and hasattr(start, "model"):
@@ -368,33 +378,8 @@ def _is_int(value, low):
     return whole and value >= low
 
 
-def _check_targets(items, y, sample_weight):
-    """Return targets and weights of the structures, float64."""
-    from .training import target_error
-
-    if not items:
-        raise ValueError("Got an empty X, expected at least one structure.")
-    if y is None:
-        raise ValueError(
-            "This regressor requires y to be passed, but the target y is None."
-        )
-    y = check_array(
-        y,
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_all_finite=False,
-        input_name="y",
-    )
-    check_consistent_length(items, y)
-    finite = np.isfinite(y.reshape(len(y), -1)).all(1)
-    if not finite.all():
-        i = int(np.argmin(finite))
-        raise target_error(i, items[i], y[i])
-    return check_targets(y), check_weights(sample_weight, items)
-
-
 class _Progress:
-    """Reports epochs: a bar on a terminal, else lines."""
+    """Report epochs by a progress bar on a terminal, elsewhere by lines."""
 
     def __init__(self, estimator):
         self.verbose, self.max_iter = estimator.verbose, estimator.max_iter

@@ -1,4 +1,4 @@
-"""Structures of any kind -> pymatgen objects."""
+"""Read structures of any kind as pymatgen objects."""
 
 import contextlib
 import json
@@ -12,7 +12,17 @@ _GRAPH_KEYS = ("atom", "bond", "index1", "index2")
 
 
 class StructureError(ValueError):
-    """A structure that cannot be turned into a graph; says which and why."""
+    """Error of a structure that cannot be converted, with its index and the reason.
+
+    Parameters
+    ----------
+    index : int
+        Index of the structure among those of the call.
+    name : str
+        Its name, from `describe`.
+    reason : str
+        Why it cannot be converted.
+    """
 
     def __init__(self, index, name, reason):
         super().__init__(index, name, reason)
@@ -22,12 +32,12 @@ class StructureError(ValueError):
         return f"Structure {self.index} ({self.name}): {self.reason}"
 
     def at(self, index):
-        """Return the same of a structure's place among others."""
+        """Return the same error for another index."""
         return StructureError(int(index), self.name, self.reason)
 
 
 def as_items(X):
-    """Make an iterable of structures from a list, array, Series, frame or iterator."""
+    """Return the structures of a list, array, Series, frame or iterator."""
     if hasattr(X, "iloc"):
         if X.ndim == 2 and X.shape[1] != 1:
             raise ValueError(
@@ -46,13 +56,13 @@ def as_items(X):
 
 
 def as_structure(item):
-    """Read one input as a pymatgen Structure or Molecule; a graph dict stays itself.
+    """Read a structure as a pymatgen Structure or Molecule; return a graph as it is.
 
     Parameters
     ----------
     item : Structure, Molecule, Atoms, dict, str or path-like
-        An object of pymatgen's or ASE's, its dictionary, a MEGNet graph, a file, or
-        the text of a CIF or POSCAR.
+        A pymatgen or ASE object, its dictionary, a MEGNet graph, a file, or the text of
+        a CIF or POSCAR.
 
     Returns
     -------
@@ -84,7 +94,9 @@ def as_structure(item):
         return AseAtomsAdaptor.get_molecule(item)
     if isinstance(item, Structure | Molecule):
         return item
-    if isinstance(item, IStructure | IMolecule):  # megnet takes the mutable kinds only
+    if isinstance(
+        item, IStructure | IMolecule
+    ):  # megnet supports only the mutable classes
         kind = Structure if isinstance(item, IStructure) else Molecule
         return kind.from_sites(item.sites)
     hint = ""
@@ -97,35 +109,35 @@ def as_structure(item):
 
 
 def content_of(item):
-    """Return bytes that tell inputs apart as far as the network can.
+    """Return bytes that differ for structures that a network may tell apart.
 
     Parameters
     ----------
     item : Structure, Molecule, Atoms, dict, str or path-like
-        As `as_structure` takes it; it is not parsed.
+        Structure, as `as_structure` takes it; it is not parsed.
 
     Returns
     -------
     bytes
-        Of a file its name and content; of an object lattice, sites and state.
+        Name and content of a file; lattice, sites and state of an object.
     """
     if isinstance(item, str) and "\n" in item:
         return b"text" + item.encode()
     if isinstance(item, str | os.PathLike):
         path = Path(item)
-        # What is no file fails later, and by name.
+        # A missing file raises a named error when it is read
         content = path.read_bytes() if path.is_file() else os.fsencode(path)
         return b"file" + path.name.encode() + b"\0" + content
     if isinstance(item, dict):
-        return b"dict" + json.dumps(item, sort_keys=True, default=_plain).encode()
+        return b"dict" + json.dumps(item, sort_keys=True, default=_as_json).encode()
     parts = [type(item).__name__]
     coordinates = getattr(item, "cart_coords", None)
     if hasattr(item, "get_positions"):
         parts += [item.get_atomic_numbers(), item.get_positions()]
         parts += [np.asarray(item.get_cell()), item.get_pbc()]
-        parts += [getattr(item, "info", {})]  # a state, perhaps
+        parts += [getattr(item, "info", {})]  # may hold a state
     elif coordinates is not None:
-        # Faster than a site's species_string, and with occupancies in full
+        # Faster than species_string, with all digits of the occupancies
         parts += [[list(site.species.items()) for site in item], coordinates]
         if hasattr(item, "lattice"):
             parts += [item.lattice.matrix, item.lattice.pbc]
@@ -137,34 +149,28 @@ def content_of(item):
     )
 
 
-def _plain(value):
-    """Spell what JSON does not know."""
+def _as_json(value):
+    """Return values that JSON does not support as ones that it does."""
     if isinstance(value, np.ndarray | np.generic):
         return [str(value.dtype), value.tolist()]
     return value.as_dict() if hasattr(value, "as_dict") else repr(value)
 
 
 def describe(item):
-    """Name a structure as errors do: formula, file name, or type.
+    """Return the name of a structure in errors: formula, file name, or type.
 
     Parameters
     ----------
     item : Structure, Molecule, Atoms, dict, str or path-like
-        As `as_structure` takes it.
+        Structure, as `as_structure` takes it; it may be unreadable.
 
     Returns
     -------
     str
     """
-    structure = item
-    with contextlib.suppress(Exception):  # a name is wanted, not a diagnosis
+    names, structure = [], item
+    with contextlib.suppress(Exception):  # unreadable: its file or type is named
         structure = as_structure(item)
-    return _name(structure, item)
-
-
-def _name(structure, item):
-    """Name a structure in an error: its formula, its file, or what it is."""
-    names = []
     if hasattr(structure, "composition"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # helium has no electronegativity
@@ -178,7 +184,7 @@ def _name(structure, item):
 
 @contextlib.contextmanager
 def _reading(what):
-    """Say what could not be read: a parser's own error may be a bare key."""
+    """Name the input in a parser's error, which may be a bare key."""
     try:
         yield
     except Exception as error:

@@ -1,0 +1,172 @@
+"""Convert MEGNet models to picklable state and back."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+from .compat import import_megnet
+from .fast_layers import fast_layer, fast_set2set, softplus2
+
+
+def network_state(network):
+    """Take a snapshot of a MEGNet model as JSON text and NumPy arrays.
+
+    Parameters
+    ----------
+    network : str, path-like or GraphModel
+        An .hdf5 file with its .json beside it, or a ``megnet.models.GraphModel``
+        (``MEGNetModel``), which is not modified.
+
+    Returns
+    -------
+    dict
+        Keys config, weights, converter, scaler and classes (Keras layer classes that
+        neither tf-keras nor megnet has).
+    """
+    if isinstance(network, str | os.PathLike):
+        model, converter, scaler = _read(Path(network))
+    else:
+        parts = ("model", "graph_converter", "target_scaler")
+        model, converter, scaler = (getattr(network, name, None) for name in parts)
+        if model is None or converter is None:
+            raise TypeError(
+                f"Got `network` of type {type(network).__name__}, expected a MEGNet "
+                "model: the path of an .hdf5 file with its .json beside it, or a "
+                "megnet.models.MEGNetModel or GraphModel (a bare Keras network has no "
+                "graph converter)."
+            )
+    _check_inputs(model)
+    libraries = ("keras", "tf_keras", "tensorflow", "megnet", "sklearn_unlocknn")
+    return {
+        "config": json.dumps(_plain_config(model.get_config()), sort_keys=True),
+        "weights": model.get_weights(),
+        "converter": freeze_object(converter),
+        "scaler": freeze_object(scaler),
+        "classes": {
+            type(layer).__name__: type(layer)
+            for layer in model.layers
+            if type(layer).__module__.split(".")[0] not in libraries
+        },
+    }
+
+
+def _read(path):
+    """Return the model of an .hdf5 file, and converter and scaler of its .json."""
+    settings_path = path.with_name(path.name + ".json")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Got `network`={str(path)!r}, which is not a file. Expected the .hdf5 "
+            "file of a MEGNet network, with its .json beside it."
+        )
+    if not settings_path.is_file():
+        raise FileNotFoundError(
+            f"{path} has no {settings_path.name} beside it, which holds its graph "
+            "converter. Copy it there, or save the network with MEGNet's save_model."
+        )
+    import_megnet()
+    import h5py
+
+    try:
+        settings = thaw_object(("json", settings_path.read_text()))
+        converter, scaler = map(settings.get, ("graph_converter", "target_scaler"))
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"{settings_path} is not MEGNet's settings file.") from error
+    if converter is None or isinstance(converter, dict):
+        raise ValueError(f"{settings_path} holds no graph converter of MEGNet's.")
+    try:
+        with h5py.File(path) as file:
+            config = json.loads(file.attrs["model_config"])["config"]
+        model = _from_config(_plain_config(config), {})
+        _check_inputs(model)
+        model.load_weights(path)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a MEGNet network that tf-keras can load: {error}"
+        ) from error
+    return model, converter, scaler
+
+
+def build_network(state):
+    """Rebuild the Keras network of a state, in inference mode."""
+    try:
+        model = _from_config(json.loads(state["config"]), state["classes"])
+    except Exception as error:
+        raise ValueError(
+            f"The MEGNet network cannot be rebuilt from its configuration: {error}"
+        ) from error
+    model.set_weights(state["weights"])
+    model.trainable = False
+    return model
+
+
+def _from_config(config, classes):
+    layers = import_megnet().layers
+    import tf_keras
+
+    names = ("CrystalGraphLayer", "InteractionLayer", "LinearWithIndex")
+    names += ("GaussianExpansion", "swish")
+    objects = {name: getattr(layers, name) for name in names}
+    objects |= {"MEGNetLayer": fast_layer(), "Set2Set": fast_set2set()}
+    objects |= {"softplus2": softplus2, **classes}
+    with tf_keras.utils.custom_object_scope(objects):
+        return tf_keras.Model.from_config(config)
+
+
+def freeze_object(obj):
+    """Serialise an object of megnet's as JSON text, any other as pickle bytes."""
+    from monty.json import MontyEncoder
+
+    if obj is not None and not hasattr(obj, "as_dict"):
+        return ("pickle", pickle.dumps(obj))
+    return ("json", json.dumps(obj, cls=MontyEncoder, sort_keys=True))
+
+
+def thaw_object(frozen):
+    """Return the object that `freeze_object` serialised."""
+    import_megnet()
+    from monty.json import MontyDecoder
+
+    kind, content = frozen
+    if kind == "pickle":
+        return pickle.loads(content)
+    try:
+        return json.loads(content, cls=MontyDecoder)
+    except RuntimeError as error:
+        if "openbabel" not in str(error).lower():
+            raise
+        raise ImportError(
+            "This network's graph converter reads molecules by RDKit and OpenBabel, "
+            "which are not installed: pip install rdkit openbabel-wheel"
+        ) from error
+
+
+def _check_inputs(model):
+    n = len(getattr(model, "inputs", None) or [])
+    if n != 7:
+        raise ValueError(
+            f"Got a network with {n} inputs, expected the 7 of a MEGNet network: "
+            "atoms, bonds, state, two bond indices, and two graph indices."
+        )
+
+
+def _plain_config(config):
+    """Return a configuration as JSON data that load again and are deterministic.
+
+    Functions are spelled by name (as tf-keras 2.21 writes softplus2, it does not load
+    again), training-mode dropout is off, and weights start from zeros, since they are
+    set afterwards: no random state is used.
+    """
+    if isinstance(config, dict):
+        if config.get("class_name") == "function":
+            return config["config"]
+        plain = {k: _plain_config(v) for k, v in config.items()}
+        for key, value in plain.items():
+            if key.endswith("_initializer") and value is not None:
+                plain[key] = "zeros"
+            elif key == "training" and value is True:
+                plain[key] = False
+        return plain
+    if isinstance(config, list | tuple):
+        return [_plain_config(v) for v in config]
+    return config.item() if hasattr(config, "item") else config
