@@ -235,9 +235,9 @@ def test_megnet_copy(monkeypatch):
     index = np.array([6, 0, 3, 5])
     features, output, pull_back = trainable.forward(index)
     chosen = [structures[i] for i in index]
-    want = network.extract(chosen, [-4, -2], with_output=True)
-    assert_allclose(features, want[0], rtol=1e-4, atol=1e-5)
-    assert_allclose(output, want[1], rtol=1e-5)
+    want = network.run(chosen, [-4, -2], predict=True)
+    assert_allclose(features, want.features, rtol=1e-4, atol=1e-5)
+    assert_allclose(output, want.prediction, rtol=1e-5)
 
     rng = np.random.default_rng(0)
     by = rng.normal(size=features.shape), rng.normal(size=output.shape)

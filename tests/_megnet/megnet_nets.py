@@ -1,4 +1,4 @@
-"""Tiny MEGNets and structures that the tests of the MEGNet backend share."""
+"""Tiny MEGNets and structures for tests."""
 
 import warnings
 
@@ -16,7 +16,7 @@ from pymatgen.core import Lattice, Structure  # noqa: E402
 
 
 def make_megnet(seed=0, scaler=None, converter=None, **options):
-    """Make a tiny MEGNet with weights, biases included, that are not zero."""
+    """Make a tiny MEGNet with weights and biases that are not zero."""
     if converter is None:
         bonds = GaussianDistance(np.linspace(0, 5, 8), 0.7)
         converter = CrystalGraph(bond_converter=bonds, cutoff=4.0)
@@ -33,6 +33,13 @@ def make_megnet(seed=0, scaler=None, converter=None, **options):
     weights = [rng.standard_normal(s) / np.sqrt(s[0]) for s in shapes]
     model.model.set_weights(weights)
     return model
+
+
+class SquareScaler:
+    """A target scaler that is neither affine nor MSONable."""
+
+    def inverse_transform(self, target, n=1):
+        return np.square(target)
 
 
 def predict(network, X, **options):

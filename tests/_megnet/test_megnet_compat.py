@@ -1,3 +1,5 @@
+"""Import of megnet in any order with Keras and TensorFlow, and of its files."""
+
 import os
 import subprocess
 import sys
@@ -5,7 +7,7 @@ import textwrap
 
 import pytest
 
-from sklearn_unlocknn._megnet import compat as megnet_import
+from sklearn_unlocknn._megnet.state import network_state
 
 BEFORE = {
     "nothing imported": "",
@@ -31,8 +33,8 @@ import os, sys
 environment = dict(os.environ)
 hooks = list(sys.meta_path)
 
-from sklearn_unlocknn._megnet.compat import build_network, network_state
 from sklearn_unlocknn._megnet.compat import import_megnet
+from sklearn_unlocknn._megnet.state import build_network, network_state
 
 import_megnet()
 from megnet.data.crystal import CrystalGraph
@@ -81,8 +83,8 @@ def run_python(script, **environment):
     )
 
 
-# Each order takes a process of its own, so the default run has one: it imports
-# TensorFlow first too. (test_pickle_in_a_fresh_process starts from nothing imported.)
+# Each order takes a process of its own, so the default run has one, which imports
+# TensorFlow first, too. (test_fresh_process_unpickles_and_predicts imports nothing.)
 DEFAULT = "keras 3 in use"
 ORDERS = [
     before if before == DEFAULT else pytest.param(before, marks=pytest.mark.slow)
@@ -126,43 +128,31 @@ def test_legacy_keras_session_shares_megnet():
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_the_backend_imports_nothing_heavy():
-    done = run_python(
-        "import sys, sklearn_unlocknn._megnet.network\n"
-        "heavy = {'tensorflow', 'tf_keras', 'keras', 'megnet', 'pymatgen', 'monty'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    assert done.stdout.strip() == "[]", done.stderr
+SETTINGS = (
+    '{"graph_converter": {"@module": "megnet.data.crystal", "@class": "CrystalGraph", '
+    '"nn_strategy": {"@module": "megnet.data.local_env", '
+    '"@class": "MinimumDistanceNNAll", "cutoff": 4}}}'
+)
 
 
 def test_not_a_network(tmp_path):
+    import tf_keras
+
     with pytest.raises(FileNotFoundError, match="Eform_MP_2091', which is not a file"):
-        megnet_import.network_state("Eform_MP_2091")
+        network_state("Eform_MP_2091")
     path = tmp_path / "net.hdf5"
     path.write_text("no hdf5")
     with pytest.raises(FileNotFoundError, match=r"no net\.hdf5\.json beside it"):
-        megnet_import.network_state(path)
-    settings = tmp_path / "net.hdf5.json"
-    settings.write_text("{")
-    with pytest.raises(ValueError, match="not MEGNet's settings file"):
-        megnet_import.network_state(path)
-    settings.write_text('{"metadata": {}}')
-    with pytest.raises(ValueError, match="holds no graph converter"):
-        megnet_import.network_state(path)
-    settings.write_text(
-        '{"graph_converter": {"@module": "megnet.data.crystal", '
-        '"@class": "CrystalGraph", "nn_strategy": {"@module": "megnet.data.local_env", '
-        '"@class": "MinimumDistanceNNAll", "cutoff": 4}}}'
-    )
-    with pytest.raises(ValueError, match="not a MEGNet network that tf-keras can load"):
-        megnet_import.network_state(path)
+        network_state(path)
+    for settings, message in (
+        ("{", "not MEGNet's settings file"),
+        ('{"metadata": {}}', "holds no graph converter"),
+        (SETTINGS, "not a MEGNet network that tf-keras can load"),
+    ):
+        (tmp_path / "net.hdf5.json").write_text(settings)
+        with pytest.raises(ValueError, match=message):
+            network_state(path)
     with pytest.raises(TypeError, match="Got `network` of type int"):
-        megnet_import.network_state(3)
-
-
-def test_bare_keras_network_is_refused():
-    import tf_keras
-
-    net = tf_keras.Sequential([tf_keras.layers.Dense(1)])
+        network_state(3)
     with pytest.raises(TypeError, match="a bare Keras network has no graph converter"):
-        megnet_import.network_state(net)
+        network_state(tf_keras.Sequential([tf_keras.layers.Dense(1)]))

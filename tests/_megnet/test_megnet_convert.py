@@ -1,3 +1,5 @@
+"""Structures of any kind as graphs, and errors that name those that fail."""
+
 import pickle
 
 import numpy as np
@@ -6,7 +8,6 @@ from _megnet.megnet_nets import make_megnet, make_structures, predict
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_unlocknn._megnet.compat import import_megnet
-from sklearn_unlocknn._megnet.convert import convert_many
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._structures.read import StructureError, as_items
 
@@ -43,37 +44,31 @@ def test_input_kinds(network, structures, tmp_path):
     s = structures[0]
     s.to(str(tmp_path / "a.cif"))
     s.to(str(tmp_path / "POSCAR"))
+    graph = network.converter.convert(s)
     kinds = {
         "immutable": IStructure.from_sites(s.sites),
         "dict": s.as_dict(),
-        "graph": network.converter.convert(s),
-        "graph of lists": {
-            k: np.asarray(v).tolist() for k, v in network.converter.convert(s).items()
-        },
+        "graph": graph,
+        "graph of lists": {k: np.asarray(v).tolist() for k, v in graph.items()},
         "cif": tmp_path / "a.cif",
         "poscar": str(tmp_path / "POSCAR"),
         "cif text": (tmp_path / "a.cif").read_text(),
         "poscar text": (tmp_path / "POSCAR").read_text(),
     }
     want = predict(network, [s])
-    for kind, item in kinds.items():
-        assert_allclose(predict(network, [item]), want, atol=1e-4, err_msg=kind)
-    mixed = predict(network, [*kinds.values(), s])
-    assert_allclose(mixed, np.repeat(want, 9), atol=1e-4)
+    for kind, got in zip(kinds, predict(network, kinds.values()), strict=True):
+        assert_allclose(got, want[0], atol=1e-4, err_msg=kind)
 
 
 def test_molecules(network, tmp_path):
     water = Molecule("OHH", [[0, 0, 0], [0, 0.76, 0.59], [0, -0.76, 0.59]])
-    y = predict(network, [water])
     water.to(str(tmp_path / "water.xyz"))
-    assert_allclose(predict(network, [tmp_path / "water.xyz"]), y, atol=1e-4)
+    y = predict(network, [water, tmp_path / "water.xyz"])
+    assert_allclose(y[0], y[1], atol=1e-4)
     bonds = GaussianDistance(np.linspace(0, 4, 8), 0.5)
     model = make_megnet(converter=SimpleMolGraph(bond_converter=bonds))
-    assert_allclose(
-        predict(MEGNetSnapshot(model), [water]),
-        model.predict_structure(water),
-        atol=1e-5,
-    )
+    want = model.predict_structure(water)
+    assert_allclose(predict(MEGNetSnapshot(model), [water]), want, atol=1e-5)
 
 
 def test_ase(network, structures):
@@ -81,33 +76,26 @@ def test_ase(network, structures):
     from pymatgen.io.ase import AseAtomsAdaptor
 
     atoms = [AseAtomsAdaptor.get_atoms(s) for s in structures[:2]]
-    assert_allclose(
-        predict(network, atoms), predict(network, structures[:2]), atol=1e-4
-    )
+    want = predict(network, structures[:2])
+    assert_allclose(predict(network, atoms), want, atol=1e-4)
     with pytest.raises(TypeError, match="a single"):
         predict(network, atoms[0])
 
 
-def test_containers(network, structures):
+def test_containers(structures):
     pd = pytest.importorskip("pandas")
-    want = predict(network, structures)
     array = np.empty(12, object)
     array[:] = structures
     series = pd.Series(structures, index=range(100, 112))
-    for X in (
-        tuple(structures),
-        iter(structures),
-        array,
-        array[:, None],
-        series,
-        series.to_frame("structure"),
-    ):
-        assert_array_equal(predict(network, X), want)
+    containers = [tuple(structures), iter(structures), array, array[:, None], series]
+    for X in (*containers, series.to_frame("structure")):
+        items = list(as_items(X))
+        assert all(a is b for a, b in zip(items, structures, strict=True))
     with pytest.raises(ValueError, match=r"2 columns \['a', 'b'\]"):
         as_items(pd.DataFrame({"a": structures, "b": structures}))
     for one in (structures[0], "a.cif", structures[0].as_dict(), 3, None):
         with pytest.raises(TypeError, match=r"Got a single .*, expected a list"):
-            predict(network, one)
+            as_items(one)
 
 
 def bad_inputs():
@@ -143,35 +131,27 @@ def bad_inputs():
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pymatgen")
 @pytest.mark.filterwarnings("ignore:.*CIF:UserWarning")
-@pytest.mark.parametrize("kind", bad_inputs())
-def test_bad_input_is_named_by_index(network, structures, kind):
-    bad, reason = bad_inputs()[kind]
-    X = [*structures[:2], bad, structures[2]]
-    with pytest.raises(StructureError, match=f"Structure 2 .*{reason}"):
-        network.extract(X)
+def test_bad_inputs_are_named_by_index(network, structures):
+    bad = bad_inputs()
+    n = len(bad)
+    X = [*structures[:2], *(item for item, _ in bad.values()), structures[2]]
     run = network.run(X, predict=True, on_error="nan")
-    assert_array_equal(run.failed, [False, False, True, False])
-    assert list(run.errors) == [2]
-    assert np.isnan(run.features[2]).all()
-    assert np.isnan(run.prediction[2]).all()
-    assert_allclose(
-        run.features[~run.failed], network.extract(structures[:3]), atol=1e-5
-    )
-    assert_array_equal(run.n_atoms[2], 0)
-
-
-def test_all_fail(network):
+    assert list(run.errors) == list(range(2, n + 2))
+    for (index, error), (_, reason) in zip(
+        run.errors.items(), bad.values(), strict=True
+    ):
+        with pytest.raises(StructureError, match=f"Structure {index} .*{reason}"):
+            raise error
+        with pytest.raises(StructureError, match=f"Structure 1 .*{reason}"):
+            network.extract([structures[0], X[index]])
+    assert np.isnan(run.features[2:-1]).all()
+    assert np.isnan(run.prediction[2:-1]).all()
+    assert_array_equal(run.n_atoms[2:-1], 0)
+    good = np.delete(run.features, range(2, n + 2), axis=0)
+    assert_allclose(good, network.extract(structures[:3]), atol=1e-5)
     run = network.run([None, None], on_error="nan")
-    assert run.failed.all()
-    assert run.features.shape == (2, 22)
-    assert np.isnan(run.features).all()
-
-
-def test_isolated_atom_allowed(network, model, structures):
-    X, _ = bad_inputs()["isolated"]
-    got = predict(network, [X, structures[0]], allow_isolated=True)
-    assert_allclose(got[0], model.predict_structure(X)[0], atol=1e-5)
-    assert_allclose(got[1], predict(network, structures[:1])[0], atol=1e-5)
+    assert list(run.errors) == [0, 1]
+    assert_array_equal(run.features, np.full((2, 22), np.nan))
 
 
 def test_error_pickles():
@@ -195,7 +175,7 @@ def test_state_embedding(structures):
     network = MEGNetSnapshot(model)
     graph = {**model.graph_converter.convert(structures[0]), "state": [2]}
     assert_allclose(predict(network, [graph]), model.predict_graph(graph), atol=1e-5)
-    with pytest.raises(StructureError, match=r"state \[7\]: the network knows those"):
+    with pytest.raises(StructureError, match=r"state \[7\]: the network supports"):
         predict(network, [{**graph, "state": [7]}])
 
 
@@ -203,16 +183,10 @@ def test_disordered_structures():
     bonds = GaussianDistance(np.linspace(0, 5, 8), 0.7)
     converter = CrystalGraphDisordered(bond_converter=bonds, cutoff=4.0)
     model = make_megnet(converter=converter, nfeat_node=16)
+    network = MEGNetSnapshot(model)
     alloy = Structure(Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0] * 3])
     iron = Structure(Lattice.cubic(3), ["Fe"], [[0] * 3])
-    y = predict(MEGNetSnapshot(model), [alloy, iron])
     want = [model.predict_structure(s)[0] for s in (alloy, iron)]
-    assert_allclose(y, want, atol=1e-5)
-    unknown = Structure(Lattice.cubic(3), ["Og"], [[0] * 3])
+    assert_allclose(predict(network, [alloy, iron]), want, atol=1e-5)
     with pytest.raises(StructureError, match=r"Structure 0 \(Og\)"):
-        predict(MEGNetSnapshot(model), [unknown])
-
-
-def test_worker_conversion_needs_no_network(network, structures):
-    graphs = convert_many(network._spec, structures[:2], start=5)
-    assert len(graphs[0].atom) == len(structures[0])
+        predict(network, [Structure(Lattice.cubic(3), ["Og"], [[0] * 3])])

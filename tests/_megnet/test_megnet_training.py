@@ -4,25 +4,38 @@ import warnings
 
 import numpy as np
 import pytest
-from _megnet.megnet_nets import make_megnet, make_structures
+from _megnet.megnet_nets import SquareScaler, make_megnet, make_structures
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_unlocknn._megnet import batches as megnet_batches
-from sklearn_unlocknn._megnet import training as megnet_training
 from sklearn_unlocknn._megnet.architecture import new_megnet
-from sklearn_unlocknn._megnet.compat import freeze_object
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
-from sklearn_unlocknn._megnet.training import CLIP_NORM, Rows, Settings, convert, train
+from sklearn_unlocknn._megnet.state import freeze_object
+from sklearn_unlocknn._megnet.training import (
+    CLIP_NORM,
+    LabelledGraphs,
+    _Trainer,
+    convert_labelled,
+    train,
+)
 
 from megnet.models import MEGNetModel  # isort: skip
-from megnet.utils.preprocessing import Scaler, StandardScaler  # isort: skip
+from megnet.utils.preprocessing import StandardScaler  # isort: skip
 
 SIZES = {"layer_sizes": (8, 6, 4), "embedding_dim": 4, "n_gaussians": 8, "cutoff": 4.0}
+RATE = 0.003
 
 
 def make_new(seed=0, **options):
     rng = np.random.default_rng(seed)
     return new_megnet(**{**SIZES, "n_blocks": 1, "n_outputs": 1, "rng": rng, **options})
+
+
+def trained(network, data, validation=None, report=lambda *values: None, **options):
+    """Train with a seed; without options, not at all."""
+    options = {"max_iter": 0, "batch_size": 4, "learning_rate": RATE, **options}
+    rng = np.random.default_rng(0)
+    return train(network, data, validation, rng, patience=4, report=report, **options)
 
 
 @pytest.fixture(scope="module")
@@ -36,48 +49,34 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def rows(network, structures):
+def data(network, structures):
     y = np.array([[s.density] for s in structures])
     weights = np.random.default_rng(1).uniform(0.5, 2.0, len(y))
-    rows, errors = convert(network, structures, y, weights)
+    data, errors = convert_labelled(network, structures, y, weights)
     assert not errors
-    return rows
+    return data
 
 
-def trainee_of(network, rows):
-    return megnet_training._Trainee(network, rows, np.random.default_rng(0))
+@pytest.fixture(scope="module")
+def trainer(network, data):
+    """Trainer at the start, where tests that move its weights put them back."""
+    return _Trainer(network, data, RATE, np.random.default_rng(0))
 
 
-@pytest.fixture
-def trainee(network, rows, shared={}):  # noqa: B006  one trace for all tests
-    """Give a network at the start of its training."""
-    if not shared:
-        shared["trainee"] = trainee_of(network, rows)
-        shared["start"] = shared["trainee"].average.numpy()
-    one, start = shared["trainee"], shared["start"]
-    set_flat(one, start)
-    one.average.assign(start)
-    return one
+def flat(arrays):
+    return np.concatenate([np.ravel(a) for a in arrays]).astype(float)
 
 
-def set_flat(trainee, flat):
-    at = 0
-    for v in trainee.variables:
-        size = int(np.prod(v.shape))
-        v.assign(flat[at : at + size].reshape(v.shape))
-        at += size
-
-
-def gradient_of(trainee, rows, total):
-    parts = list(trainee._parts(rows, total, len(rows)))
-    parts = [trainee._gradient(*arrays) for arrays in parts]
-    return sum(float(p[0]) for p in parts), sum(p[1].numpy() for p in parts)
+def loss_and_gradient(trainer, data, total):
+    """Return both at the present weights; batches of many bonds run in parts."""
+    parts = list(trainer._parts(data, total, len(data)))
+    parts = [trainer._gradient(*arrays) for arrays in parts]
+    return sum(float(p[0]) for p in parts), sum(flat(p[1]) for p in parts)
 
 
 def test_new_network_is_megnets_own(structures):
     """Layers, shapes and predictions are those of megnet's MEGNetModel."""
     network = make_new(n_blocks=2, n_outputs=2)
-    state = network._state
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf-keras: one initializer, many layers
         theirs = MEGNetModel(
@@ -89,7 +88,7 @@ def test_new_network_is_megnets_own(structures):
         return [(w.name.split("/")[-1], w.shape) for w in model.weights]
 
     assert described(network.keras_model) == described(theirs.model)
-    theirs.model.set_weights(state["weights"])
+    theirs.model.set_weights(network._state["weights"])
     want = theirs.predict_structures(structures)
     assert_allclose(network.predict(structures), want, atol=2e-5)
 
@@ -97,119 +96,109 @@ def test_new_network_is_megnets_own(structures):
 def test_new_weights_come_from_the_generator(network):
     assert make_new().fingerprint() == network.fingerprint()
     assert make_new(seed=1).fingerprint() != network.fingerprint()
-    kernels = [w for w in network._state["weights"] if w.ndim == 2]
-    for w in kernels:
-        bound = np.sqrt(6.0 / sum(w.shape))
-        assert 0.5 * bound < np.abs(w).max() <= bound
+    for w in network._state["weights"]:
+        if w.ndim == 2:
+            bound = np.sqrt(6.0 / sum(w.shape))
+            assert 0.5 * bound < np.abs(w).max() <= bound
 
 
-def test_gradient_against_finite_differences(trainee, rows):
-    start = trainee.average.numpy()
+def test_gradient_against_finite_differences(trainer, data):
     rng = np.random.default_rng(0)
-    value, gradient = gradient_of(trainee, rows, rows.weights.sum())
-    assert_allclose(value, trainee.loss(rows, 5), rtol=1e-5)
+    total = data.weights.sum()
+    value, gradient = loss_and_gradient(trainer, data, total)
+    assert_allclose(value, trainer.loss(data, 5), rtol=1e-5)
     for _ in range(3):
-        direction = rng.standard_normal(len(start)).astype(np.float32)
-        direction /= np.linalg.norm(direction)
+        direction = [rng.standard_normal(v.shape) for v in trainer.variables]
+        direction = [d / np.linalg.norm(flat(direction)) for d in direction]
         losses = []
-        for h in (-1e-2, 1e-2):
-            trainee.average.assign(start + h * direction)
-            losses.append(trainee.loss(rows, 100))
+        for h in (-1e-2, 2e-2, -1e-2):  # below, above, and back at the start
+            for v, d in zip(trainer.variables, direction, strict=True):
+                v.assign_add(h * d)
+            losses.append(loss_and_gradient(trainer, data, total)[0])
         slope = (losses[1] - losses[0]) / 2e-2
-        assert_allclose(slope, gradient @ direction, rtol=0.02, atol=1e-3)
+        assert_allclose(slope, gradient @ flat(direction), rtol=0.02, atol=1e-3)
 
 
-def test_loss_is_that_of_predictions(trainee, rows, network, structures):
-    y = rows.y[:, 0]
-    w = rows.weights
+def test_loss_is_that_of_predictions(trainer, data, network, structures):
+    y, w = data.y[:, 0], data.weights
     mean = w @ y / w.sum()
-    variance = w @ (y - mean) ** 2 / w.sum()
-    # a new network's raw output is taken to be in target units
+    # the raw output of a new network is taken to be in target units
     error = network.predict(structures)[:, 0] - y
-    want = w @ error**2 / w.sum() / variance
-    assert_allclose(trainee.loss(rows, 5), want, rtol=1e-4)
+    want = w @ error**2 / (w @ (y - mean) ** 2)
+    assert_allclose(trainer.loss(data, 5), want, rtol=1e-4)
 
 
-def test_weights_are_repetitions_and_parts_add_up(trainee, rows, monkeypatch):
-    counts = np.array([1, 2, 3] * 5)[: len(rows)]
-    weighted = Rows(rows.graphs, rows.y, counts.astype(float))
-    again = rows.take(np.repeat(np.arange(len(rows)), counts))
-    again.weights[:] = 1.0
-    want = gradient_of(trainee, again, counts.sum())
-    got = gradient_of(trainee, weighted, counts.sum())
-    assert_allclose(got[0], want[0], rtol=1e-5)
-    assert_allclose(got[1], want[1], atol=1e-5 * np.abs(want[1]).max())
-    monkeypatch.setattr(megnet_batches, "MAX_BONDS", 200)
-    assert len(list(trainee._parts(weighted, 1.0, 100))) > 2
-    got = gradient_of(trainee, weighted, counts.sum())
-    assert_allclose(got[1], want[1], atol=1e-5 * np.abs(want[1]).max())
+def test_weights_are_repetitions_and_parts_add_up(trainer, data, monkeypatch):
+    counts = np.array([1, 2, 3] * 5)[: len(data)]
+    weighted = LabelledGraphs(data.graphs, data.y, counts.astype(float))
+    repeated = data.take(np.repeat(np.arange(len(data)), counts))
+    repeated.weights[:] = 1.0
+    want = loss_and_gradient(trainer, repeated, counts.sum())
+    for max_bonds in (megnet_batches.MAX_BONDS, 200):
+        monkeypatch.setattr(megnet_batches, "MAX_BONDS", max_bonds)
+        got = loss_and_gradient(trainer, weighted, counts.sum())
+        assert_allclose(got[0], want[0], rtol=1e-5)
+        assert_allclose(got[1], want[1], atol=1e-5 * np.abs(want[1]).max())
+    assert len(list(trainer._parts(weighted, 1.0, 100))) > 2
 
 
-def test_steps_are_those_of_adam(trainee, rows):
-    """Against NumPy: clipped gradients, Adam's moments, running average."""
-    weights = trainee.average.numpy().astype(float)
-    average = weights.copy()
-    first, second = np.zeros_like(weights), np.zeros_like(weights)
-    rate = 0.003
+def test_steps_are_those_of_adam(network, data, monkeypatch):
+    """Against NumPy: clipped gradients, Adam's moments, mean of the weights so far."""
+    monkeypatch.setattr(megnet_batches, "MAX_BONDS", 200)  # steps in parts, too
+    trainer = _Trainer(network, data, RATE, np.random.default_rng(0))
+    weights = flat(trainer.variables)
+    average, first, second = weights.copy(), 0.0, 0.0
     for t in (1, 2, 3):
-        batch = rows.take(np.arange(t, t + 6))
-        _, g = gradient_of(trainee, batch, len(batch) * rows.weights.mean())
-        trainee.step(batch, rate)
-        g = g * min(1.0, CLIP_NORM / np.linalg.norm(g))
+        batch = data.take(np.arange(t, t + 6))
+        _, g = loss_and_gradient(trainer, batch, len(batch) * data.weights.mean())
+        assert np.linalg.norm(g) > CLIP_NORM
+        trainer.step(batch)
+        g *= CLIP_NORM / np.linalg.norm(g)
         first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
-        change = first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
-        weights -= rate * change
+        change = first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-7)
+        weights -= RATE * change
         average += (weights - average) / (1 + t)
-    got = np.concatenate([v.numpy().ravel() for v in trainee.variables])
     # Adam divides by gradients, some of which are rounding errors
-    assert np.mean(np.abs(got - weights) < 1e-5) > 0.98
-    assert np.mean(np.abs(trainee.average.numpy() - average) < 1e-5) > 0.98
+    assert np.mean(np.abs(flat(trainer.variables) - weights) < 1e-5) > 0.98
+    assert np.mean(np.abs(flat(trainer.weights()) - average) < 1e-5) > 0.98
 
 
-SCALERS = [(3.0, 2.0, True), (3.0, 2.0, False)]
-
-
-@pytest.mark.parametrize("scaler", SCALERS, ids=["intensive", "extensive"])
-def test_start_predicts_what_the_network_did(scaler, network, structures):
-    frozen = freeze_object(StandardScaler(*scaler))
+@pytest.mark.parametrize("intensive", [True, False])
+def test_start_predicts_what_the_network_did(intensive, network, structures):
+    frozen = freeze_object(StandardScaler(3.0, 2.0, intensive))
     network = MEGNetSnapshot({**network._state, "scaler": frozen})
-    want = network.predict(structures)
-    before = network.fingerprint()
+    want, before = network.predict(structures), network.fingerprint()
     y = np.linspace(1e3, 2e3, len(structures))[:, None]
-    rows, _ = convert(network, structures, y, np.ones(len(y)))
-    settings = Settings(max_iter=0, batch_size=4, learning_rate=1e-3, patience=5)
-    done = train(network, rows, None, settings, np.random.default_rng(0))
-    assert_allclose(done.network.predict(structures), want, rtol=1e-4, atol=1e-3)
+    data, _ = convert_labelled(network, structures, y, np.ones(len(y)))
+    done = trained(network, data).network
+    assert_allclose(done.predict(structures), want, rtol=1e-4, atol=1e-3)
     assert network.fingerprint() == before
-    per = y if scaler[2] else y / np.array([[len(s)] for s in structures])
-    assert_allclose(done.network.scaler.std, per.std(), rtol=1e-6)
+    assert done.extensive == (not intensive)
+    per = y if intensive else y / np.array([[len(s)] for s in structures])
+    assert_allclose(done.scaler.std, per.std(), rtol=1e-6)
 
 
-def test_another_number_of_targets_begins_the_output_anew(network, structures):
+def test_another_number_of_targets_replaces_the_output_layer(network, structures):
     y = np.column_stack([np.arange(14.0), 1e-20 * np.arange(14.0), np.ones(14)])
-    rows, _ = convert(network, structures, y, np.ones(14))
-    settings = Settings(max_iter=0, batch_size=4, learning_rate=1e-3, patience=5)
-    done = train(network, rows, None, settings, np.random.default_rng(0))
-    assert done.network.n_outputs == 3
-    for old, new in zip(
-        network._state["weights"][:-2], done.network._state["weights"], strict=False
-    ):
+    data, _ = convert_labelled(network, structures, y, np.ones(14))
+    done = trained(network, data).network
+    assert done.n_outputs == 3
+    for old, new in zip(network._state["weights"][:-2], done._state["weights"]):
         assert_array_equal(old, new)
-    spread = np.abs(done.network.predict(structures) - y.mean(0)) / [4.0, 4e-20, 1.0]
-    assert spread.max() < 10
+    error = np.abs(done.predict(structures) - y.mean(0)) / [4.0, 4e-20, 1.0]
+    assert error.max() < 10
 
 
-def test_best_epoch_is_kept(rows, network, structures):
-    """Validation targets are mirrored: what fits the training rows is bad there."""
-    training, held_out = rows.take(np.arange(9)), rows.take(np.arange(9))
+def test_best_epoch_is_kept(data, network, structures):
+    """Mirrored validation targets: weights that fit the training samples fail there."""
+    training, held_out = data.take(np.arange(9)), data.take(np.arange(9))
     y, w = training.y[:, 0], training.weights
     mean = w @ y / w.sum()
     held_out.y = 2 * mean - held_out.y
-    settings = Settings(max_iter=60, batch_size=3, learning_rate=0.02, patience=4)
     seen = []
-    done = train(
-        network, training, held_out, settings, np.random.default_rng(0),
-        lambda *values: seen.append(values),
+    done = trained(
+        network, training, held_out, lambda *values: seen.append(values),
+        max_iter=60, batch_size=3, learning_rate=0.02,
     )  # fmt: skip
     curve = done.validation_losses
     assert len(curve) < 60
@@ -220,24 +209,16 @@ def test_best_epoch_is_kept(rows, network, structures):
     assert done.losses[-1] < done.losses[0]
 
 
-def test_divergence_is_an_error(network, rows):
-    settings = Settings(max_iter=3, batch_size=4, learning_rate=1e30, patience=5)
-    with pytest.raises(ValueError, match=r"training diverged. Lower `learning_rate`"):
-        train(network, rows, None, settings, np.random.default_rng(0))
-
-
-class Logarithm(Scaler):
-    """A scaler that training does not know."""
-
-
 @pytest.mark.parametrize(
     ("options", "match"),
     [
+        (None, r"training diverged. Lower `learning_rate`"),
         ({"is_classification": True}, "not that of a linear dense layer"),
-        ({"scaler": Logarithm()}, "target scaler Logarithm"),
+        ({"scaler": SquareScaler()}, "nonlinear target scaler SquareScaler"),
     ],
 )
-def test_networks_that_cannot_be_trained(options, match, rows):
-    network = MEGNetSnapshot(make_megnet(**options))
+def test_training_that_fails(options, match, network, data):
+    if options is not None:
+        network = MEGNetSnapshot(make_megnet(**options))
     with pytest.raises(ValueError, match=match):
-        trainee_of(network, rows)
+        trained(network, data, max_iter=3, learning_rate=1e30)
