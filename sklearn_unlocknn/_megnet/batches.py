@@ -44,19 +44,7 @@ class Extraction:
 
 
 def join(graphs, inputs):
-    """Join graphs into one disjoint graph, as the seven arrays of a network.
-
-    Parameters
-    ----------
-    graphs : list of Graph
-        Graphs, as `convert.convert_many` returns them.
-    inputs : list of KerasTensor
-        Inputs of the network, for their types.
-
-    Returns
-    -------
-    list of ndarray of shape (1, ...)
-    """
+    """Join graphs into one disjoint graph, as arrays for the 7 inputs of a network."""
     n_atoms = np.array([len(g.atom) for g in graphs])
     n_bonds = np.array([len(g.index1) for g in graphs])
     shift = np.repeat(np.cumsum(n_atoms) - n_atoms, n_bonds)

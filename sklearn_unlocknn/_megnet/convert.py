@@ -38,20 +38,7 @@ def input_limits(model):
 def convert_many(converter, limits, items, start=0):
     """Convert structures to graphs, with a `StructureError` in place of a failure.
 
-    Parameters
-    ----------
-    converter : StructureGraph
-        MEGNet's graph converter of the network.
-    limits : tuple of two lists
-        Limits of the network, from `input_limits`.
-    items : list of structures
-        Structures, as `as_structure` takes them.
-    start : int, default=0
-        Index of the first structure, for the errors.
-
-    Returns
-    -------
-    list of Graph or StructureError
+    ``limits`` is from `input_limits`; errors count structures from ``start``.
     """
     graphs = []
     for index, item in enumerate(items, start):

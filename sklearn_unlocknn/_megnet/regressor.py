@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._structures.checks import check_structure_targets
-from .._structures.read import as_items
+from .._structures.read import StructureError, as_items
 from .._validation import check_weights
 
 
@@ -217,7 +217,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         network = self._network_to_train(y.shape[1], rng)
         data, validation = self._split(self._convert(network, items, y, weights), rng)
         with _Progress(self) as progress:
-            done = train(
+            self.network_, losses, curve, self.best_iter_ = train(
                 network,
                 data,
                 validation,
@@ -228,12 +228,9 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
                 patience=self.n_iter_no_change,
                 report=progress,
             )
-        self.network_ = done.network
         self.n_outputs_ = y.shape[1]
-        self.n_iter_ = len(done.losses)
-        self.best_iter_ = done.best_iter
-        self.loss_curve_ = np.array(done.losses)
-        curve = done.validation_losses
+        self.n_iter_ = len(losses)
+        self.loss_curve_ = np.array(losses)
         self.validation_loss_curve_ = None if validation is None else np.array(curve)
         self._one_target = targets.ndim == 1
         return self
@@ -283,9 +280,13 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
 
     def _convert(self, network, items, y, weights):
         """Convert the structures; leave out failed ones and those of weight zero."""
-        from .training import convert_labelled
+        from .training import LabelledGraphs
 
-        data, errors = convert_labelled(network, items, y, weights, self.n_jobs)
+        graphs = network.graphs(items, n_jobs=self.n_jobs)
+        failed = np.array([isinstance(g, StructureError) for g in graphs])
+        errors = [g for g in graphs if isinstance(g, StructureError)]
+        index = np.flatnonzero(~failed & (weights > 0))
+        data = LabelledGraphs(graphs, y, weights).take(index)
         if errors and (self.on_error == "raise" or not len(data)):
             raise errors[0]
         if errors:
@@ -316,29 +317,24 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         least = {"n_blocks": 1, "embedding_dim": 1, "n_gaussians": 2, "max_iter": 0}
         least |= {"batch_size": 1, "n_iter_no_change": 1}
         for name, low in least.items():
-            if not _is_int(value := getattr(self, name), low):
-                raise ValueError(
-                    f"Got `{name}`={value!r}, expected an int of at least {low}."
-                )
-        sizes = self.layer_sizes
-        several = isinstance(sizes, tuple | list) and len(sizes) == 3
-        if not several or not all(_is_int(size, 1) for size in sizes):
-            raise ValueError(
-                f"Got `layer_sizes`={sizes!r}, expected three ints of at least 1."
-            )
-        for name, high in (
-            ("cutoff", np.inf), ("learning_rate", np.inf), ("validation_fraction", 1),
-        ):  # fmt: skip
             value = getattr(self, name)
-            real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not (real and 0 < value < high):
-                raise ValueError(
-                    f"Got `{name}`={value!r}, expected a number above 0 and below "
-                    f"{high}."
-                )
-        if self.on_error not in ("raise", "nan"):
+            valid = _is_number(value, numbers.Integral) and value >= low
+            self._require(valid, name, f"an int of at least {low}")
+        sizes = self.layer_sizes
+        valid = isinstance(sizes, tuple | list) and len(sizes) == 3
+        valid = valid and all(_is_number(n, numbers.Integral) and n > 0 for n in sizes)
+        self._require(valid, "layer_sizes", "three ints of at least 1")
+        most = {"cutoff": np.inf, "learning_rate": np.inf, "validation_fraction": 1}
+        for name, high in most.items():
+            value = getattr(self, name)
+            valid = _is_number(value, numbers.Real) and 0 < value < high
+            self._require(valid, name, f"a number above 0 and below {high}")
+        self._require(self.on_error in ("raise", "nan"), "on_error", "'raise' or 'nan'")
+
+    def _require(self, valid, name, expected):
+        if not valid:
             raise ValueError(
-                f"Got `on_error`={self.on_error!r}, expected 'raise' or 'nan'."
+                f"Got `{name}`={getattr(self, name)!r}, expected {expected}."
             )
 
     def __sklearn_tags__(self):
@@ -373,9 +369,8 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         return state
 
 
-def _is_int(value, low):
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return whole and value >= low
+def _is_number(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 class _Progress:

@@ -7,7 +7,6 @@ import operator
 
 import numpy as np
 
-from .._structures.read import StructureError
 from .architecture import output_layer, with_outputs
 from .batches import batches, join
 from .network import MEGNetSnapshot
@@ -21,17 +20,7 @@ EMA_MOMENTUM = 0.99
 
 @dataclasses.dataclass
 class LabelledGraphs:
-    """Graphs with their targets.
-
-    Attributes
-    ----------
-    graphs : list of Graph
-        Converted structures.
-    y : ndarray of shape (n, k)
-        Targets, in target units.
-    weights : ndarray of shape (n,)
-        Sample weights, positive.
-    """
+    """Graphs with targets of shape (n, k) and positive sample weights."""
 
     graphs: list
     y: np.ndarray
@@ -44,57 +33,6 @@ class LabelledGraphs:
         """Return the samples of an integer index."""
         graphs = [self.graphs[i] for i in index]
         return LabelledGraphs(graphs, self.y[index], self.weights[index])
-
-
-def convert_labelled(network, items, y, weights, n_jobs=None):
-    """Convert structures for a network, leaving out those of weight zero.
-
-    Parameters
-    ----------
-    network : MEGNetSnapshot
-        Network whose graph converter is used.
-    items : list of structures
-        Structures, as `MEGNetSnapshot.stream` takes them.
-    y : ndarray of shape (n, k)
-        Targets.
-    weights : ndarray of shape (n,)
-        Sample weights, none negative.
-    n_jobs : int, default=None
-        Number of processes, with joblib's meaning.
-
-    Returns
-    -------
-    labelled : LabelledGraphs
-        Structures that were converted.
-    errors : list of StructureError
-        Errors of the other structures.
-    """
-    graphs = network.graphs(items, n_jobs=n_jobs)
-    errors = [g for g in graphs if isinstance(g, StructureError)]
-    good = [not isinstance(g, StructureError) for g in graphs]
-    index = np.flatnonzero(good & (weights > 0))
-    return LabelledGraphs([graphs[i] for i in index], y[index], weights[index]), errors
-
-
-@dataclasses.dataclass
-class Training:
-    """Result of `train`.
-
-    Attributes
-    ----------
-    network : MEGNetSnapshot
-        Network with the best weights.
-    losses, validation_losses : list of float
-        Mean squared error of each epoch, divided by the variance of the target: on
-        the training samples as the weights moved, and on the validation samples.
-    best_iter : int
-        Epoch after which the network had these weights.
-    """
-
-    network: MEGNetSnapshot
-    losses: list
-    validation_losses: list
-    best_iter: int
 
 
 def train(
@@ -129,7 +67,13 @@ def train(
 
     Returns
     -------
-    Training
+    network : MEGNetSnapshot
+        Network with the best weights.
+    losses, validation_losses : list of float
+        Mean squared error of each epoch, divided by the variance of the target: on
+        the training samples as the weights moved, and on the validation samples.
+    best_iter : int
+        Epoch after which the network had these weights.
 
     Raises
     ------
@@ -163,9 +107,7 @@ def train(
             break
     if best_weights is None:
         best_weights = trainer.weights()
-    return Training(
-        trainer.snapshot(best_weights), losses, validation_losses, best_iter
-    )
+    return trainer.snapshot(best_weights), losses, validation_losses, best_iter
 
 
 class _Trainer:
@@ -240,10 +182,8 @@ class _Trainer:
             # Concrete: TensorFlow warns if each fit traces a new function
             return tf.function(function, specs).get_concrete_function()
 
-        self._loss, self._gradient = (
-            compiled(loss, signature),
-            compiled(gradient, signature),
-        )
+        self._loss = compiled(loss, signature)
+        self._gradient = compiled(gradient, signature)
         self._update = compiled(update, [tf.TensorSpec(v.shape) for v in variables])
 
     def _parts(self, data, total, batch_size):

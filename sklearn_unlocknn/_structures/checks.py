@@ -8,26 +8,7 @@ from .read import describe
 
 
 def check_structure_targets(y, items, start=0):
-    """Return y as finite float64, or name the structure of a target that is not finite.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    items : list of structures
-        Structures of the targets.
-    start : int, default=0
-        Index of the first structure, for the error.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,) or (n_samples, n_outputs)
-
-    Raises
-    ------
-    ValueError
-        If y is None, of another length or shape, or not finite.
-    """
+    """Return y as float64; name the structure, counted from start, of y not finite."""
     if y is not None:
         y = check_array(
             y, ensure_2d=False, dtype=float, ensure_all_finite=False, input_name="y"

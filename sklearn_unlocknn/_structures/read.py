@@ -12,17 +12,7 @@ _GRAPH_KEYS = ("atom", "bond", "index1", "index2")
 
 
 class StructureError(ValueError):
-    """Error of a structure that cannot be converted, with its index and the reason.
-
-    Parameters
-    ----------
-    index : int
-        Index of the structure among those of the call.
-    name : str
-        Its name, from `describe`.
-    reason : str
-        Why it cannot be converted.
-    """
+    """Error of a structure that cannot be converted: its index, name and the reason."""
 
     def __init__(self, index, name, reason):
         super().__init__(index, name, reason)
@@ -111,15 +101,8 @@ def as_structure(item):
 def content_of(item):
     """Return bytes that differ for structures that a network may tell apart.
 
-    Parameters
-    ----------
-    item : Structure, Molecule, Atoms, dict, str or path-like
-        Structure, as `as_structure` takes it; it is not parsed.
-
-    Returns
-    -------
-    bytes
-        Name and content of a file; lattice, sites and state of an object.
+    These are name and content of a file, and lattice, sites and state of an object.
+    Nothing is parsed.
     """
     if isinstance(item, str) and "\n" in item:
         return b"text" + item.encode()
@@ -157,17 +140,7 @@ def _as_json(value):
 
 
 def describe(item):
-    """Return the name of a structure in errors: formula, file name, or type.
-
-    Parameters
-    ----------
-    item : Structure, Molecule, Atoms, dict, str or path-like
-        Structure, as `as_structure` takes it; it may be unreadable.
-
-    Returns
-    -------
-    str
-    """
+    """Return the name of a structure in errors: formula, file name, or type."""
     names, structure = [], item
     with contextlib.suppress(Exception):  # unreadable: its file or type is named
         structure = as_structure(item)

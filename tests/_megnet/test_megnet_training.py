@@ -11,13 +11,7 @@ from sklearn_unlocknn._megnet import batches as megnet_batches
 from sklearn_unlocknn._megnet.architecture import new_megnet
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._megnet.state import freeze_object
-from sklearn_unlocknn._megnet.training import (
-    CLIP_NORM,
-    LabelledGraphs,
-    _Trainer,
-    convert_labelled,
-    train,
-)
+from sklearn_unlocknn._megnet.training import CLIP_NORM, LabelledGraphs, _Trainer, train
 
 from megnet.models import MEGNetModel  # isort: skip
 from megnet.utils.preprocessing import StandardScaler  # isort: skip
@@ -52,9 +46,7 @@ def network():
 def data(network, structures):
     y = np.array([[s.density] for s in structures])
     weights = np.random.default_rng(1).uniform(0.5, 2.0, len(y))
-    data, errors = convert_labelled(network, structures, y, weights)
-    assert not errors
-    return data
+    return LabelledGraphs(network.graphs(structures), y, weights)
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +161,8 @@ def test_start_predicts_what_the_network_did(intensive, network, structures):
     network = MEGNetSnapshot({**network._state, "scaler": frozen})
     want, before = network.predict(structures), network.fingerprint()
     y = np.linspace(1e3, 2e3, len(structures))[:, None]
-    data, _ = convert_labelled(network, structures, y, np.ones(len(y)))
-    done = trained(network, data).network
+    data = LabelledGraphs(network.graphs(structures), y, np.ones(len(y)))
+    done = trained(network, data)[0]
     assert_allclose(done.predict(structures), want, rtol=1e-4, atol=1e-3)
     assert network.fingerprint() == before
     assert done.extensive == (not intensive)
@@ -180,11 +172,12 @@ def test_start_predicts_what_the_network_did(intensive, network, structures):
 
 def test_another_number_of_targets_replaces_the_output_layer(network, structures):
     y = np.column_stack([np.arange(14.0), 1e-20 * np.arange(14.0), np.ones(14)])
-    data, _ = convert_labelled(network, structures, y, np.ones(14))
-    done = trained(network, data).network
+    data = LabelledGraphs(network.graphs(structures), y, np.ones(14))
+    done = trained(network, data)[0]
     assert done.n_outputs == 3
-    for old, new in zip(network._state["weights"][:-2], done._state["weights"]):
-        assert_array_equal(old, new)
+    old, new = network._state["weights"], done._state["weights"]
+    for a, b in zip(old[:-2], new[:-2], strict=True):
+        assert_array_equal(a, b)
     error = np.abs(done.predict(structures) - y.mean(0)) / [4.0, 4e-20, 1.0]
     assert error.max() < 10
 
@@ -196,17 +189,16 @@ def test_best_epoch_is_kept(data, network, structures):
     mean = w @ y / w.sum()
     held_out.y = 2 * mean - held_out.y
     seen = []
-    done = trained(
+    best, losses, curve, best_iter = trained(
         network, training, held_out, lambda *values: seen.append(values),
         max_iter=60, batch_size=3, learning_rate=0.02,
     )  # fmt: skip
-    curve = done.validation_losses
     assert len(curve) < 60
-    assert done.best_iter == np.argmin(curve) + 1 == len(curve) - 4
+    assert best_iter == np.argmin(curve) + 1 == len(curve) - 4
     assert [(e, v) for e, _, v in seen] == list(enumerate(curve, 1))
-    error = (done.network.predict(structures[:9]) - held_out.y)[:, 0]
+    error = (best.predict(structures[:9]) - held_out.y)[:, 0]
     assert_allclose(min(curve), w @ error**2 / (w @ (y - mean) ** 2), rtol=1e-4)
-    assert done.losses[-1] < done.losses[0]
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize(
