@@ -55,17 +55,9 @@ class _Finder:
 
 
 def import_megnet():
-    """Import megnet on tf-keras, whatever Keras the process uses otherwise.
+    """Import and return megnet on tf-keras, whatever Keras the process uses otherwise.
 
-    Returns
-    -------
-    module
-        The ``megnet`` package, with the submodules that this package uses.
-
-    Raises
-    ------
-    ImportError
-        If megnet is not installed, or was imported on Keras 3 before.
+    ImportError if megnet is not installed, or was imported on Keras 3 before.
     """
     with _LOCK:
         import tf_keras

@@ -285,16 +285,9 @@ class MEGNetSnapshot:
         )
 
     def graphs(self, structures, *, n_jobs=None):
-        """Convert structures, with a `StructureError` in place of a failure.
+        """Return structures as graphs, with a `StructureError` in place of a failure.
 
-        Parameters
-        ----------
-        structures, n_jobs
-            As in `stream`.
-
-        Returns
-        -------
-        list of Graph or StructureError
+        Parameters are those of `stream`.
         """
         blocks = cut(as_items(structures), BLOCK)
         done = run_blocks(MEGNetSnapshot._convert_block, self, blocks, n_jobs)

@@ -118,6 +118,9 @@ class _Trainer:
     """
 
     def __init__(self, network, data, learning_rate, rng):
+        import tensorflow as tf
+        import tf_keras
+
         output_layer(network)  # raises for a network that cannot be trained
         k = data.y.shape[1]
         same = network.n_outputs == k
@@ -132,7 +135,15 @@ class _Trainer:
         self.mean, self.scale = _moments(self._intensive(data), data.weights)
         if same:
             self._rescale((shift, slope), (self.mean, self.scale))
-        self._compile(learning_rate)
+        self.variables = self.model.trainable_variables
+        self._momentum = tf.Variable(EMA_MOMENTUM)
+        self.optimizer = tf_keras.optimizers.Adam(
+            learning_rate,
+            global_clipnorm=CLIP_NORM,
+            use_ema=True,
+            ema_momentum=self._momentum,
+        )
+        self.optimizer.build(self.variables)
 
     def _intensive(self, data):
         """Return targets, divided by the number of atoms if they are extensive."""
@@ -147,21 +158,13 @@ class _Trainer:
         factor = old[1] / new[1]
         layer.set_weights([kernel * factor, bias * factor + (old[0] - new[0]) / new[1]])
 
-    def _compile(self, learning_rate):
+    @functools.cached_property
+    def _functions(self):
+        """Return the compiled loss, its gradient, and the update of the weights."""
         import tensorflow as tf
-        import tf_keras
 
         forward, signature = self.network.forward([self.model.output])
         signature += [tf.TensorSpec([None, None]), tf.TensorSpec([None])]
-        self.variables = variables = self.model.trainable_variables
-        self._momentum = tf.Variable(EMA_MOMENTUM)
-        self.optimizer = optimizer = tf_keras.optimizers.Adam(
-            learning_rate,
-            global_clipnorm=CLIP_NORM,
-            use_ema=True,
-            ema_momentum=self._momentum,
-        )
-        optimizer.build(variables)
 
         def loss(*inputs):
             *graph, targets, weights = inputs
@@ -171,20 +174,21 @@ class _Trainer:
         def gradient(*inputs):
             with tf.GradientTape() as tape:
                 value = loss(*inputs)
-            return value, [
-                tf.convert_to_tensor(g) for g in tape.gradient(value, variables)
-            ]
+            parts = tape.gradient(value, self.variables)
+            return value, [tf.convert_to_tensor(part) for part in parts]
 
         def update(*gradients):
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            pairs = zip(gradients, self.variables, strict=True)
+            self.optimizer.apply_gradients(pairs)
 
-        def compiled(function, specs):
-            # Concrete: TensorFlow warns if each fit traces a new function
-            return tf.function(function, specs).get_concrete_function()
-
-        self._loss = compiled(loss, signature)
-        self._gradient = compiled(gradient, signature)
-        self._update = compiled(update, [tf.TensorSpec(v.shape) for v in variables])
+        gradients = [tf.TensorSpec(v.shape) for v in self.variables]
+        # Concrete: TensorFlow warns if each fit traces a new function
+        return [
+            tf.function(function, specs).get_concrete_function()
+            for function, specs in (
+                (loss, signature), (gradient, signature), (update, gradients)
+            )
+        ]  # fmt: skip
 
     def _parts(self, data, total, batch_size):
         """Yield the arrays of batches that fit in memory; weights sum to the loss."""
@@ -202,14 +206,15 @@ class _Trainer:
 
     def step(self, data):
         """Take one step on a batch and return the loss before it."""
+        _, gradient, update = self._functions
         # Divided by the mean over all samples: batches are unbiased for the whole.
         total = self.mean_weight * len(data)
         parts = self._parts(data, total, len(data))
-        losses, gradients = zip(*(self._gradient(*p) for p in parts), strict=True)
+        losses, gradients = zip(*(gradient(*arrays) for arrays in parts), strict=True)
         # Keras' average starts from the first weights; this is a plain mean at first.
         count = int(self.optimizer.iterations) + 1
         self._momentum.assign(min(EMA_MOMENTUM, count / (count + 1)))
-        self._update(
+        update(
             *(functools.reduce(operator.add, g) for g in zip(*gradients, strict=True))
         )
         return float(sum(losses))
@@ -218,7 +223,7 @@ class _Trainer:
         """Return the loss of samples with the averaged weights."""
         parts = self._parts(data, data.weights.sum(), batch_size)
         with self._averaged():
-            return float(sum(self._loss(*arrays) for arrays in parts))
+            return float(sum(self._functions[0](*arrays) for arrays in parts))
 
     def weights(self):
         """Return the averaged weights as a list of arrays."""
