@@ -149,8 +149,8 @@ def test_steps_are_those_of_adam(network, data, monkeypatch):
         trainer.step(batch)
         g /= np.linalg.norm(g)
         first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
-        change = first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-7)
-        weights -= RATE * change
+        rate = RATE * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        weights -= rate * first / (np.sqrt(second) + 1e-7)
         average += (weights - average) / (1 + t)
     # Adam divides by gradients, some of which are rounding errors
     assert np.mean(np.abs(flat(trainer.variables) - weights) < 1e-5) > 0.98
