@@ -140,7 +140,7 @@ class MEGNetTrainableCopy:
         The network; stays as it is.
     layer : int, str or list of int or str
         Latent layer.
-    graphs : list of graph
+    graphs : list of Graph
         Graphs of `MEGNetSnapshot.graphs`.
     with_output : bool
         Whether `forward` returns the network's own output in target units, too.
@@ -170,9 +170,8 @@ class MEGNetTrainableCopy:
             run, input_signature=signature, autograph=False
         ).get_concrete_function()
         if with_output:
-            n_atoms = np.array([[len(graph.atom)] for graph in graphs])
-            self.network.scale_std(1.0, n_atoms)  # raises unless it is an affine map
-            self._shift, self._slope = _affine(self.network.scaler, n_atoms)
+            n_atoms = [len(graph.atom) for graph in graphs]
+            self._shift, self._slope = self.network.target_affine(n_atoms)
 
     def forward(self, index):
         """Run graphs; as `KerasTrainableCopy.forward`."""
@@ -197,19 +196,6 @@ class MEGNetTrainableCopy:
         """Return a handle of the copy as it is now."""
         weights = self.network.keras_model.get_weights()
         return MEGNetSnapshot({**self.network._state, "weights": weights})
-
-
-def _affine(scaler, n_atoms):
-    """Return shift and slope, of shape (n, 1) each, from raw output to target units."""
-    if scaler is None:
-        return np.zeros(n_atoms.shape), np.ones(n_atoms.shape)
-    shift, end = (
-        np.broadcast_to(np.asarray(scaler.inverse_transform(x, n_atoms), float), (
-            len(n_atoms), np.size(scaler.inverse_transform(x, 1))
-        ))
-        for x in (0.0, 1.0)
-    )  # fmt: skip
-    return shift, end - shift
 
 
 def _check_variables(variables, layer):

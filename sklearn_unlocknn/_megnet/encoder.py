@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 
 from .._features.cache import FeatureCache, cache_location, hash_bytes
 from .._features.encoder import is_trainer, train
 from .._gp.encoded import Encoded
 from .._parallel import count_workers
+from .._structures.checks import check_structure_targets
 from .._structures.read import StructureError, as_items, content_of, describe
-from .._validation import check_batch_size, check_targets
+from .._validation import check_batch_size
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
 from .network import Extraction, MEGNetSnapshot
 
@@ -151,7 +151,7 @@ class MEGNetEncoder:
     def check_added(self, X, y, start=0):
         """Return structures as a list and their targets, checked."""
         items = as_list(X)
-        return items, _check_targets(y, items, start)
+        return items, check_structure_targets(y, items, start)
 
     def chunks(self, estimator, stream):
         """Cut structures that come one by one into lists."""
@@ -199,7 +199,7 @@ class MEGNetEncoder:
         location = cache_location(estimator.memory)
         if not keep:
             parts = self._run(estimator, items, np.arange(len(items)))
-            return self.network.joined(parts, self.layer, True)
+            return Extraction.joined(parts)
         layers = repr(self.network.resolve_layer(self.layer))
         cache = FeatureCache(location, self.network.fingerprint(), layers)
         errors = {}
@@ -257,37 +257,6 @@ class MEGNetEncoder:
                 yield done
         except StructureError as error:
             raise error.at(rows[error.index]) from error
-
-
-def _check_targets(y, items, start=0):
-    """Return y as finite float64; a target that is not is named with its structure.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    items : list of structures
-        What they belong to.
-    start : int, default=0
-        The number of the first.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,) or (n_samples, n_outputs)
-    """
-    if y is not None:
-        check_consistent_length(items, y)
-        values = np.asarray(y)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            i = int(np.argmax(bad))
-            name = f"{start + i} ({describe(items[i])})"
-            raise ValueError(
-                f"The target of structure {name} is {values[i]} "
-                f"({bad.sum()} of {len(bad)} targets are not finite). Leave these "
-                "structures out, or fill in their targets."
-            )
-    return check_targets(y)
 
 
 def _batch_size(estimator):

@@ -212,7 +212,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         if not items:
             raise ValueError("Got an empty X, expected at least one structure.")
         targets = check_structure_targets(y, items)
-        weights = check_weights(sample_weight, items)
+        weights = check_weights(sample_weight, len(items))
         y = targets.reshape(len(targets), -1)
         network = self._network_to_train(y.shape[1], rng)
         data, validation = self._split(self._convert(network, items, y, weights), rng)
@@ -262,7 +262,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
 
     def _network_to_train(self, n_outputs, rng):
         from .architecture import new_megnet
-        from .extractor import resolve_megnet
+        from .encoder import resolve_megnet
 
         if self.warm_start and hasattr(self, "network_"):
             return self.network_
