@@ -29,7 +29,7 @@ from sklearn_unlocknn._keras import network as keras_nets
 from sklearn_unlocknn._keras.network import NetworkHandle
 from sklearn_unlocknn._megnet import network as megnet_graphs
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
-from sklearn_unlocknn._parallel import limit_threads
+from sklearn_unlocknn._keras.graph import limit_threads
 
 GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [4, 8]}
 CV = KFold(3)
