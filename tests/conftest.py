@@ -15,9 +15,9 @@ from sklearn.base import BaseEstimator, RegressorMixin  # noqa: E402
 @pytest.fixture(autouse=True)
 def _no_features_from_other_tests():
     """Start each test with an empty feature cache, as a new process does."""
-    from sklearn_unlocknn._features import shards as _shards
+    from sklearn_unlocknn._features.cache import forget
 
-    _shards.forget()
+    forget()
 
 
 @pytest.fixture(autouse=True, scope="module")

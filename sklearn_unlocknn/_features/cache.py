@@ -1,20 +1,29 @@
-"""Features of rows kept in memory and on disk, found by the content of the row."""
+"""Cache of network features by the content of the samples, in memory and on disk."""
 
+import contextlib
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 
-from .shards import Shards
+from .store import Store
 
-#: Rows of a call that the session is worth it for: more are not kept, nor looked up.
+#: Without `memory`, calls with more samples than this do without the cache.
 MAX_ROWS = 100_000
-#: What rows mean: another number where conversion or keys change, so that no folder
-#: gives rows of before.
-_FORMAT = "1"
-#: Rows that are kept as soon as they are computed; a kill loses fewer.
-_SAVE_ROWS = 8192
+#: Bytes of keys and features that a process keeps; the least recently used go first.
+MAX_BYTES = 256 * 2**20
+#: A block in memory of fewer samples takes those of the next call.
+_SMALL = 1024
+#: Version of keys and values: a new number makes the contents of all stores unused.
+_FORMAT = "2"
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits as good as random
+
+_GUARD = threading.Lock()
+_BLOCKS = []  # of features in memory, the oldest first: (home, keys, values)
+_RUNNING = []  # computations: (home, first halves of keys, event of the end)
 
 
 def cache_location(memory):
@@ -28,7 +37,7 @@ def cache_location(memory):
     Returns
     -------
     pathlib.Path or None
-        None: no cache.
+        None: features of this process alone, in memory.
 
     Raises
     ------
@@ -47,74 +56,128 @@ def cache_location(memory):
     )
 
 
+def hash_bytes(contents):
+    """Hash byte strings, one for each sample.
+
+    Parameters
+    ----------
+    contents : iterable of bytes
+        Bytes that tell samples apart.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, 2), uint64
+        Keys for `FeatureCache.fetch`.
+    """
+    digests = [hashlib.blake2b(c, digest_size=16).digest() for c in contents]
+    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
+
+
 def hash_rows(*arrays):
-    """Digest each row over several arrays.
+    """Hash the samples of several arrays.
+
+    Two multilinear hashes modulo 2**64 of the 64-bit words of each sample, with fixed
+    random odd multipliers; text goes through blake2b first.
 
     Parameters
     ----------
     *arrays : ndarray of shape (n_samples, ...)
-        Arrays of numbers or strings with a row for each sample.
+        Arrays of numbers or text.
 
     Returns
     -------
-    list of bytes
-        A 16-byte blake2b digest for each row; equal rows, equal digests.
+    ndarray of shape (n_samples, 2), uint64
+        Keys; equal samples have equal keys.
 
     Examples
     --------
     >>> import numpy as np
     >>> a, b, c = hash_rows(np.array([[1.0, 2.0], [1.0, 3.0], [1.0, 2.0]]))
-    >>> a == c, a == b
+    >>> bool((a == c).all()), bool((a == b).any())
     (True, False)
     """
-    arrays = [np.asarray(array) for array in arrays]
-    head = "".join(f"{a.dtype.str}{a.shape[1:]}" for a in arrays).encode()
-    digests = []
-    for row in zip(*arrays, strict=True):
-        digest = hashlib.blake2b(head, digest_size=16)
-        for part in row:
-            part = np.asarray(part)
-            if part.dtype.kind in "OSU":  # with quotes, so that no two texts join
-                digest.update(repr(part.tolist()).encode())
-            else:
-                digest.update(part.tobytes())
-        digests.append(digest.digest())
-    return digests
+    head, parts = "", []
+    for array in map(np.asarray, arrays):
+        is_text = array.dtype.kind in "OSU"
+        head += f"{'text' if is_text else array.dtype.str}{array.shape[1:]}"
+        if is_text:  # with quotes, so that no two texts join
+            array = hash_bytes(repr(row).encode() for row in array.tolist())
+        raw = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+        if extra := -raw.shape[1] % 8:
+            raw = np.pad(raw, ((0, 0), (0, extra)))
+        parts.append(raw.view(np.uint64))
+    size = sum(words.shape[1] for words in parts)
+    multipliers = np.random.PCG64(0).random_raw(2 * size) | np.uint64(1)
+    multipliers = multipliers.reshape(size, 2)
+    keys = np.tile(hash_bytes([head.encode()]), (len(parts[0]), 1))
+    start = 0
+    for words in parts:
+        stop = start + words.shape[1]
+        step = 2**17 // max(stop - start, 1) + 1  # about a megabyte, for the cache
+        for i in range(0, len(words), step):
+            # A product passes no bit on to lower ones: two signs would cancel out.
+            mixed = words[i : i + step] * _MIX
+            mixed ^= mixed >> np.uint64(32)
+            keys[i : i + step] += mixed @ multipliers[start:stop]
+        start = stop
+    return keys
 
 
-def hash_bytes(contents):
-    """Hash what each row is made of.
+def forget():
+    """Empty the cache in memory."""
+    with _GUARD:
+        _BLOCKS.clear()
 
-    Parameters
-    ----------
-    contents : iterable of bytes
-        Bytes that tell rows apart.
 
-    Returns
-    -------
-    list of bytes
-        16-byte blake2b digests.
-    """
-    return [hashlib.blake2b(c, digest_size=16).digest() for c in contents]
+def _insert(home, keys, values):
+    """Keep features in memory, in one block with those of a small block."""
+    with _GUARD:
+        for block in list(_BLOCKS):
+            alike = block[0] == home and block[3].shape[1] == values.shape[1]
+            if not alike or len(block[1]) >= _SMALL:
+                continue
+            _BLOCKS[:] = [b for b in _BLOCKS if b is not block]
+            keys = np.concatenate([block[1], keys])
+            values = np.concatenate([block[3][block[2]], values])
+        rows = np.argsort(keys[:, 0])
+        if np.isnan(values.sum()):
+            rows = rows[~np.isnan(values).any(axis=1)[rows]]
+        _BLOCKS.append((home, keys[rows], rows, values))
+        excess = sum(k.nbytes + v.nbytes for _, k, _, v in _BLOCKS) - MAX_BYTES
+        while excess > 0:
+            _, keys, _, values = _BLOCKS.pop(0)
+            excess -= keys.nbytes + values.nbytes
+
+
+def _find(home, keys, found):
+    """Add (positions of keys, values, rows) that memory has; return what is missing."""
+    missing = np.arange(len(keys))
+    for block_home, block_keys, rows, values in _BLOCKS[::-1]:
+        if block_home == home and len(rows) and len(missing):
+            wanted = keys[missing]
+            at = np.searchsorted(block_keys[:, 0], wanted[:, 0])
+            at[at == len(rows)] = 0
+            hit = (block_keys[at] == wanted).all(axis=1)
+            if hit.any():
+                found.append((missing[hit], values, rows[at[hit]]))
+                missing = missing[~hit]
+    return missing
 
 
 class FeatureCache:
-    """Rows of features, each computed once.
+    """Features of samples, each computed once.
 
-    Every call that meets unknown rows writes new files (shards), by an atomic rename,
-    and no file is ever changed: processes may share the folder, and one that is killed
-    leaves at worst a temporary file that nobody reads. Of processes that meet the same
-    unknown rows, one computes and the others wait.
+    Threads wait for one another only for samples that they share. Of processes that
+    share a folder, those that miss samples of one namespace compute them in turn.
 
     Parameters
     ----------
     location : path-like or None
-        Folder of the cache, made when first needed. None: a folder of temporary files
-        that the process shares with its workers, of at most `_shards.MAX_BYTES`, the
-        oldest going first; where there can be none, the memory of the process.
+        Folder of the SQLite file ``features.sqlite`` that processes share, made when
+        first needed. None: the memory of this process, up to `MAX_BYTES`.
     *namespace : str
-        What the rows depend on beside their inputs, such as the fingerprint of the
-        network and the layer. Other namespace, other rows.
+        All that features depend on beside the inputs, such as the identity of the
+        network and the layer.
 
     Examples
     --------
@@ -133,62 +196,92 @@ class FeatureCache:
 
     def __init__(self, location, *namespace):
         text = "\x1f".join((_FORMAT, *namespace))
-        name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        self.shards = Shards(None if location is None else Path(location), name)
+        self._namespace = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        self._folder = None if location is None else Path(location)
+        self._home = self._folder, self._namespace
 
     def fetch(self, keys, compute):
-        """Return the rows of ``keys``, computing only those never seen.
+        """Return the features of samples, computing those not in the cache.
 
         Parameters
         ----------
-        keys : list of bytes
-            16-byte digests of the rows, as `hash_rows` gives them.
+        keys : ndarray of shape (n_samples, 2), uint64
+            Keys of the samples from `hash_rows` or `hash_bytes`.
         compute : callable
-            ``compute(indices)`` gives an iterable of arrays that are together of
+            ``compute(indices)`` returns an iterable of arrays that are together of
             shape (len(indices), n_columns), for these positions of ``keys``. Called
-            at most once, and not with two positions of equal keys. A row with NaN in
-            it stands for a failure and is not kept.
+            at most once, and not with two positions of equal keys. A sample with a
+            NaN among its features is a failure and not kept.
 
         Returns
         -------
         ndarray of shape (n_samples, n_columns), float64
         """
-        first = {}
-        for position, key in enumerate(keys):
-            first.setdefault(key, position)
-        rows = self.shards.known(first)
-        if len(rows) < len(first):
-            with self.shards.claim():
-                # another thread or process may have computed them meanwhile
-                rows.update(self.shards.known(first.keys() - rows.keys()))
-                new = sorted(first.keys() - rows.keys(), key=first.__getitem__)
-                if new:
-                    parts = compute(np.array([first[key] for key in new]))
-                    self._collect(new, parts, rows)
-        return np.array([rows[key] for key in keys])
-
-    def _collect(self, keys, parts, rows):
-        """Take computed rows, and keep some thousands of them at a time."""
-        start, waiting, n_waiting = 0, [], 0
+        _, first, place = np.unique(keys[:, 0], return_index=True, return_inverse=True)
+        if (keys[first[place]] != keys).any():  # half a key is shared by chance
+            _, first, place = np.unique(keys, True, True, axis=0)
+        distinct, found = keys[first], []
+        while True:
+            with _GUARD:
+                found.clear()
+                missing = _find(self._home, distinct, found)
+                halves = distinct[missing, 0]
+                shared = [
+                    event
+                    for home, running, event in _RUNNING
+                    if home == self._home and np.isin(running, halves).any()
+                ]
+                if not shared:
+                    job = self._home, halves, threading.Event()
+                    _RUNNING.append(job)
+                    break
+            shared[0].wait()
         try:
-            for part in parts:
-                waiting.append(np.asarray(part, dtype=float))
-                n_waiting += len(part)
-                if n_waiting >= _SAVE_ROWS:
-                    start += self._save(keys[start:], waiting, rows)
-                    waiting, n_waiting = [], 0
+            if len(missing):
+                self._complete(distinct, first, missing, found, compute)
         finally:
-            if waiting:
-                self._save(keys[start:], waiting, rows)
+            with _GUARD:
+                _RUNNING[:] = [other for other in _RUNNING if other is not job]
+            job[2].set()
+        if len(found) == 1:  # with one copy
+            _, values, rows = found[0]
+            return values[rows[place]]
+        values = np.empty((len(first), found[0][1].shape[1]))
+        for at, some, rows in found:
+            values[at] = some[rows]
+        return values[place]
 
-    def _save(self, keys, parts, rows):
-        values = np.concatenate(parts)
-        keys = keys[: len(values)]
-        rows.update(zip(keys, values, strict=True))
-        for start in range(0, len(values), _SAVE_ROWS):
-            some = slice(start, start + _SAVE_ROWS)
-            good = ~np.isnan(values[some]).any(axis=1)
-            known = [key for key, ok in zip(keys[some], good, strict=True) if ok]
-            # A copy where rows fail; else the array is the shard's own from here on.
-            self.shards.keep(known, values[some] if good.all() else values[some][good])
-        return len(values)
+    def _complete(self, keys, first, missing, found, compute):
+        """Add the missing features to ``found``, from the store or computed."""
+        store = None
+
+        def take(missing, values):
+            if len(values):
+                rows = np.argsort(missing)
+                found.append((missing[rows], values, rows))
+                _insert(self._home, keys[missing], values)
+
+        def read(missing):
+            hit, values = store.read(keys[missing])
+            take(missing[hit], values)
+            return missing[~hit]
+
+        with contextlib.ExitStack() as stack:
+            if self._folder is not None:
+                store = stack.enter_context(Store(self._folder, self._namespace))
+                missing = read(missing)
+                if len(missing):  # another process may compute them now
+                    stack.enter_context(store.turn(self._namespace.hex()))
+                    missing = read(missing)
+            missing = missing[np.argsort(first[missing])]
+            parts, start = [], 0
+            try:
+                for part in compute(first[missing]) if len(missing) else ():
+                    parts.append(np.asarray(part, dtype=float))
+                    if store is not None:
+                        store.write(keys[missing[start:]], parts[-1])
+                    start += len(part)
+            finally:
+                if parts:
+                    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+                    take(missing[:start], values)

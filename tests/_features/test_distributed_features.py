@@ -18,7 +18,7 @@ from sklearn_unlocknn import (
     ProbNNRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._features import shards as _shards
+from sklearn_unlocknn._features.cache import forget
 from sklearn_unlocknn._gp import statistics as variational
 from sklearn_unlocknn._keras import network as keras_nets
 from sklearn_unlocknn._megnet import network as megnet_graphs
@@ -35,7 +35,7 @@ def client():
 def wanted_and_got(run, **options):
     """Run in this process, then on the backend that a context manager gives."""
     want = run()
-    _shards.forget()
+    forget()
     with joblib.parallel_config(**options):
         return want, run()
 
@@ -53,7 +53,7 @@ def test_search_survives_the_loss_of_a_worker(client, tmp_path):
         return GridSearchCV(model, GRID, cv=splits).fit(X, y)
 
     want = run()
-    _shards.forget()
+    forget()
     # What joblib scatters by itself is lost with the worker that it went to, and so is
     # what Dask thinks need not be on two workers.
     client.amm.stop()
@@ -72,11 +72,12 @@ def test_search_survives_the_loss_of_a_worker(client, tmp_path):
         assert_allclose(a, b, rtol=1e-8, atol=1e-8)
 
 
-def test_rows_of_a_search_on_dask(client, tmp_path):
+def test_samples_of_a_search_on_dask(client, tmp_path):
     X = np.random.default_rng(0).normal(size=(90, 4))
     model = ProbNNRegressor(
-        counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30, random_state=0
-    )
+        counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30,
+        random_state=0, memory=tmp_path / "memory",
+    )  # fmt: skip
     with joblib.parallel_config("dask"):
         GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
     rows, processes = noted(tmp_path / "log")
@@ -90,13 +91,13 @@ def test_extraction_survives_the_loss_of_a_worker(client, monkeypatch):
     structures[33] = None
     extractor = MEGNetFeatureExtractor(make_megnet(), batch_size=4, on_error="nan")
     want = extractor.fit(structures).transform(structures)
-    _shards.forget()
+    forget()
     with Killer(client) as killer, joblib.parallel_config("dask"):
         got = extractor.transform(structures)
     assert killer.killed
     assert_array_equal(np.flatnonzero(np.isnan(got).any(axis=1)), [33])
     assert_allclose(got, want, rtol=1e-8, atol=1e-8)
-    _shards.forget()
+    forget()
     with (
         joblib.parallel_config("dask"),
         pytest.raises(ValueError, match="Structure 33 "),
@@ -135,11 +136,13 @@ def ray():
 def test_search_on_ray(ray, tmp_path):
     X = np.random.default_rng(0).normal(size=(90, 4))
     model = ProbNNRegressor(
-        counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30, random_state=0
-    )
+        counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30,
+        random_state=0, memory=tmp_path / "memory",
+    )  # fmt: skip
     with joblib.parallel_config("ray", n_jobs=2):
         got = GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
     assert sum(noted(tmp_path / "log")[0]) == 90
+    model.set_params(memory=None)
     want = GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
     scores = "mean_test_score"
     assert_allclose(got.cv_results_[scores], want.cv_results_[scores], rtol=1e-8)
