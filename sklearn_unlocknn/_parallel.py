@@ -1,4 +1,4 @@
-"""Processes and threads: who a worker works for, what it may use, what it is sent."""
+"""Run tasks and networks in worker processes."""
 
 import contextlib
 import itertools
@@ -7,43 +7,26 @@ import os
 import pickle
 import sys
 import threading
+import uuid
 from collections import OrderedDict
 
 
-def root_name():
-    """Name the run that this process belongs to, alike in its workers.
-
-    Returns
-    -------
-    str
-        The id of the process that started this one, for a worker of loky,
-        multiprocessing or a Dask nanny, else of this process; or the job of Ray, for
-        the driver and its workers.
-    """
-    ray = sys.modules.get("ray")
-    if ray is not None and getattr(ray, "is_initialized", bool)():
-        context = ray.get_runtime_context()
-        return f"ray-{context.gcs_address}-{context.get_job_id()}"
-    parent = multiprocessing.parent_process()
-    return str(os.getpid() if parent is None else parent.pid)
-
-
 def in_worker():
-    """Tell whether this process was started to work for another."""
+    """Tell whether this process is a worker of another one."""
     if multiprocessing.parent_process() is not None:
         return True
     return "RAY_RAYLET_PID" in os.environ  # which Ray sets for its workers alone
 
 
 def count_workers(n_jobs):
-    """Return how many tasks run at once, by joblib's rules; 1 inside a Dask task.
+    """Return the number of tasks run at once, by joblib's rules; 1 inside a Dask task.
 
-    A task that waits for tasks of its own may hold what others wait for.
+    A Dask task that waits for tasks of its own may block the worker that they need.
     """
     from joblib import effective_n_jobs
 
     if n_jobs == 1:
-        return 1  # for which joblib's Dask backend does not ask
+        return 1  # which joblib's Dask backend disregards
     distributed = sys.modules.get("distributed")
     if distributed is not None:
         with contextlib.suppress(ValueError):
@@ -53,12 +36,12 @@ def count_workers(n_jobs):
 
 
 class Recent:
-    """The values used last, kept alive by their keys; safe with threads.
+    """Dictionary of the values used last, safe with threads.
 
     Parameters
     ----------
     size : int
-        How many are kept.
+        Number of values.
     """
 
     def __init__(self, size):
@@ -74,7 +57,7 @@ class Recent:
             return self._values.get(key)
 
     def put(self, key, value):
-        """Keep a value, let go of the oldest if there are too many; return it."""
+        """Store a value, drop the oldest above ``size``, and return the value."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -83,22 +66,20 @@ class Recent:
         return value
 
 
-#: Tasks that are dispatched together, for each worker.
-_WINDOW = 4
-#: Networks of blocks that came to this process, by content.
+#: Networks that came to this process, by the key of their parcel.
 _ARRIVED = Recent(4)
 
 
 class Parcel:
     """A network on its way to workers: pickled once, unpickled once a process.
 
-    It cannot be referred to weakly, on purpose: joblib's Dask backend would scatter
-    it to one worker, and lose it with that worker.
+    It has no weak references, on purpose: joblib's Dask backend would scatter it to
+    one worker, and lose it with that worker.
 
     Parameters
     ----------
     network : object
-        A handle with a ``fingerprint()``.
+        Network to send, which can be pickled.
     """
 
     __slots__ = ("_content", "network")
@@ -111,33 +92,37 @@ class Parcel:
         if self._content is None:
             import cloudpickle
 
-            self._content = self.network.fingerprint(), cloudpickle.dumps(self.network)
+            self._content = uuid.uuid4().hex, cloudpickle.dumps(self.network)
         return _unpack, self._content
 
 
-def _unpack(fingerprint, content):
-    parcel = _ARRIVED.get(fingerprint)
-    if parcel is None or parcel.network.fingerprint() != fingerprint:
-        parcel = _ARRIVED.put(fingerprint, Parcel(pickle.loads(content)))
-        parcel._content = fingerprint, content
+def _unpack(key, content):
+    parcel = _ARRIVED.get(key)
+    if parcel is None:
+        parcel = _ARRIVED.put(key, Parcel(pickle.loads(content)))
+        parcel._content = key, content
     return parcel
 
 
-def run_tasks(function, tasks, n_jobs):
-    """Run a function on tasks, in workers if joblib grants several.
+def run_tasks(function, tasks, n_jobs, window=4):
+    """Run a function on tasks, in workers if joblib provides several.
 
-    Some tasks at a time: they and their results need not fit in memory together, and
-    not every backend (Ray's) gives results one by one.
+    Some tasks at a time: tasks and results need not fit in memory together, and not
+    every backend (Ray's) returns results one by one.
 
     Parameters
     ----------
     function : callable
         ``function(task)``, importable.
     tasks : iterable
-        Consumed some at a time. Best tuples: joblib's Dask backend puts a lone array on
-        one worker and loses it with the worker; what is part of a task is sent again.
+        Tasks, preferably tuples: joblib's Dask backend puts a lone array on one worker
+        and loses it with the worker, but sends a part of a task again.
     n_jobs : int or None
-        joblib's meaning; None is what ``joblib.parallel_config`` says.
+        Number of workers, with joblib's meaning: None means what
+        ``joblib.parallel_config`` sets.
+    window : int, default=4
+        Tasks for each worker that are run, and whose results are held, at a time: 1
+        where results are large.
 
     Yields
     ------
@@ -148,7 +133,7 @@ def run_tasks(function, tasks, n_jobs):
 
     tasks = iter(tasks)
     n_workers = count_workers(n_jobs)
-    size = 1 if n_workers == 1 else _WINDOW * n_workers
+    size = 1 if n_workers == 1 else window * n_workers
     window = list(itertools.islice(tasks, size))
     if len(window) < 2:
         yield from map(function, itertools.chain(window, tasks))
@@ -159,16 +144,16 @@ def run_tasks(function, tasks, n_jobs):
 
 
 def run_blocks(function, network, blocks, n_jobs):
-    """Run a network over blocks of rows, in workers if joblib grants several.
+    """Run a network over blocks of samples, in workers if joblib provides several.
 
     Parameters
     ----------
     function : callable
         ``function(network, block)``, importable.
     network : object
-        Handle of the network; workers get it by `Parcel`.
+        Handle of the network, sent to workers by `Parcel`.
     blocks : iterable
-        Blocks, consumed some at a time.
+        Blocks of samples.
     n_jobs : int or None
         As in `run_tasks`.
 

@@ -1,9 +1,10 @@
-"""In a search every row goes through the network once, whoever runs the fits."""
+"""A search runs the network once for each sample."""
 
 import itertools
 import os
 import pickle
 import warnings
+from collections import deque
 
 import joblib
 import numpy as np
@@ -24,18 +25,27 @@ from sklearn.model_selection import (
 )
 
 from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor
-from sklearn_unlocknn._features import shards as _shards
+from sklearn_unlocknn._features.cache import forget
 from sklearn_unlocknn._keras import network as keras_nets
+from sklearn_unlocknn._keras.graph import limit_threads
 from sklearn_unlocknn._keras.network import NetworkHandle
 from sklearn_unlocknn._megnet import network as megnet_graphs
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._keras.graph import limit_threads
+from sklearn_unlocknn._parallel import run_tasks
 
 GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [4, 8]}
 CV = KFold(3)
 HEAD = {"max_iter": 2, "hyper_subset_size": 30, "random_state": 0}
-#: How a search runs: processes of its own, threads, or in turn.
+#: Backend and number of workers; processes need `memory` to share features.
 WAYS = [("loky", 1), ("loky", 2), ("threading", 2)]
+
+
+def sharing(model, backend, n_jobs, tmp_path):
+    """Set `memory` if the search runs in several processes."""
+    if backend == "loky" and n_jobs > 1:
+        model.set_params(memory=tmp_path / "memory")
+    return model
 
 
 def grid_search(model, X, y, n_jobs):
@@ -95,8 +105,9 @@ def megnet_case(tmp_path, tiny_megnet):
 
 @pytest.mark.parametrize(("backend", "n_jobs"), WAYS)
 @pytest.mark.parametrize("search", SEARCHES)
-def test_rows_of_a_keras_network(search, backend, n_jobs, keras_case, tmp_path):
+def test_samples_of_a_keras_network(search, backend, n_jobs, keras_case, tmp_path):
     model, X, y = keras_case
+    sharing(model, backend, n_jobs, tmp_path)
     with joblib.parallel_config(backend):
         search(model, X, y, n_jobs)
     assert sum(noted(tmp_path / "log")[0]) == len(X)
@@ -106,23 +117,25 @@ def test_rows_of_a_keras_network(search, backend, n_jobs, keras_case, tmp_path):
 @pytest.mark.parametrize("search", [grid_search, nested_search])
 def test_structures_of_a_megnet(search, backend, n_jobs, megnet_case, tmp_path):
     model, X, y = megnet_case
+    sharing(model, backend, n_jobs, tmp_path)
     with joblib.parallel_config(backend):
         search(model, X, y, n_jobs)
     assert sum(noted(tmp_path / "log")[0]) == len(X)
 
 
-def test_rows_of_a_search_in_processes_are_there_for_the_next(keras_case, tmp_path):
+def test_features_of_a_search_in_processes_are_kept(keras_case, tmp_path):
     model, X, y = keras_case
+    model.set_params(memory=tmp_path / "memory")
     GridSearchCV(model, GRID, cv=CV, n_jobs=2, refit=False).fit(X, y)
     rows, processes = noted(tmp_path / "log")
     assert sum(rows) == len(X)
     assert 1 <= len(processes) <= 2
-    _shards._TABLE.clear()
+    forget()
     clone(model).fit(X, y)
     assert sum(noted(tmp_path / "log")[0]) == len(X)
 
 
-def test_rows_twice_in_the_data_go_through_once(keras_case, tmp_path):
+def test_equal_samples_are_run_once(keras_case, tmp_path):
     model, X, y = keras_case
     grid_search(model, np.vstack([X, X]), np.hstack([y, y]), 1)
     assert sum(noted(tmp_path / "log")[0]) == len(X)
@@ -167,11 +180,11 @@ def test_megnet_of_a_file_is_built_once(tiny_megnet, tmp_path, monkeypatch):
 
 
 def test_few_handles_are_kept(keras3_net, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras_nets, "_RECENT", keras_nets.Recent(2))
+    monkeypatch.setattr(keras_nets, "_RECENT", deque(maxlen=2))
     for i in range(4):
         keras3_net.save(tmp_path / f"{i}.keras")
         NetworkHandle.of(tmp_path / f"{i}.keras")
-    assert len(keras_nets._RECENT._values) == 2
+    assert len(keras_nets._RECENT) == 2
 
 
 def test_tasks_of_a_worker_share_what_they_unpickle(keras3_net):
@@ -197,6 +210,25 @@ def test_what_is_unpickled_here_is_independent(keras3_net):
 def test_equal_megnets_share_a_handle(tiny_megnet):
     network, _ = tiny_megnet
     assert MEGNetSnapshot.of(network) is MEGNetSnapshot.of(network)
+
+
+# --- tasks ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("window", "held"), [(1, 2), (4, 8)])
+def test_window_bounds_the_tasks_taken_ahead(window, held):
+    taken = []
+
+    def tasks():
+        for i in range(20):
+            taken.append(i)
+            yield (i,)
+
+    with joblib.parallel_config("threading"):
+        results = run_tasks(sum, tasks(), 2, window)
+        assert next(results) == 0
+        assert len(taken) == held
+        assert list(results) == list(range(1, 20))
 
 
 # --- threads ----------------------------------------------------------------------

@@ -1,124 +1,146 @@
-"""Tell Keras networks apart."""
+"""Tell Keras networks apart by weights, configuration and outputs on fixed inputs."""
 
 import hashlib
 import json
 import re
-import types
 
 import numpy as np
 
-from .serialization import (
-    _array,
-    _custom_objects,
-    _of_a_library,
-    _plain_config,
-    _walk,
-    _without,
-    library_of,
-)
+from .graph import as_numpy, filled
+
+# A prime number of words: changes of sign alone hardly cancel out in every block.
+_MULTIPLIERS = np.random.PCG64(1).random_raw(1021) | np.uint64(1)
+#: Parts of a configuration that do not matter, or that differ between copies.
+_UNRELATED = ("trainable", "build_config", "compile_config", "function", "code")
+#: Factors of the probe inputs, one a sample.
+_SCALES = np.array([0.1, 1.0, 1.0, 10.0])
+_WORDS = np.array(["", "a", "of", "the", "word", "Si", "NaCl", "0"], dtype=object)
+_FREE_LENGTH = 32
 
 
-def architecture_digest(model):
-    """Hash what the network computes, not how it is trained or named."""
-    config = _without(_plain_config(model), ("trainable", "build_config", "code"))
-    for layer in _lambda_configs(config):
-        layer.pop("function", None)
-    if isinstance(config.get("config"), dict):
-        config["config"].pop("name", None)
-    # Serialised bytecode differs from copy to copy of the same function
-    functions = [
-        _lambda_code(layer.function)
-        for _, layer in _walk(model)
-        if type(layer).__name__ == "Lambda"
-    ]
-    # The configuration has but the names of what the user wrote.
-    custom = _custom_objects(model)
-    functions += [[name, _code(custom[name])] for name in sorted(custom)]
-    text = json.dumps(
-        [library_of(model), config, functions], sort_keys=True, default=repr
-    )
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def checksum(weights):
+    """Hash weights at the speed of memory.
 
+    Multilinear hashes modulo 2**64 of blocks of 64-bit words, then blake2b of these.
 
-def _lambda_configs(node):
-    if isinstance(node, dict):
-        if node.get("class_name") == "Lambda":
-            yield node["config"]
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for value in node:
-            yield from _lambda_configs(value)
+    Parameters
+    ----------
+    weights : list of variables
+        Of either Keras library.
 
-
-def _lambda_code(function):
-    """Describe a Lambda's function; Keras restores its bytecode and closure alone."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return repr(function)
-    inner = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
-    closure = [cell.cell_contents for cell in function.__closure__ or ()]
-    named = map(function.__globals__.get, code.co_names)
-    numbers = [one for one in named if isinstance(one, int | float | str)]
-    return [code.co_code.hex(), *map(repr, (inner, code.co_names, closure, numbers))]
-
-
-def _code(value, depth=0):
-    """Describe what a function or class computes, the same for each copy of it.
-
-    Functions by bytecode, constants, defaults, closure and the globals that they
-    name; classes by their members, up to those that a library brings along.
+    Returns
+    -------
+    bytes
     """
-    if depth > 6 or isinstance(value, types.ModuleType):
-        return getattr(value, "__name__", type(value).__name__)
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    if isinstance(value, property):
-        value = value.fget
-    if isinstance(value, np.ndarray):
-        return hashlib.blake2b(np.ascontiguousarray(value).data).hexdigest()
-    if isinstance(value, types.CodeType):
-        consts = [_code(const, depth + 1) for const in value.co_consts]
-        return [value.co_code.hex(), consts, list(value.co_names)]
-    if isinstance(value, types.FunctionType):
-        # without a module name in its globals it was made by eval: the user's, too
-        if _of_a_library(value) and "__name__" in value.__globals__:
-            return value.__qualname__
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        # Modules and what libraries bring are known by the names in the bytecode.
-        named = map(value.__globals__.get, value.__code__.co_names)
-        known = types.NoneType, types.ModuleType, types.BuiltinFunctionType
-        named = [one for one in named if not isinstance(one, known)]
-        parts = [value.__defaults__, value.__kwdefaults__, *cells]
-        parts += [one for one in named if not _is_library_code(one)]
-        return [_code(part, depth + 1) for part in (value.__code__, *parts)]
-    if isinstance(value, type):
-        if _of_a_library(value):
-            return value.__qualname__
-        kinds = types.FunctionType, staticmethod, classmethod, property, int, float, str
-        members = [
-            [name, _code(member, depth + 1)]
-            for base in value.__mro__
-            if not _of_a_library(base)
-            for name, member in sorted(vars(base).items())
-            if isinstance(member, kinds) and name not in _UNRELATED
-        ]
-        return members
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))  # addresses tell nothing
-
-
-#: Members of a class that differ between copies or have no bearing on what it does.
-_UNRELATED = ("__module__", "__qualname__", "__doc__", "__firstlineno__")
-
-
-def _is_library_code(obj):
-    return isinstance(obj, types.FunctionType | type) and _of_a_library(obj)
-
-
-def weights_digest(model):
-    """Hash the current weights."""
     digest = hashlib.blake2b(digest_size=16)
-    for weight in model.weights:
-        value = _array(weight)
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
+    size = len(_MULTIPLIERS)
+    for value in weights:
+        # Keras 3 keeps a backend's variable in a property, TensorFlow has a method
+        while (inner := getattr(value, "value", None)) is not None:
+            value = inner() if callable(inner) else inner
+        if hasattr(value, "detach"):  # PyTorch
+            value = value.detach().cpu()
+        # no copy of a variable on the CPU
+        content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        n_blocks = content.size // (8 * size)
+        if n_blocks:
+            blocks = content[: 8 * size * n_blocks].view(np.uint64)
+            digest.update(blocks.reshape(n_blocks, size) @ _MULTIPLIERS)
+        digest.update(content[8 * size * n_blocks :])
     return digest.digest()
+
+
+def identify(model, library, weights, outputs):
+    """Hash the configuration of the layers with a checksum and outputs on probes.
+
+    Parameters
+    ----------
+    model : keras.Model or tf_keras.Model
+        The network.
+    library : str
+        Its Keras library.
+    weights : bytes
+        `checksum` of its weights.
+    outputs : str
+        Result of `probe`, or what else stands for the code of the network.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    layers = []
+    for layer in model.layers:
+        try:
+            config = json.dumps(layer.get_config(), default=repr)
+        except Exception:  # of a custom layer without `get_config`
+            config = "null"
+        config = json.loads(config, object_hook=_related)
+        layers.append([type(layer).__name__, layer.name, config])
+    text = json.dumps([library, layers, weights.hex(), outputs], sort_keys=True)
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _related(node):
+    for key in _UNRELATED:
+        node.pop(key, None)
+    return node
+
+
+def probe_inputs(specs, limit, numbers=True):
+    """Return the probe inputs of a network, which are always the same.
+
+    Parameters
+    ----------
+    specs : list of InputSpec
+        Inputs of the network.
+    limit : int
+        Bound of integers, such as the smallest number of words of an embedding.
+    numbers : bool, default=True
+        Whether floating-point inputs are normally distributed, else integers.
+
+    Returns
+    -------
+    list of ndarray of shape (4, ...)
+    """
+    rng = np.random.default_rng(0)
+    arrays = []
+    for spec in specs:
+        shape = [_FREE_LENGTH if size is None else size for size in spec.shape]
+        shape = (len(_SCALES), *shape)
+        integers = rng.integers(0, limit, shape)
+        if spec.dtype in ("string", "object"):
+            arrays.append(_WORDS[integers % len(_WORDS)])
+        elif numbers and "float" in spec.dtype:
+            scales = _SCALES.reshape(-1, *[1] * len(spec.shape))
+            arrays.append((rng.normal(size=shape) * scales).astype(spec.dtype))
+        else:
+            arrays.append(integers.astype(spec.dtype))
+    return arrays
+
+
+def probe(forward, specs, limit, batch):
+    """Describe the outputs of a network on the probe inputs, to four digits.
+
+    Projections of the outputs are rounded, as the last bits depend on the threads.
+
+    Returns
+    -------
+    str or None
+        None where the network cannot be run on them.
+    """
+    for numbers in (True, False):  # floating-point inputs may be indices
+        try:
+            arrays = filled(probe_inputs(specs, limit, numbers), batch)
+            outputs = forward(arrays)
+            rng, text = np.random.default_rng(1), []
+            for output in outputs:
+                values = np.nan_to_num(as_numpy(output).astype(float))
+                values = values.reshape(len(values), -1)[: len(_SCALES)]
+                for value in values @ rng.normal(size=values.shape[1]):
+                    text.append(f"{value:.4g}")
+        except Exception:  # of any kind, from any layer
+            continue
+        return " ".join(text)
+    return None

@@ -1,20 +1,85 @@
 """Tensors of a Keras graph, and functions from arrays to tensors."""
 
 import contextlib
+import importlib
+import math
 import os
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._parallel import in_worker
 
+LIBRARIES = ("keras", "tf_keras")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Name, shape and type of one input of a network.
+
+    Parameters
+    ----------
+    name : str
+        Name of the input layer.
+    shape : tuple of int or None
+        Shape of one sample, without the batch axis; None for a free length.
+    dtype : str
+        Data type of the input.
+    batch : int or None
+        Number of samples in every batch if the network fixes it, usually None.
+    """
+
+    name: str
+    shape: tuple
+    dtype: str
+    batch: int | None = None
+
+    @property
+    def size(self):
+        """Number of values in a sample, or None where a length is free."""
+        return None if None in self.shape else math.prod(self.shape)
+
+
+def library_of(obj):
+    """Return the Keras library of a model, else None, without an import."""
+    for cls in type(obj).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if cls.__name__ == "Model" and root in LIBRARIES:
+            return root
+    return None
+
+
+def graph_of(model):
+    """Return the functional graph of a model, or None for a purely subclassed one.
+
+    Raises
+    ------
+    ValueError
+        When a Sequential model has not been built yet.
+    """
+    library = importlib.import_module(library_of(model))
+    if isinstance(model, library.Sequential):
+        if not model.built or not model.layers:
+            raise ValueError(
+                f"Got `network`={model.name!r}, a Sequential model that has not been "
+                "built: its weights do not exist yet. Start it with "
+                "`keras.Input(shape)`, or train it before passing it."
+            )
+        # Keras 3 keeps the graph of a Sequential in a Functional inside it
+        model = getattr(model, "_functional", model)
+    with contextlib.suppress(AttributeError):
+        if model is not None and model.inputs and model._nodes_by_depth:
+            return model
+    return None
+
 
 def outputs_of(graph, name):
-    """Return the tensors a layer puts out in a graph."""
+    """Return the output tensors of a layer in a graph."""
     nodes = [
         node
         for group in graph._nodes_by_depth.values()
         for node in group
-        # Keras 3 says operation and output_tensors, Keras 2 layer and outputs
+        # operation and output_tensors in Keras 3, layer and outputs in Keras 2
         if (node.operation if hasattr(node, "operation") else node.layer).name == name
     ]
     if len(nodes) != 1:
@@ -28,8 +93,37 @@ def outputs_of(graph, name):
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
+def multiply_adds(model):
+    """Estimate the multiplications of a pass for one sample.
+
+    Each weight counts once for each position (pixel, time step) of its layer's input
+    or output; embeddings are looked up.
+    """
+    total = 0
+    for layer in model.layers:
+        if hasattr(layer, "layers") and library_of(layer) is not None:
+            total += multiply_adds(layer)
+        elif type(layer).__name__ != "Embedding":
+            positions = 1
+            with contextlib.suppress(Exception):  # of a layer that is called twice
+                for tensor in (layer.input, layer.output):
+                    sizes = [size or 1 for size in tuple(tensor.shape)[1:-1]]
+                    positions = max(positions, math.prod(sizes))
+            total += positions * layer.count_params()
+    return total
+
+
+def integer_limit(model):
+    """Return the smallest number of entries of an embedding, 10 without any."""
+    limit = None
+    for layer in model._flatten_layers():
+        if type(layer).__name__ == "Embedding":
+            limit = min(limit or layer.input_dim, layer.input_dim)
+    return limit or 10
+
+
 def filled(arrays, batch):
-    """Repeat the last row up to the number that the network insists on, if any."""
+    """Repeat the last sample up to the batch size that the network fixes, if any."""
     if not batch:
         return arrays
     filler = np.minimum(np.arange(batch), len(arrays[0]) - 1)
@@ -54,7 +148,7 @@ def traced(model, library, specs):
     import tensorflow as tf
 
     function = tf.function(call, reduce_retracing=True, autograph=False)
-    if specs is not None:  # one trace for any number of rows
+    if specs is not None:  # one trace for any number of samples
         function = function.get_concrete_function(
             *(tf.TensorSpec((spec.batch, *spec.shape), spec.dtype) for spec in specs)
         )
@@ -71,11 +165,11 @@ def as_numpy(value):
 
 
 def limit_threads():
-    """Give TensorFlow the threads that joblib, Dask or Ray grants this worker.
+    """Limit TensorFlow to the number of threads that joblib, Dask or Ray set here.
 
-    They set OMP_NUM_THREADS, which TensorFlow does not read: its pools would be as
-    wide as the machine in every worker. Does nothing outside a worker, where the
-    user chose, or once TensorFlow runs.
+    They set OMP_NUM_THREADS, which TensorFlow does not read: each worker would use all
+    processors. Nothing changes outside a worker, where the user has set the threads,
+    or once TensorFlow runs.
     """
     granted = os.environ.get("OMP_NUM_THREADS", "")
     if not (in_worker() and granted.isdigit() and int(granted) > 0):

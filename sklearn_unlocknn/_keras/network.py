@@ -1,90 +1,76 @@
 """Cut, freeze and run a Keras network: the handle that estimators share."""
 
 import importlib
+import math
 import os
 import threading
+import uuid
 import weakref
-from dataclasses import dataclass
+from collections import deque
 from numbers import Integral
 
 import numpy as np
 
-from .._parallel import Recent, in_worker, run_blocks
+from .._parallel import in_worker, run_blocks
 from . import serialization
-from .fingerprint import architecture_digest, weights_digest
-from .graph import as_numpy, filled, limit_threads, outputs_of, traced
+from .fingerprint import checksum, identify, probe
+from .graph import (
+    InputSpec,
+    as_numpy,
+    filled,
+    graph_of,
+    integer_limit,
+    library_of,
+    limit_threads,
+    multiply_adds,
+    outputs_of,
+    traced,
+)
 
-# One handle per live model, found by the model's id: a handle keeps its model alive,
-# so an id in this table is never that of another, later object.
+# One handle a live model, by the model's id (a handle keeps its model alive, so the id
+# is never that of a later object), a file, or the token and weights of a pickle.
 _HANDLES = weakref.WeakValueDictionary()
-# ... and one per file that is loaded and unchanged since.
-_FILES = weakref.WeakValueDictionary()
 _OF = threading.RLock()
-# What a search drops with one candidate and asks for with the next: by file or content.
-_RECENT = Recent(4)
+# Handles used last, alive between the candidates of a search.
+_RECENT = deque(maxlen=4)
 
-#: Rows of a block, which one process runs in batches.
+#: Samples of a block, which one process runs in batches.
 BLOCK = 8192
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What one input of a network takes.
-
-    Parameters
-    ----------
-    name : str
-        Name of the input layer.
-    shape : tuple of int or None
-        Shape of one row, without the batch axis; None for a free length.
-    dtype : str
-        Type the network takes the input in.
-    batch : int or None
-        Number of rows the network insists on, usually None.
-    """
-
-    name: str
-    shape: tuple
-    dtype: str
-    batch: int | None = None
-
-    @property
-    def size(self):
-        """Number of values in a row, or None where a length is free."""
-        return None if None in self.shape else _volume(self.shape)
-
-
-def _volume(shape):
-    return int(np.prod(shape, dtype=int))
+# Multiply-adds above which caching pays, for a sample and for a byte of its inputs. CPU
+# ms for 50,000 samples, 33 columns, in float32: 5,000 multiply-adds, 8 inputs: network
+# 78, cache 41, hits alone 16; 21,000, 8: 165, 35, 15; 74,000, 256: 175, 51, 40.
+_KEY_COST, _BYTE_COST = 20_000, 16
 
 
 class NetworkHandle:
-    """A handle on a user's Keras network that runs it and never changes it.
+    """Run a user's Keras network, whole or up to a layer, without changing it.
 
-    Build it by `NetworkHandle.of`. Estimators that hold the same network share the
-    handle, so that a cut network is compiled once and a pickle holds it once. Copies
-    and scikit-learn clones of a handle are the handle itself.
+    Made by `NetworkHandle.of`. Estimators with the same network share one handle, so
+    that each cut is compiled once and a pickle holds the network once. Copies and
+    scikit-learn clones of a handle are the handle itself.
 
     Parameters
     ----------
     model : keras.Model or tf_keras.Model
-        The network; the handle refers to it and does not copy it.
+        The network, which is not copied.
 
     Attributes
     ----------
     model : keras.Model or tf_keras.Model
-        The network. After unpickling it is rebuilt: a Sequential model stays one, a
-        subclass with a functional graph becomes a plain functional model with the
-        same layers. It is not compiled then.
+        The network. Unpickling rebuilds it: a Sequential model stays one, a subclass
+        with a functional graph becomes a plain functional model with the same
+        layers, and it is not compiled.
     library : {"keras", "tf_keras"}
-        The library the network belongs to.
+        Library of the network.
     """
 
-    def __init__(self, model, _digest=None):
+    def __init__(self, model):
         self.model = model
-        self.library = serialization.library_of(model)
-        self._digest = _digest
+        self.library = library_of(model)
+        self._token = uuid.uuid4().hex  # the same in copies made by pickle
         self._cuts = {}
+        self._identities = {}
+        self._multiply_adds = None
 
     @classmethod
     def of(cls, network):
@@ -108,35 +94,36 @@ class NetworkHandle:
         """
         if isinstance(network, cls):
             return network
-        if isinstance(network, str | os.PathLike):
-            try:
-                info = os.stat(network)
-            except OSError:
-                return cls(serialization.load(network))  # raises with the right words
-            key = (os.path.realpath(network), info.st_mtime_ns, info.st_size)
-            with _OF:
-                handle = _FILES.get(key)
-                # One that was trained on meanwhile is no longer the file's.
-                if handle is None or handle.fingerprint() != handle._loaded:
-                    limit_threads()
-                    handle = _FILES[key] = cls.of(serialization.load(network))
-                    handle._loaded = handle.fingerprint()
-            return _RECENT.put(key, handle)
-        if serialization.library_of(network) is None:
+        is_file = isinstance(network, str | os.PathLike)
+        if not is_file and library_of(network) is None:
             raise TypeError(
                 f"Got `network`={network!r} of type {type(network).__name__}, expected "
                 "a keras (3) or tf_keras model, a path to a saved one (.keras, .h5, "
                 ".hdf5), an estimator that trains one and has it as `model_` (as "
                 "SciKeras does), or None."
             )
-        if (handle := _HANDLES.get(id(network))) is None:
-            handle = _HANDLES[id(network)] = cls(network)
-        return handle
+        key = id(network)
+        if is_file:
+            try:
+                info = os.stat(network)
+            except OSError:
+                return cls(serialization.load(network))  # raises with the right words
+            key = (os.path.realpath(network), info.st_mtime_ns, info.st_size)
+        with _OF:
+            handle = _HANDLES.get(key)
+            # A loaded network that was trained since is no longer the file's.
+            if is_file and (handle is None or handle.checksum() != handle._loaded):
+                limit_threads()
+                handle = cls.of(serialization.load(network))
+                handle._loaded = handle.checksum()
+            elif handle is None:
+                handle = cls(network)
+            return _kept(key, handle)
 
     @property
     def input_specs(self):
-        """Inputs in the network's order, a list of `InputSpec`; None if it has none."""
-        graph = serialization.graph_of(self.model)
+        """List of `InputSpec` in the network's order; None without a graph."""
+        graph = graph_of(self.model)
         if graph is None:
             return None
         library = importlib.import_module(self.library)
@@ -147,36 +134,88 @@ class NetworkHandle:
             name = tensor._keras_history[0].name
             dtype = getattr(tensor.dtype, "name", tensor.dtype)
             batch, *shape = tuple(tensor.shape)
-            # A Sequential built by calling it has that call's batch size: no demand.
+            # A Sequential built by a call keeps the batch size of that call.
             batch = None if sequential else batch
             specs.append(InputSpec(name, tuple(shape), str(dtype), batch))
         return specs
 
     @property
     def n_outputs(self):
-        """Number of values the network puts out for a row; None where it varies."""
-        graph = serialization.graph_of(self.model)
+        """Number of output values for a sample; None where it varies."""
+        graph = graph_of(self.model)
         if graph is None:
             return None
         shapes = [tuple(tensor.shape)[1:] for tensor in graph.outputs]
-        return None if any(None in s for s in shapes) else sum(map(_volume, shapes))
+        return None if any(None in s for s in shapes) else sum(map(math.prod, shapes))
 
-    def fingerprint(self):
-        """Hash of the architecture and of the current weights (blake2b).
+    def checksum(self):
+        """Hash the current weights, fast enough for every prediction.
+
+        Returns
+        -------
+        bytes
+        """
+        return checksum(self.model.weights)
+
+    def identity(self, names, inputs=None):
+        """Hash all that the features depend on but the inputs.
+
+        Configuration, weights, and outputs on fixed probe inputs, which show the code
+        of a `Lambda` or custom layer. Computed once for the same weights.
+
+        Parameters
+        ----------
+        names : tuple of str
+            Layers from `resolve_layer`.
+        inputs : list of ndarray of shape (n_samples, ...), default=None
+            Inputs of which a network without a functional graph has its probe inputs'
+            shapes and types.
 
         Returns
         -------
         str
-            32 hexadecimal digits. Compiling, naming or (un)freezing the network does
-            not change it; training does.
+            32 hexadecimal digits, not changed by compiling, renaming or (un)freezing
+            the network. If the network cannot be run on probe inputs, only its
+            pickled copies have the same.
         """
-        if self._digest is None:
-            self._digest = architecture_digest(self.model)
-        weights = weights_digest(self.model)
-        return bytes(a ^ b for a, b in zip(self._digest, weights, strict=True)).hex()
+        weights = self.checksum()
+        if (names, weights) not in self._identities:
+            specs = self.input_specs
+            if specs is None:
+                specs = [
+                    InputSpec("", array.shape[1:], str(array.dtype))
+                    for array in inputs or ()
+                ]
+            forward, _, batch, _ = self.cut(names, bool(names))
+            limit = integer_limit(self.model)
+            outputs = (specs and probe(forward, specs, limit, batch)) or self._token
+            self._identities[names, weights] = identify(
+                self.model, self.library, weights, outputs
+            )
+        return self._identities[names, weights]
+
+    def worth_caching(self, inputs):
+        """Tell whether a pass of the network costs more than the cache.
+
+        Parameters
+        ----------
+        inputs : list of ndarray of shape (n_samples, ...)
+            One array for each input of the network.
+
+        Returns
+        -------
+        bool
+            The same for the same network and shapes, on any machine.
+        """
+        if self._multiply_adds is None:
+            self._multiply_adds = multiply_adds(self.model)
+        n_bytes = 0
+        for array in inputs:
+            n_bytes += array.nbytes // len(array)
+        return self._multiply_adds >= _KEY_COST + _BYTE_COST * n_bytes
 
     def resolve_layer(self, layer):
-        """Return ``layer`` as a tuple of valid keys, for messages and cache names.
+        """Return ``layer`` as a tuple of names.
 
         Parameters
         ----------
@@ -186,14 +225,14 @@ class NetworkHandle:
         Returns
         -------
         tuple of str
-            Names of the layers; ``()`` for the whole of a subclassed model.
+            Names of the layers; ``()`` for the output of a subclassed model.
 
         Raises
         ------
         ValueError
             When there is no such layer or it cannot be cut.
         """
-        graph = serialization.graph_of(self.model)
+        graph = graph_of(self.model)
         several = isinstance(layer, list | tuple)
         wanted = list(layer) if several else [layer]
         if graph is None:
@@ -227,7 +266,7 @@ class NetworkHandle:
         return tuple(resolved)
 
     def width(self, layer):
-        """Return the number of features a layer (or a list) gives; None if it varies.
+        """Return the number of features of a layer (or list); None if it varies.
 
         Raises
         ------
@@ -237,10 +276,10 @@ class NetworkHandle:
         names = self.resolve_layer(layer)
         if not names:
             return None
-        graph = serialization.graph_of(self.model)
+        graph = graph_of(self.model)
         tensors = [t for name in names for t in outputs_of(graph, name)]
         shapes = [tuple(tensor.shape)[1:] for tensor in tensors]
-        return None if any(None in s for s in shapes) else sum(map(_volume, shapes))
+        return None if any(None in s for s in shapes) else sum(map(math.prod, shapes))
 
     def extract(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
         """Run the network up to a layer, in inference mode.
@@ -252,13 +291,13 @@ class NetworkHandle:
         layer : int, str or list of int or str
             Index or name of the layer; the outputs of a list are concatenated.
         batch_size : int, default=1024
-            Rows that go through the network at a time.
+            Samples in a pass.
         with_output : bool, default=False
             Also return the network's own output, from the same pass.
         n_jobs : int, default=None
-            Processes that run blocks of rows, each with a copy of the network;
-            joblib's meaning and joblib's backends, so that None is what
-            ``joblib.parallel_config`` says.
+            Number of processes that run blocks of samples, each with a copy of the
+            network, with joblib's meaning and backends: None means what
+            ``joblib.parallel_config`` sets.
 
         Returns
         -------
@@ -270,7 +309,8 @@ class NetworkHandle:
         Raises
         ------
         ValueError
-            When the layer is unknown or cannot be cut, or a feature is not finite.
+            When there is no such layer or it cannot be cut, or a feature is not
+            finite.
         """
         names = self.resolve_layer(layer)
         if not names:  # a subclassed model: its output is all there is
@@ -291,7 +331,7 @@ class NetworkHandle:
         inputs : list of ndarray of shape (n_samples, ...)
             One array for each input of the network, in its order.
         batch_size : int, default=1024
-            Rows that go through the network at a time.
+            Samples in a pass.
         n_jobs : int, default=None
             As in `extract`.
 
@@ -308,16 +348,18 @@ class NetworkHandle:
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(bad):
             raise ValueError(
-                f"{what} of the network {self.model.name!r} is not finite for row "
-                f"{bad[0]} ({len(bad)} of {len(values)} rows in all). Scale the "
+                f"{what} of the network {self.model.name!r} is not finite for sample "
+                f"{bad[0]} ({len(bad)} of {len(values)} samples in all). Scale the "
                 "inputs as in training, and check the network's weights for NaN."
             )
 
     def _run(self, inputs, names, batch_size, with_output, n_jobs=None):
-        """Run a cut over all rows; every pass through the network starts here."""
+        """Run a cut over all samples; every pass through the network starts here."""
         n = len(inputs[0])
         # Whole batches, so that the same ones are run whoever runs them.
         size = batch_size * max(1, BLOCK // batch_size)
+        if n <= size:
+            return self._run_block((inputs, names, batch_size, with_output))
         blocks = (
             ([a[i : i + size] for a in inputs], names, batch_size, with_output)
             for i in range(0, n, size)
@@ -332,28 +374,29 @@ class NetworkHandle:
         return whole
 
     def _run_block(self, block):
-        """Run a cut over some rows; gives features and output, batch by batch."""
+        """Run a cut over some samples; return features and output."""
         inputs, names, batch_size, with_output = block
         forward, n_tensors, batch, _ = self.cut(names, with_output)
         batch_size = batch or batch_size
         done = []
         for start in range(0, len(inputs[0]), batch_size):
             arrays = [np.asarray(a[start : start + batch_size]) for a in inputs]
-            n_rows = len(arrays[0])
+            n_samples = len(arrays[0])
             arrays = filled(arrays, batch)
-            results = [as_numpy(value) for value in forward(arrays)]
-            for value in results:
+            flat = []
+            for tensor in forward(arrays):
+                value = as_numpy(tensor)
                 if value.ndim == 0 or len(value) != len(arrays[0]):
                     raise ValueError(
-                        f"Layer {list(names)} of {self.model.name!r} gave an output "
-                        f"of shape {value.shape} for {len(arrays[0])} rows; expected "
-                        "one row of features for each. Choose another layer."
+                        f"Layer {list(names)} of {self.model.name!r} returned an "
+                        f"array of shape {value.shape} for {len(arrays[0])} samples, "
+                        "expected a row for each. Choose another layer."
                     )
-            flat = [r[:n_rows].reshape(n_rows, -1) for r in results]
-            parts = [np.hstack(flat[:n_tensors]), flat[n_tensors:]]
-            parts[1] = np.hstack(parts[1]) if parts[1] else np.empty((n_rows, 0))
-            done.append(parts)
-        return [np.concatenate(parts) for parts in zip(*done, strict=True)]
+                flat.append(value[:n_samples].reshape(n_samples, -1))
+            output = flat[n_tensors:] if n_tensors else []
+            output = np.hstack(output) if output else np.empty((n_samples, 0))
+            done.append((np.hstack(flat[:n_tensors]), output))
+        return [np.concatenate(parts, dtype=float) for parts in zip(*done, strict=True)]
 
     def cut(self, names, with_output):
         """Compile the network up to the named layers (none: the whole network).
@@ -361,21 +404,21 @@ class NetworkHandle:
         Parameters
         ----------
         names : tuple of str
-            As `resolve_layer` gives them.
+            Layers from `resolve_layer`.
         with_output : bool
             Whether to compute the network's own output, too.
 
         Returns
         -------
         forward : callable
-            From a list of arrays to a list of tensors of the Keras backend, layers
-            first.
+            Function from a list of arrays to a list of tensors of the Keras backend,
+            layers first.
         n_tensors : int or None
-            How many are of layers; None: all.
+            Number of tensors that are of layers; None: all.
         batch : int or None
-            Number of rows that the network insists on.
+            Number of samples in every batch if the network fixes it.
         variables : list of variables
-            Trainable ones that the tensors depend on.
+            Trainable variables that the tensors depend on.
         """
         key = (names, with_output)
         if key not in self._cuts:
@@ -384,13 +427,13 @@ class NetworkHandle:
 
     def _compile(self, names, with_output):
         library = importlib.import_module(self.library)
-        graph = serialization.graph_of(self.model)
+        graph = graph_of(self.model)
         for layer in self.model._flatten_layers():
             if isinstance(layer, library.layers.RNN) and layer.stateful:
                 raise ValueError(
                     f"Layer {layer.name!r} is stateful: running it would change the "
-                    "network and make a row depend on those before it. Build it with "
-                    "stateful=False."
+                    "network, and features would depend on the samples before. Build "
+                    "the layer with stateful=False."
                 )
         if graph is None:
             forward = traced(self.model, self.library, None)
@@ -414,13 +457,11 @@ class NetworkHandle:
         ValueError
             When the network cannot be built again from its configuration.
         """
-        return _handle(serialization.rebuild(serialization.dump(self.model)), None)
+        return NetworkHandle.of(serialization.rebuild(serialization.dump(self.model)))
 
     def __reduce__(self):
-        if self._digest is None:
-            self._digest = architecture_digest(self.model)
-        content = serialization.dump(self.model), self._digest, self.fingerprint()
-        return _rebuild, content
+        state = self._token, self.checksum(), self._identities
+        return _rebuild, (serialization.dump(self.model), *state)
 
     def __copy__(self):
         return self
@@ -435,18 +476,25 @@ class NetworkHandle:
         return f"NetworkHandle({self.model.name!r}, library={self.library!r})"
 
 
-def _rebuild(payload, digest, fingerprint=None):
+def _kept(key, handle):
+    """Return a handle that will be found by its key, and is kept alive for a while."""
+    _HANDLES[key] = _HANDLES[id(handle.model)] = handle
+    if handle in _RECENT:
+        _RECENT.remove(handle)
+    _RECENT.append(handle)
+    return handle
+
+
+def _rebuild(payload, token, weights, identities):
     """Build a pickled network, in a worker once for all tasks that bring it."""
-    if fingerprint is None or not in_worker():
-        return _handle(serialization.rebuild(payload), digest)
+    if not in_worker():  # code may have changed since, so without the identities
+        handle = NetworkHandle.of(serialization.rebuild(payload))
+        handle._token = token
+        return handle
     limit_threads()
     with _OF:
-        kept = _RECENT.get(fingerprint)
-        if kept is None or kept.fingerprint() != fingerprint:  # trained meanwhile
-            kept = _handle(serialization.rebuild(payload), digest)
-        return _RECENT.put(fingerprint, kept)
-
-
-def _handle(model, digest):
-    handle = _HANDLES[id(model)] = NetworkHandle(model, digest)
-    return handle
+        handle = _HANDLES.get((token, weights))
+        if handle is None or handle.checksum() != weights:  # trained meanwhile
+            handle = NetworkHandle.of(serialization.rebuild(payload))
+            handle._token, handle._identities = token, identities
+        return _kept((token, weights), handle)

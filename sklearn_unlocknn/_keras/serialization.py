@@ -1,7 +1,6 @@
-"""Read a Keras network's architecture and state, and build it again from them.
+"""Serialise a Keras network as plain objects and arrays, and rebuild it.
 
-Works alike for ``keras`` 3 and ``tf_keras`` (Keras 2); neither is imported before a
-network of that library is at hand.
+For ``keras`` 3 and ``tf_keras`` (Keras 2), each imported with its first network.
 """
 
 import contextlib
@@ -15,56 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-LIBRARIES = ("keras", "tf_keras")
+from .graph import LIBRARIES, graph_of, library_of
+
 SUFFIXES = (".keras", ".h5", ".hdf5")
-
-
-def library_of(obj):
-    """Name the Keras library ``obj`` is a model of, else None; imports nothing."""
-    for cls in type(obj).__mro__:
-        root = cls.__module__.partition(".")[0]
-        if cls.__name__ == "Model" and root in LIBRARIES:
-            return root
-    return None
-
-
-def graph_of(model):
-    """Return the functional graph of a model, or None for a purely subclassed one.
-
-    Raises
-    ------
-    ValueError
-        When a Sequential model has not been built yet.
-    """
-    library = importlib.import_module(library_of(model))
-    if isinstance(model, library.Sequential):
-        if not model.built or not model.layers:
-            raise ValueError(
-                f"Got `network`={model.name!r}, a Sequential model that has not been "
-                "built: its weights do not exist yet. Start it with "
-                "`keras.Input(shape)`, or train it before passing it."
-            )
-        # Keras 3 keeps the graph of a Sequential in a Functional inside it
-        model = getattr(model, "_functional", model)
-    with contextlib.suppress(AttributeError):
-        if model is not None and model.inputs and model._nodes_by_depth:
-            return model
-    return None
 
 
 def _plain_config(model):
     """Serialise the architecture, as a plain Sequential or Functional if it is one."""
     library = importlib.import_module(library_of(model))
     with warnings.catch_warnings():
-        # Lambdas are as safe here as everything else in a pickle.
+        # Lambdas are as unsafe as everything else in a pickle, and no more.
         warnings.filterwarnings("ignore", ".*includes a `lambda`", UserWarning)
         if isinstance(model, library.Sequential):
             kind = library.Sequential
             config = kind.get_config(model)
         elif graph_of(model) is not None:
             if type(model).__name__ != "Functional":
-                # A subclass with a functional graph: its own constructor takes other
-                # arguments, so it is stored as the Functional model that it is.
+                # A subclass with a functional graph is stored as a Functional model,
+                # as its own constructor has other parameters.
                 ends = [
                     t if len(t) > 1 else t[0] for t in (model.inputs, model.outputs)
                 ]
@@ -79,7 +46,7 @@ def _plain_config(model):
         "config": config,
         "registered_name": kind.__name__,
     }
-    # A graph builds its layers by calling them.
+    # Calls of the layers build them again.
     return _without(config, ("compile_config", "build_config"))
 
 
@@ -93,7 +60,7 @@ def _without(node, keys):
 
 
 def _of_a_library(obj):
-    """Tell whether a class or function comes with Keras or what Keras stands on."""
+    """Tell whether a class or function belongs to Keras or to a dependency of it."""
     root = (getattr(obj, "__module__", None) or "builtins").partition(".")[0]
     return root in (*LIBRARIES, "tensorflow", "numpy", "builtins")
 
@@ -106,8 +73,8 @@ def _array(value):
 def _walk(layer, key=()):
     """Yield every layer with a key that is the same in the rebuilt network.
 
-    Names are unique inside a graph; inside other layers they count up with every
-    new instance, so there the position is the key.
+    The key is the name in a graph, the position inside another layer, where a new
+    instance has a new name.
     """
     yield key, layer
     if library_of(layer) is not None and graph_of(layer) is not None:
@@ -119,7 +86,7 @@ def _walk(layer, key=()):
 
 
 def _custom_objects(model):
-    """Collect classes and functions that no Keras library brings along."""
+    """Collect the classes and functions that are not part of a Keras library."""
     library = importlib.import_module(library_of(model))
     found = {}
 
@@ -142,7 +109,7 @@ def _custom_objects(model):
 
 
 def _state_of(layer):
-    """Return one layer's own variables, random seeds and asset files."""
+    """Return a layer's own variables, random seeds and asset files."""
     store = {}
     layer.save_own_variables(store)
     state = {"variables": {name: _array(value) for name, value in store.items()}}
@@ -172,10 +139,10 @@ def _restore(layer, state):
 
 
 def dump(model):
-    """Describe a network by plain Python objects and NumPy arrays.
+    """Serialise a network as plain Python objects and NumPy arrays.
 
-    The classes and functions of custom layers travel with it: by value where the
-    pickler can (cloudpickle, so loky workers), else as an import of their module.
+    Classes and functions of custom layers are included: pickled by value by
+    cloudpickle (as for loky workers), else by reference to their module.
     """
     return {
         "library": library_of(model),
@@ -186,12 +153,12 @@ def dump(model):
 
 
 def rebuild(payload):
-    """Build the network that `dump` described.
+    """Build a network from the result of `dump`.
 
     Raises
     ------
     ValueError
-        When the architecture does not rebuild from its configuration.
+        When the network cannot be built from its configuration.
     """
     library = importlib.import_module(payload["library"])
     custom = payload["custom_objects"]
@@ -206,7 +173,7 @@ def rebuild(payload):
             _restore(layers[key], state)
     except Exception as error:
         raise ValueError(
-            f"The pickled network {name!r} does not rebuild from its configuration: "
+            f"The pickled network {name!r} cannot be built from its configuration: "
             f"{error}. Give every custom layer a `get_config` that returns all its "
             "constructor's arguments, and build the network as a functional model."
         ) from error
@@ -214,7 +181,7 @@ def rebuild(payload):
 
 
 def _written_by(path):
-    """Return the version of Keras that wrote a file, '' if it does not say."""
+    """Return the version of Keras that wrote a file, '' if it is not recorded."""
     with contextlib.suppress(Exception):
         if path.suffix == ".keras":
             import zipfile
@@ -235,7 +202,7 @@ def load(path):
     Raises
     ------
     ValueError
-        When the suffix is not a Keras one or neither library can load the file.
+        When the suffix is not one of Keras or neither library can load the file.
     FileNotFoundError
         When there is no such file.
     """

@@ -169,6 +169,16 @@ def test_clone_and_copies_share_the_network(net, small_data):
     assert copy.deepcopy(pipe)[-1].network is net
 
 
+def test_clones_share_what_is_compiled(keras3_net, small_data):
+    X, _ = small_data
+    base = KerasFeatureExtractor(keras3_net)
+    clone(base).fit_transform(X)
+    first = NetworkHandle.of(keras3_net)._cuts
+    clone(base).fit_transform(X)
+    assert clone(base).fit(X).network_._cuts is first
+    assert len(first) == 1
+
+
 def test_pickle_round_trip(K, net, small_data):
     X, _ = small_data
     extractor = KerasFeatureExtractor(net).fit(X)

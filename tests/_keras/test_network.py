@@ -2,6 +2,7 @@ import copy
 import gc
 import pickle
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from keras_networks import (
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
+from sklearn_unlocknn import KerasFeatureExtractor
+from sklearn_unlocknn._keras import network
+from sklearn_unlocknn._keras.fingerprint import checksum, probe
+from sklearn_unlocknn._keras.graph import integer_limit
 from sklearn_unlocknn._keras.network import NetworkHandle
 
 
@@ -186,7 +191,7 @@ def test_the_network_is_left_as_it_was(K, net):
     handle = NetworkHandle.of(net)
     handle.extract([X], ["hidden", "latent"], 3, with_output=True)
     handle.predict([X])
-    handle.fingerprint()
+    handle.identity(("latent",))
     pickle.dumps(handle)
     assert_same(before, snapshot(net))
 
@@ -228,10 +233,10 @@ def test_stateful_network(K):
         NetworkHandle.of(net).predict([np.zeros((4, 2, 2), np.float32)])
 
 
-def test_not_finite_features_name_row_and_layer(net):
+def test_not_finite_features_name_sample_and_layer(net):
     bad = X.copy()
     bad[5] = np.nan
-    with pytest.raises(ValueError, match=r"layer 'hidden'.*not finite for row 5"):
+    with pytest.raises(ValueError, match=r"layer 'hidden'.*not finite for sample 5"):
         NetworkHandle.of(net).extract([bad], "hidden", 3)
 
 
@@ -287,28 +292,177 @@ def test_one_handle_for_a_live_model(net):
     assert "net" in repr(handle)
 
 
-def test_handle_does_not_outlive_its_users(make_net):
+def test_only_the_handles_used_last_are_kept(make_net, monkeypatch):
     import keras
 
-    net = make_net(keras)
-    handle = NetworkHandle.of(net)
+    monkeypatch.setattr(network, "_RECENT", deque(maxlen=2))
+    handle = NetworkHandle.of(make_net(keras))
     handle.extract([X], "latent")
-    dead = weakref.ref(net)
-    del net, handle
+    dead = weakref.ref(handle)
+    del handle
+    gc.collect()
+    assert dead() is NetworkHandle.of(dead().model)
+    for seed in (1, 2):
+        NetworkHandle.of(make_net(keras, seed=seed))
     gc.collect()
     assert dead() is None
 
 
-def test_fingerprint_follows_weights_and_architecture_only(K, make_net):
+def test_identity_follows_weights_and_architecture_only(K, make_net):
     net = make_net(K)
     handle = NetworkHandle.of(net)
-    first = handle.fingerprint()
+    first, weights = handle.identity(("latent",)), handle.checksum()
     net.compile("adam", "mse")
     net.trainable = False
-    assert handle.fingerprint() == first
-    assert NetworkHandle.of(make_net(K, name="other")).fingerprint() == first
-    assert NetworkHandle.of(make_net(K, seed=5)).fingerprint() != first
+    assert handle.identity(("latent",)) == first
+    renamed = NetworkHandle.of(make_net(K, name="other"))
+    assert renamed.identity(("latent",)) == first
+    assert renamed.checksum() == weights
+    assert NetworkHandle.of(make_net(K, seed=5)).identity(("latent",)) != first
     net.get_layer("out").set_weights(
         [w + 1 for w in net.get_layer("out").get_weights()]
     )
-    assert handle.fingerprint() != first
+    assert handle.checksum() != weights
+    assert handle.identity(("latent",)) != first
+
+
+def lambda_net(K, function):
+    inputs = K.Input((4,), name="x")
+    middle = K.layers.Lambda(function, output_shape=(4,), name="middle")(inputs)
+    outputs = K.layers.Dense(1, kernel_initializer="ones", name="out")(middle)
+    return K.Model(inputs, outputs)
+
+
+def reads_an_array(factor):
+    return eval("lambda x: x * F", {"F": np.full(4, factor, np.float32)})
+
+
+def calls_a_helper(factor):
+    return eval("lambda x: f(x)", {"f": lambda x: x * factor})
+
+
+def is_a_layer_of_one_name(K, factor):
+    class Scale(K.layers.Layer):
+        def call(self, x):
+            return x * factor
+
+    inputs = K.Input((4,), name="x")
+    return K.Model(
+        inputs,
+        K.layers.Dense(1, kernel_initializer="ones", name="out")(
+            Scale(name="middle")(inputs)
+        ),
+    )
+
+
+@pytest.mark.parametrize("code", [reads_an_array, calls_a_helper, None])
+def test_code_that_the_configuration_does_not_show(K, code, tmp_path):
+    identities = set()
+    for factor in (2.0, 3.0, 2.0):
+        if code is None:
+            net = is_a_layer_of_one_name(K, factor)
+        else:
+            net = lambda_net(K, code(factor))
+        extractor = KerasFeatureExtractor(net, "middle", memory=tmp_path)
+        assert_allclose(extractor.fit_transform(X), factor * X, rtol=1e-6)
+        identities.add(NetworkHandle.of(net).identity(("middle",)))
+    assert len(identities) == 2
+
+
+def takes_words(K):
+    inputs = K.Input((2,), dtype="string", name="x")
+    lookup = K.layers.StringLookup(vocabulary=["a", "the", "Si"], output_mode="int")
+    embedded = K.layers.Embedding(4, 3, embeddings_initializer="ones")(lookup(inputs))
+    return K.Model(inputs, K.layers.Flatten(name="flat")(embedded))
+
+
+def takes_indices_as_numbers(K):
+    inputs = K.Input((3,), name="x")
+    embedded = K.layers.Embedding(4, 3, embeddings_initializer="ones")(inputs)
+    return K.Model(inputs, K.layers.Flatten(name="flat")(embedded))
+
+
+def takes_any_length(K):
+    inputs = K.Input((None, 2), name="x")
+    hidden = K.layers.Conv1D(3, 5, kernel_initializer="ones")(inputs)
+    return K.Model(inputs, K.layers.GlobalMaxPooling1D(name="flat")(hidden))
+
+
+@pytest.mark.parametrize(
+    "build", [takes_words, takes_indices_as_numbers, takes_any_length, two_inputs]
+)
+def test_probe_inputs_suit_the_network(K, build):
+    net = build(K)
+    handle = NetworkHandle.of(net)
+    forward, _, batch, _ = handle.cut((), False)
+    limit = integer_limit(net)
+    assert probe(forward, handle.input_specs, limit, batch).split()
+
+
+def test_identity_without_probes_is_shared_by_copies_alone(K):
+    def sizes(x):
+        raise RuntimeError("cannot run")
+
+    def build():
+        inputs = K.Input((4,), name="x")
+        grid = K.layers.Reshape((2, 2), name="grid")(inputs)
+        return K.Model(inputs, grid)
+
+    handles = [NetworkHandle.of(build()) for _ in range(2)]
+    for handle in handles:
+        handle._cuts[("grid",), True] = sizes, 1, None, []
+    one, other = (handle.identity(("grid",)) for handle in handles)
+    assert one != other
+    loaded = pickle.loads(pickle.dumps(handles[0]))
+    loaded._cuts[("grid",), True] = sizes, 1, None, []
+    assert loaded.identity(("grid",)) == one
+
+
+def test_identity_of_a_network_without_a_graph(K):
+    def build(factor):
+        class Pure(K.Model):
+            def __init__(self):
+                super().__init__(name="pure")
+                self.dense = K.layers.Dense(3, kernel_initializer="ones", name="dense")
+
+            def call(self, inputs):
+                return factor * self.dense(inputs)
+
+        net = Pure()
+        net(X)
+        return NetworkHandle.of(net).identity((), [X])
+
+    assert build(1.0) == build(1.0) != build(2.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_checksum_sees_every_weight(dtype):
+    import tensorflow as tf
+
+    value = np.random.default_rng(0).normal(size=(70, 64)).astype(dtype)
+    sums = {checksum([tf.Variable(value)])}
+    changes = [
+        lambda v: -v,
+        lambda v: v[::-1],
+        lambda v: v[:, ::-1],
+        lambda v: np.where(np.arange(64) == 3, -v, v),
+        *[
+            lambda v, i=i: np.where(np.arange(v.size).reshape(v.shape) == i, 0, v)
+            for i in (0, 1, 2041, 2042, 70 * 64 - 1)
+        ],
+    ]
+    for change in changes:
+        sums.add(checksum([tf.Variable(change(value))]))
+    assert len(sums) == 1 + len(changes)
+    assert checksum([tf.Variable(value)]) in sums
+
+
+def test_caching_is_for_networks_that_cost_more_than_a_key(K):
+    small = NetworkHandle.of(two_inputs(K))
+    assert not small.worth_caching(ARRAYS["two_inputs"])
+    large = K.Sequential([K.Input((4,)), K.layers.Dense(300), K.layers.Dense(300)])
+    assert NetworkHandle.of(large).worth_caching([X])
+    wide = K.Sequential([K.Input((20_000,)), K.layers.Dense(4)])
+    assert not NetworkHandle.of(wide).worth_caching([np.zeros((2, 20_000))])
+    pixels = K.Sequential([K.Input((60, 60, 3)), K.layers.Conv2D(64, 3)])
+    assert NetworkHandle.of(pixels).worth_caching([np.zeros((2, 60, 60, 3), "f4")])
