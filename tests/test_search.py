@@ -31,7 +31,6 @@ from sklearn_unlocknn._keras.graph import limit_threads
 from sklearn_unlocknn._keras.network import NetworkHandle
 from sklearn_unlocknn._megnet import network as megnet_graphs
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
-from sklearn_unlocknn._keras.graph import limit_threads
 from sklearn_unlocknn._parallel import run_tasks
 
 GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [4, 8]}

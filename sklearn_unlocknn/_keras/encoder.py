@@ -4,13 +4,13 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from .._features.cache import FeatureCache, cache_location, hash_rows
+from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_rows
 from .._features.encoder import is_trainer, train
 from .._gp.encoded import Encoded
 from .._validation import check_batch_size, check_targets
+from .graph import library_of
 from .inputs import network_inputs
 from .network import NetworkHandle
-from .serialization import library_of
 
 # Outputs of up to this number of values are cached beside the features, so that a
 # search over `mean` runs the network once.
@@ -105,7 +105,8 @@ class KerasEncoder:
 
     def freeze(self, estimator, X, y=None, sample_weight=None):
         """Resolve network and layer; return X as one array for each input."""
-        cache_location(estimator.memory)  # a wrong `memory` is an error in any case
+        if estimator.memory is not None:
+            cache_location(estimator.memory)  # raises if it is none
         check_batch_size(*_batch_size(estimator))
         self.network, self.layer = None, estimator.layer
         self.with_output = getattr(estimator, "mean", None) == "network"
@@ -122,7 +123,7 @@ class KerasEncoder:
 
     def use(self, network):
         """Take a network, as it is now."""
-        self.network, self.fingerprint = network, network.fingerprint()
+        self.network, self.checksum = network, network.checksum()
 
     def inputs(self, estimator, X, reset=False):
         """Check X on behalf of the estimator; return one array for each input."""
@@ -133,9 +134,7 @@ class KerasEncoder:
     def encode(self, estimator, X, keep=True, start=0):
         """Encode samples; ``keep=False`` neither looks features up nor keeps them."""
         arrays = self.inputs(estimator, X)
-        if self.network is not None and (
-            self.network.fingerprint() != self.fingerprint
-        ):
+        if self.network is not None and self.network.checksum() != self.checksum:
             raise ValueError(
                 f"The network {self.network.model.name!r} has other weights than when "
                 f"this {type(estimator).__name__} was fitted, so its features would "
@@ -161,20 +160,24 @@ class KerasEncoder:
 
     def _run(self, estimator, arrays, keep):
         """Run the network on checked inputs, or look its features up."""
-        if self.network is None:
+        network, layer, with_output = self.network, self.layer, self.with_output
+        if network is None:
             return Encoded(arrays[0])
         batch_size, _ = _batch_size(estimator)
         n_jobs = getattr(estimator, "n_jobs", None)
-        network, layer, with_output = self.network, self.layer, self.with_output
-        if not keep:
+        location = (
+            None if estimator.memory is None else cache_location(estimator.memory)
+        )
+        cached = keep and len(arrays[0]) <= MAX_ROWS and network.worth_caching(arrays)
+        if not (cached or (keep and location is not None)):
             done = network.extract(
                 arrays, layer, batch_size, with_output, n_jobs=n_jobs
             )
             return Encoded(*done) if with_output else Encoded(done)
         both = with_output or (network.n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
-        layers = repr(network.resolve_layer(layer))
-        location = cache_location(estimator.memory)
-        cache = FeatureCache(location, self.fingerprint, layers, str(both))
+        names = network.resolve_layer(layer)
+        identity = network.identity(names, arrays)
+        cache = FeatureCache(location, identity, repr(names), str(both))
 
         def compute(rows):
             part = [array[rows] for array in arrays]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._features.cache import FeatureCache, cache_location, hash_bytes
+from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_bytes
 from .._features.encoder import is_trainer, train
 from .._gp.encoded import Encoded
 from .._parallel import count_workers
@@ -197,7 +197,7 @@ class MEGNetEncoder:
             With ``on_error="raise"``, for the first that failed.
         """
         location = cache_location(estimator.memory)
-        if not keep:
+        if not keep or (location is None and len(items) > MAX_ROWS):
             parts = self._run(estimator, items, np.arange(len(items)))
             return Extraction.joined(parts)
         layers = repr(self.network.resolve_layer(self.layer))
@@ -212,9 +212,12 @@ class MEGNetEncoder:
         keys = hash_bytes(content_of(item) for item in items)
         values = cache.fetch(keys, compute)
         if errors:  # what was computed for one of several equal structures
-            by_key = {keys[i]: error for i, error in errors.items()}
+            names = [key.tobytes() for key in keys]
+            by_name = {names[i]: error for i, error in errors.items()}
             errors = {
-                i: by_key[key].at(i) for i, key in enumerate(keys) if key in by_key
+                i: by_name[name].at(i)
+                for i, name in enumerate(names)
+                if name in by_name
             }
         width = self.width
         features, prediction, n_atoms = np.split(values, [width, -1], axis=1)

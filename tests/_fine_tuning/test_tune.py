@@ -144,7 +144,7 @@ def test_keras_copy_runs_as_the_network(K):
     # The compiled pass is the same, with the new weights.
     tuned = trainable.freeze().extract([INPUTS], "latent")
     assert np.abs(tuned - network.extract([INPUTS], "latent")).max() > 0.1
-    assert trainable.freeze().fingerprint() != network.fingerprint()
+    assert trainable.freeze().checksum() != network.checksum()
 
 
 def test_keras_network_of_a_fixed_batch(K):
@@ -263,9 +263,9 @@ def test_megnet_copy(monkeypatch):
     step = 2e-3
     assert_allclose(slope, (value(step) - value(-step)) / (2 * step), rtol=2e-2)
 
-    before = network.fingerprint()
+    before = network.checksum()
     trainable.variables[0].assign_add(direction[0])
-    assert trainable.freeze().fingerprint() != network.fingerprint() == before
+    assert trainable.freeze().checksum() != network.checksum() == before
 
 
 # --- training -------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_network_of_the_best_epoch_is_kept():
     best = tuning.best_epoch
     assert best == np.argmin(tuning.validation_curve) > 0
     shorter, _, _, _ = tuned(0.3, epochs=best, batch_size=10, rate=0.01)
-    assert shorter.network.fingerprint() == tuning.network.fingerprint()
+    assert shorter.network.checksum() == tuning.network.checksum()
     assert len(tuning.held_out) == 18
 
 
