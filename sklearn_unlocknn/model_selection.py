@@ -311,7 +311,7 @@ def obstacle(estimator, splits):
     ):
         return f"{name} defines a fit or a prediction of its own"
     network = getattr(estimator, "network", None)
-    if hasattr(network, "fit") and hasattr(network, "get_params"):
+    if hasattr(type(network), "get_params"):
         return (
             f"the network, {type(network).__name__}, is trained in fit, on all samples"
         )

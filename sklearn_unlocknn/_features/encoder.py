@@ -6,12 +6,6 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 
-def is_trainer(network):
-    """Return whether a ``network`` parameter is an estimator that trains one."""
-    trains = hasattr(network, "fit") and hasattr(network, "get_params")
-    return trains and not isinstance(network, type)
-
-
 def train(network, X, y, sample_weight=None, name="network"):
     """Train a network by a clone of an estimator.
 

@@ -5,9 +5,9 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_rows
-from .._features.encoder import is_trainer, train
+from .._features.encoder import train
 from .._gp.encoded import Encoded
-from .._validation import check_batch_size, check_targets
+from .._validation import check_targets
 from .graph import library_of
 from .inputs import network_inputs
 from .network import NetworkHandle
@@ -43,7 +43,7 @@ def resolve_network(network, X, y=None, sample_weight=None):
     ValueError
         When an estimator needs ``y`` and there is none, or has no ``model_``.
     """
-    if not is_trainer(network):
+    if not hasattr(type(network), "get_params"):  # not an estimator
         return NetworkHandle.of(network)
     model = getattr(train(network, X, y, sample_weight), "model_", None)
     if library_of(model) is None:
@@ -93,7 +93,8 @@ class KerasEncoder:
 
     def fit(self, estimator, X, y, sample_weight=None):
         """Freeze the network, training it first if it is an estimator; encode."""
-        y = check_targets(y)
+        y = validate_data(estimator, y=y, multi_output=True, y_numeric=True)
+        y = np.asarray(y, dtype=np.float64)
         if hasattr(X, "__len__") and not isinstance(X, list | tuple):
             check_consistent_length(X, y)
         arrays = self.freeze(estimator, X, y, sample_weight)
@@ -107,7 +108,6 @@ class KerasEncoder:
         """Resolve network and layer; return X as one array for each input."""
         if estimator.memory is not None:
             cache_location(estimator.memory)  # raises if it is none
-        check_batch_size(*_batch_size(estimator))
         self.network, self.layer = None, estimator.layer
         self.with_output = getattr(estimator, "mean", None) == "network"
         if estimator.network is not None:
@@ -163,7 +163,8 @@ class KerasEncoder:
         network, layer, with_output = self.network, self.layer, self.with_output
         if network is None:
             return Encoded(arrays[0])
-        batch_size, _ = _batch_size(estimator)
+        batch_size = getattr(estimator, "extract_batch_size", None)
+        batch_size = batch_size or estimator.batch_size
         n_jobs = getattr(estimator, "n_jobs", None)
         location = (
             None if estimator.memory is None else cache_location(estimator.memory)
@@ -196,9 +197,3 @@ class KerasEncoder:
         if not with_output:
             return Encoded(features)
         return Encoded(features, np.ascontiguousarray(values[:, 1 + width :]))
-
-
-def _batch_size(estimator):
-    """Return the samples in a pass of the network, and the parameter's name."""
-    name = "batch_size" if hasattr(estimator, "batch_size") else "extract_batch_size"
-    return getattr(estimator, name), name

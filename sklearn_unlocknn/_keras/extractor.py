@@ -8,6 +8,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 
 from .._features.encoder import SharedNetworkMixin
+from .._validation import check_batch_size
 from .encoder import KerasEncoder
 
 
@@ -124,6 +125,7 @@ list of array-like or DataFrame
         FileNotFoundError
             When there is no such file.
         """
+        check_batch_size(self.batch_size, "batch_size")
         encoder = KerasEncoder()
         arrays = encoder.freeze(self, X, y)
         if encoder.network is not None:

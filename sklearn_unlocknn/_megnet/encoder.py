@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_bytes
-from .._features.encoder import is_trainer, train
+from .._features.encoder import train
 from .._gp.encoded import Encoded
 from .._parallel import count_workers
 from .._structures.checks import check_structure_targets
 from .._structures.read import StructureError, as_items, content_of, describe
-from .._validation import check_batch_size
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
 from .network import Extraction, MEGNetSnapshot
 
@@ -60,7 +59,7 @@ def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
             f"Got `{name}`={str(network)!r}, which is neither a file nor the name of a "
             f"pretrained network: {', '.join(names)}."
         )
-    if not is_trainer(network):
+    if not hasattr(type(network), "get_params"):  # not an estimator
         return MEGNetSnapshot.of(network)
     trained = getattr(train(network, X, y, sample_weight, name), "network_", None)
     if not isinstance(trained, MEGNetSnapshot):
@@ -125,7 +124,6 @@ class MEGNetEncoder:
             raise ValueError(
                 f"Got `on_error`={estimator.on_error!r}, expected 'raise' or 'nan'."
             )
-        check_batch_size(_batch_size(estimator), "batch_size")
         items = as_list(X)
         network = resolve_megnet(estimator.network, items, y, sample_weight)
         self.layer = estimator.layer
@@ -230,6 +228,8 @@ class MEGNetEncoder:
 
     def _run(self, estimator, items, rows):
         """Run the network on some structures, by blocks; errors have their indices."""
+        batch_size = getattr(estimator, "extract_batch_size", None)
+        batch_size = batch_size or estimator.batch_size
         chosen = shown = [items[i] for i in rows]
         if estimator.verbose:
             from tqdm import tqdm
@@ -239,7 +239,7 @@ class MEGNetEncoder:
         try:
             start = 0
             for done in self.network.stream(
-                shown, self.layer, predict=True, batch_size=_batch_size(estimator),
+                shown, self.layer, predict=True, batch_size=batch_size,
                 n_jobs=estimator.n_jobs, on_error=estimator.on_error,
             ):  # fmt: skip
                 part = rows[start : start + len(done.n_atoms)]
@@ -260,12 +260,6 @@ class MEGNetEncoder:
                 yield done
         except StructureError as error:
             raise error.at(rows[error.index]) from error
-
-
-def _batch_size(estimator):
-    """Return the structures in a pass of the network."""
-    name = "batch_size" if hasattr(estimator, "batch_size") else "extract_batch_size"
-    return getattr(estimator, name)
 
 
 def as_list(X):

@@ -8,6 +8,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 
 from .._features.encoder import SharedNetworkMixin
+from .._validation import check_batch_size
 from .encoder import MEGNetEncoder, as_list, structure_tags
 
 
@@ -135,6 +136,7 @@ class MEGNetFeatureExtractor(
         OSError
             If a pretrained network cannot be fetched.
         """
+        check_batch_size(self.batch_size, "batch_size")
         encoder = MEGNetEncoder()
         encoder.freeze(self, X, y)
         self._encoder = encoder

@@ -211,7 +211,9 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             raise ValueError(
                 f"Got mean={self.mean!r}, expected one of {list(self._means)}."
             )
-        counts = ("max_iter", 0, ""), ("hyper_subset_size", 2, "auto")
+        counts = [("max_iter", 0, ""), ("hyper_subset_size", 2, "auto")]
+        if hasattr(self, "extract_batch_size"):
+            counts.append(("extract_batch_size", 1, ""))
         for name, least, word in counts:
             value = getattr(self, name)
             if word and isinstance(value, str) and value == word:

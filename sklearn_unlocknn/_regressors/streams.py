@@ -109,7 +109,7 @@ class StreamMixin:
 
     def _check_streamable(self):
         network = getattr(self, "network", None)
-        if hasattr(network, "fit") and hasattr(network, "get_params"):
+        if hasattr(type(network), "get_params"):
             raise ValueError(
                 f"Got `network`={type(network).__name__}(), which is trained in fit "
                 "and needs all samples. Train it first and pass the trained network, "
