@@ -56,7 +56,7 @@ def check_batch_size(batch_size, name):
 
 def warn_user(message, category=UserWarning):
     """Warn at the first line outside this package, that of the caller."""
-    level, frame = 1, sys._getframe(1)
+    level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

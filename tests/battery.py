@@ -176,14 +176,18 @@ def check_zero_weight_leaves_samples_out(model):
     spoiled = y.copy()
     spoiled[25:] = 1e9
     weighted = clone(model).fit(X, spoiled, sample_weight=weights)
-    assert_array_equal(predictions(weighted), predictions(model.fit(X[:25], y[:25])))
+    got, want = predictions(weighted), predictions(model.fit(X[:25], y[:25]))
+    if getattr(model, "network", None) is None:
+        assert_array_equal(got, want)
+    else:  # a network's float32 features of a sample differ with its batch
+        assert_allclose(got, want, rtol=1e-5)
 
 
 def check_bad_weights_are_named(model):
     for weights, message in [
         (np.ones(39), r"sample_weight of shape \(39,\), expected \(40,\)"),
         (np.ones((40, 1)), r"sample_weight of shape \(40, 1\)"),
-        (np.zeros(40), "sample_weight of zero for all rows"),
+        (np.zeros(40), "sample_weight of zero for all samples"),
         (np.linspace(-1, 1, 40), "sample_weight with -1.0 in it"),
         (np.full(40, np.nan), "sample_weight contains NaN"),
     ]:

@@ -140,7 +140,7 @@ class Covariance:
     has_noise : bool
         Whether the noise was part of the given kernel.
     theta : ndarray of shape (n_theta,)
-        Initial log hyperparameters, within the bounds.
+        Initial log hyperparameters.
     bounds : ndarray of shape (n_theta, 2)
         Bounds of the log hyperparameters.
     vectors : list of slice
@@ -178,8 +178,7 @@ class Covariance:
                 if part is not None and isinstance(leaf.kernel, gpk.WhiteKernel):
                     self.noise_index.append(part.start)
         self.bounds = kernel.bounds.reshape(-1, 2)
-        theta = kernel.theta
-        self.theta = np.clip(theta, *self.bounds.T) if theta.size else theta
+        self.theta = kernel.theta
         # glibc returns temporaries of a block to the system and faults them in
         # again, unless a larger array was freed before: half the time of a fit.
         np.empty(2**25 - 2**16, dtype=np.uint8)

@@ -75,6 +75,9 @@ class Encoded:
         Reasons of samples without features, by their position.
     inputs : object
         Inputs of the network, for fine-tuning.
+    dtype : type
+        Floating-point type in which the features were computed; a column that varies
+        less than its resolution is constant.
     """
 
     features: np.ndarray
@@ -84,6 +87,7 @@ class Encoded:
     n_all: int | None = None
     errors: Mapping | None = None
     inputs: object = None
+    dtype: type = np.float64
 
     @property
     def n(self):
@@ -144,7 +148,7 @@ class NumericEncoder:
         X, y = validate_data(
             estimator, X, y, dtype=self.dtypes, multi_output=True, y_numeric=True
         )
-        return Encoded(X), np.asarray(y, dtype=np.float64)
+        return Encoded(X, dtype=X.dtype), np.asarray(y, dtype=np.float64)
 
     def encode(self, estimator, X, keep=True, start=0):
         """Check other samples; see the class."""
@@ -301,17 +305,18 @@ class RawSamples:
         )  # fmt: skip
 
 
-def blocks(n_rows, row_floats, n_bytes=BLOCK_BYTES, least=1024):
-    """Yield slices over samples that keep a float64 block near ``n_bytes``.
+def blocks(n_rows, row_floats, n_bytes=None, least=1024):
+    """Yield slices over samples that keep a float64 block near a number of bytes.
 
     At least one, which is empty for no samples; of at least ``least`` samples.
     """
+    n_bytes = BLOCK_BYTES if n_bytes is None else n_bytes
     size = max(least, n_bytes // (8 * max(row_floats, 1)))
     for start in range(0, max(n_rows, 1), size):
         yield slice(start, min(start + size, n_rows))
 
 
-def scales(values, weights, index=None):
+def scales(values, weights, index=None, dtype=np.float64):
     """Return weighted means and standard deviations; constant columns get scale 1.
 
     Parameters
@@ -322,6 +327,8 @@ def scales(values, weights, index=None):
         Positive.
     index : ndarray of shape (n,), default=None
         Positions of the samples in ``values``; None: all of them.
+    dtype : type, default=numpy.float64
+        Floating-point type in which the values were computed.
 
     Returns
     -------
@@ -340,5 +347,5 @@ def scales(values, weights, index=None):
         moments.append(total / weights.sum())
         mean = first + moments[0]
     scale = np.sqrt(moments[1])
-    constant = scale <= 10 * np.finfo(float).eps * np.abs(mean)
+    constant = scale <= 10 * np.finfo(dtype).eps * np.abs(mean)
     return mean, np.where(constant | (scale == 0), 1.0, scale)

@@ -103,7 +103,9 @@ class Head:
             mean, y_scale = scales(t, weights)
             # A residual of the network has its prior mean at zero, not at its own.
             y_mean = y_mean if params.mean == "network" else mean
-        scaling = Standardisation(*scales(features, weights, index), params.mean)
+        scaling = Standardisation(
+            *scales(features, weights, index, encoded.dtype), params.mean
+        )
         samples = RawSamples(
             features, (t - y_mean) / y_scale, weights, t.shape[1], scaling, index
         )

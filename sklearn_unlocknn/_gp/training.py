@@ -77,16 +77,18 @@ def fit_hyperparameters(kernel, samples, n_subset, max_iter, rng, report):
         return value + prior, gradient + prior_gradient
 
     start = kernel.theta
+    if max_iter and len(start):
+        start = np.clip(start, *kernel.bounds.T)
     if not kernel.has_noise and max_iter:
         # A noise level that is not given starts at the most likely of several. From
         # far below, the way up leads past optima that explain the noise by a short
         # length scale (diabetes, "rbf": test NLL 5.71 from 0.01, 5.46 from 0.1).
-        start, highest = None, -np.inf
+        highest = -np.inf
         for level in NOISE_STARTS:
-            theta = kernel.theta.copy()
+            theta = start.copy()
             theta[kernel.noise_index] = np.log(level)
             value, _ = objective(theta)
-            if start is None or value > highest:
+            if value > highest:
                 start, highest = theta, value
     optimum = maximise(
         objective, start, kernel.bounds, max_iter, report, "hyperparameters"

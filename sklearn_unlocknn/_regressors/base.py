@@ -55,7 +55,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             If a parameter or the data cannot be used; the message says what was got,
             what was expected and what to do. The estimator is left as it was.
         """
-        with self._unchanged_on_error():
+        with self._refitting():
             self._fit(X, y, sample_weight)
         return self
 
@@ -181,10 +181,13 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             print(f"[{name}] {stage}, iteration {iteration}: {value:.4f} nats")
 
     @contextlib.contextmanager
-    def _unchanged_on_error(self):
-        """Restore all attributes if the block raises."""
+    def _refitting(self):
+        """Forget the last fit, and restore it if the block raises."""
         before = dict(vars(self))
         try:
+            for name in before:
+                if name.endswith("_"):
+                    delattr(self, name)
             yield
         except BaseException:
             vars(self).clear()

@@ -55,7 +55,7 @@ class StreamMixin:
         """
         # Windows removes no file that is mapped: no reason to hide an error
         with (
-            self._unchanged_on_error(),
+            self._refitting(),
             tempfile.TemporaryDirectory(
                 prefix="sklearn_unlocknn-", ignore_cleanup_errors=True
             ) as folder,
@@ -150,14 +150,14 @@ class _Spool:
 
     def __init__(self, folder):
         self.folder, self.n, self.widths, self.errors = folder, 0, None, {}
-        self.index, self.y, self.weights = [], [], []
+        self.index, self.y, self.weights, self.dtype = [], [], [], None
 
     def append(self, encoded, y, weights):
         """Write the valid samples of a batch behind those before it."""
         arrays = {name: getattr(encoded, name) for name in _FILES}
         arrays = {name: array for name, array in arrays.items() if array is not None}
         widths = {name: array.shape[1] for name, array in arrays.items()}
-        widths |= {"y": y[:1].size}
+        widths["y"] = y[:1].size
         if self.widths is None:
             self.widths = widths
         if widths != self.widths:
@@ -172,6 +172,7 @@ class _Spool:
             first = min(encoded.errors)
             place = self.n + first
             self.errors[place] = encoded.errors[first].at(place)
+        self.dtype = encoded.dtype
         valid = encoded.pick(np.arange(encoded.n))
         self.index.append(self.n + valid)
         self.y.append(y)
@@ -197,7 +198,9 @@ class _Spool:
         )
         if len(index) == self.n:
             index = None
-        encoded = Encoded(features, offset, scale, index, self.n, self.errors)
+        encoded = Encoded(
+            features, offset, scale, index, self.n, self.errors, dtype=self.dtype
+        )
         return encoded, np.concatenate(self.y), np.concatenate(self.weights)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 from _megnet.megnet_nets import make_megnet, make_structures
-from conftest import build_net
+from networks import build_net
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 

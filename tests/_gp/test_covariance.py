@@ -6,6 +6,7 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
+from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import covariance
 from sklearn_unlocknn._gp.covariance import Covariance
 
@@ -206,9 +207,14 @@ def test_no_samples():
     assert translated.diagonal(translated.theta, X[:0]).shape == (0,)
 
 
-def test_theta_outside_bounds_is_clipped():
-    translated = Covariance(RBF(5.0, (0.1, 2.0)) + White(1e-9, (1e-3, 1.0)), D)
-    assert_allclose(np.exp(translated.theta), [2.0, 1e-3])
+def test_hyperparameters_outside_their_bounds_count_until_they_are_fitted():
+    kernel = RBF(5.0, (0.1, 2.0)) + White(1e-9, (1e-3, 1.0))
+    assert_allclose(np.exp(Covariance(kernel, D).theta), [5.0, 1e-9])
+    given = VGPRegressor(kernel, max_iter=0).fit(X, X[:, 0])
+    assert_allclose(np.exp(given.kernel_.theta), [5.0, 1e-9])
+    fitted = VGPRegressor(kernel, max_iter=2).fit(X, X[:, 0])
+    assert np.all(fitted.kernel_.theta <= kernel.bounds[:, 1] + 1e-12)
+    assert np.all(fitted.kernel_.theta >= kernel.bounds[:, 0] - 1e-12)
 
 
 def test_vectors_are_the_free_lengths_of_ard():
@@ -236,7 +242,10 @@ UNTRANSLATABLE = {
     "power zero": (RBF() ** 0, "exponent 0, expected a positive integer"),
     "noise times linear": (White() * Dot(), "WhiteKernel times a DotProduct"),
     "linear times noise": (Dot() * (RBF() + White()), "WhiteKernel times a DotPr"),
-    "power of noisy linear": ((White() + Dot()) ** 2, "power of a WhiteKernel plus"),
+    "power of noisy linear": (
+        (White() + Dot()) ** 2,
+        "product or the power",
+    ),
     "length scales": (RBF([1.0, 2.0]), "2 length scales for 3 features"),
     "matern length scales": (Matern([1.0, 2.0]), "2 length scales for 3 features"),
 }

@@ -101,7 +101,7 @@ def test_equals_the_posterior_of_the_other_samples(
 @pytest.mark.parametrize("n_bytes", [0, 1, 2**28])
 def test_intermediate_results_beyond_the_bound_are_computed_again(n_bytes, monkeypatch):
     monkeypatch.setattr(_folds, "_KEPT_BYTES", n_bytes)
-    monkeypatch.setattr(_folds, "chunks", lambda n, _: _slices(n, 3))
+    monkeypatch.setattr(_folds, "CHUNK", (1, 3))
     problem = Problem(n_basis=2, weighted=True, n_points=5)
     folds = np.array_split(np.random.default_rng(1).permutation(N), 3)
     got_mean, got_variance = problem.left_out(folds)
@@ -109,10 +109,6 @@ def test_intermediate_results_beyond_the_bound_are_computed_again(n_bytes, monke
         want = problem.slowly(fold)
         assert_allclose(got_mean[fold], want[0], **CLOSE)
         assert_allclose(got_variance[fold], want[1], **CLOSE)
-
-
-def _slices(n, size):
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 @pytest.mark.parametrize("n_points", [None, 5, 9], ids=lambda m: f"{m} points")
@@ -162,5 +158,5 @@ def test_coefficient_that_only_the_fold_determines(n_points):
 def test_fold_of_all_samples_is_an_error(n_points):
     problem = Problem(n_points=n_points, weighted=True)
     fitted = np.flatnonzero(problem.counts)
-    with pytest.raises(ValueError, match="Fold 1 holds all rows that can be fitted"):
+    with pytest.raises(ValueError, match="Fold 1 holds all samples that can be fitted"):
         problem.left_out([np.flatnonzero(problem.counts == 0), fitted])

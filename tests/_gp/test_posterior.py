@@ -8,7 +8,7 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
-from sklearn_unlocknn._gp import linalg
+from sklearn_unlocknn._gp import linalg, moving
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
@@ -173,20 +173,19 @@ def test_chunks_change_nothing(monkeypatch):
         return [*bound, *predictions, mean]
 
     whole = everything()
-    monkeypatch.setattr(vi, "CHUNK_BYTES", 1)
-    assert len(list(vi.chunks(len(problem.X), 6))) > 2
+    for module in (vi, moving):
+        monkeypatch.setattr(module, "CHUNK", (1, 64))
+    assert len(list(vi.blocks(len(problem.X), 6, *vi.CHUNK))) > 2
     for got, want in zip(everything(), whole, strict=True):
         # Sums in another order; gradients are differences of terms near 1e4.
         assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
 def test_chunks_cover_every_sample_once_in_bounded_blocks():
-    rows = np.concatenate(
-        [np.arange(100_000)[part] for part in vi.chunks(100_000, 4000)]
-    )
+    parts = list(vi.blocks(100_000, 4000, *vi.CHUNK))
+    rows = np.concatenate([np.arange(100_000)[part] for part in parts])
     assert_array_equal(rows, np.arange(100_000))
-    sizes = [part.stop - part.start for part in vi.chunks(100_000, 4000)]
-    assert max(sizes) * 4000 * 8 <= vi.CHUNK_BYTES
+    assert max(part.stop - part.start for part in parts) * 4000 * 8 <= vi.CHUNK[0]
 
 
 # --- sparse posterior -----------------------------------------------------------

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import Trainer
+from networks import Trainer
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator

@@ -1,6 +1,5 @@
 """Test memmaps, generators, parts and processes: the model is that of one array."""
 
-import itertools
 import subprocess
 import sys
 import warnings
@@ -18,8 +17,8 @@ from sklearn_unlocknn import (
     ProbNNRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._gp import rows as backend_rows
-from sklearn_unlocknn._gp import statistics as variational
+from sklearn_unlocknn._gp import encoded as gp_encoded
+from sklearn_unlocknn._gp import posterior as gp_posterior
 from sklearn_unlocknn.datasets import make_ionic_crystals
 
 MODEL = VGPRegressor("matern52", 25, random_state=0)
@@ -36,8 +35,8 @@ def data():
 @pytest.fixture
 def small_parts(monkeypatch):
     """Split 700 samples into several parts and blocks."""
-    monkeypatch.setattr(variational, "PART_ROWS", 64)
-    monkeypatch.setattr(backend_rows, "BLOCK_BYTES", 8 * 3 * 1024)
+    monkeypatch.setattr(gp_posterior, "PART_ROWS", 64)
+    monkeypatch.setattr(gp_encoded, "BLOCK_BYTES", 8 * 3 * 1024)
 
 
 def assert_same(got, want, X, **close):
@@ -81,7 +80,7 @@ def test_number_of_processes_does_not_change_the_model(data, monkeypatch):
     X, y = data
     X, y = np.tile(X, (50, 1)), np.tile(y, 50)
     X = X + 0.01 * np.random.default_rng(0).normal(size=X.shape)
-    assert len(list(variational._parts(len(X), 25))) == 3
+    assert len(X) > 2 * gp_posterior.PART_ROWS
     want = clone(MODEL).fit(X, y)
     got = clone(MODEL).set_params(n_jobs=2).fit(X, y)
     assert_same(got, want, X[:500], rtol=1e-10)
@@ -92,14 +91,18 @@ def test_number_of_processes_does_not_change_the_model(data, monkeypatch):
     assert_same(got, want, X[:500], rtol=1e-10)
 
 
-def test_parts_are_few_and_hold_all_samples():
-    for n, m in itertools.product((1, 100, 20_000, 10**6, 10**8), (10, 500, 4000)):
-        parts = list(variational._parts(n, m))
-        assert len(parts) <= variational.MAX_PARTS
-        assert parts[0].start == 0
-        assert parts[-1].stop == n
-        for a, b in itertools.pairwise(parts):
-            assert a.stop == b.start
+def test_parts_are_few_and_hold_all_samples(data, monkeypatch):
+    sizes, real = [], gp_posterior._statistics_of_part
+
+    def counted(task):
+        sizes.append(len(task[-1].weights))
+        return real(task)
+
+    monkeypatch.setattr(gp_posterior, "_statistics_of_part", counted)
+    monkeypatch.setattr(gp_posterior, "PART_ROWS", 1)
+    monkeypatch.setattr(gp_posterior, "MAX_PARTS", 4)
+    clone(MODEL).set_params(n_inducing_points=3, max_iter=0).fit(*data)
+    assert sizes == [175] * 4
 
 
 MEMORY = """
@@ -222,7 +225,7 @@ def crystals():
 
 def test_streams_of_structures(crystals, monkeypatch):
     from sklearn_unlocknn._features import cache as _feature_cache
-    from sklearn_unlocknn._regressors import megnet as _megnet
+    from sklearn_unlocknn._megnet import encoder as _megnet
 
     network, structures, y = crystals
     monkeypatch.setattr(_megnet, "STREAM_STRUCTURES", 16)
@@ -248,7 +251,7 @@ def test_streams_of_structures(crystals, monkeypatch):
 def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
     crystals, monkeypatch
 ):
-    from sklearn_unlocknn._regressors import megnet as _megnet
+    from sklearn_unlocknn._megnet import encoder as _megnet
 
     network, structures, y = crystals
     monkeypatch.setattr(_megnet, "STREAM_STRUCTURES", 16)
@@ -260,7 +263,7 @@ def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
     model.set_params(on_error="nan")
     means = np.concatenate([mean for mean, _ in model.predict_stream(broken)])
     assert np.flatnonzero(np.isnan(means)).tolist() == [40]
-    with pytest.warns(UserWarning, match=r"1 of 61 rows .* left out.*Structure 40 "):
+    with pytest.warns(UserWarning, match=r"1 of 61 samples .* left out.*Structure 40 "):
         clone(model).fit_stream(pieces(broken, np.append(y, 0.0), size=20))
 
 
@@ -278,9 +281,9 @@ def test_failures_in_the_first_piece_warn_once(crystals, recwarn):
     assert_allclose(got, want, rtol=1e-5)
     messages = [str(w.message) for w in recwarn if "left out" in str(w.message)]
     assert len(messages) == 1
-    assert "20 of 80 rows" in messages[0]
+    assert "20 of 80 samples" in messages[0]
     assert "Structure 0 " in messages[0]
-    with pytest.raises(ValueError, match=r"None of the 20 rows .*Structure 0 "):
+    with pytest.raises(ValueError, match=r"None of the 20 samples .*Structure 0 "):
         clone(model).fit_stream(pieces(broken[:20], targets[:20], size=10))
 
 
@@ -312,14 +315,14 @@ def test_structures_that_are_added_and_fail_are_counted(crystals):
         lambda: clone(model).fit(broken, y[:3]),
         lambda: clone(model).fit_stream([(broken, y[:3])]),
     ):
-        with pytest.warns(UserWarning, match="1 of 3 rows .*Structure 2 ") as told:
+        with pytest.warns(UserWarning, match="1 of 3 samples .*Structure 2 ") as told:
             call()
         assert [warning.filename for warning in told] == [__file__]
 
 
 def test_bad_pieces_are_named(data):
     X, y = data
-    with pytest.raises(ValueError, match="no pieces"):
+    with pytest.raises(ValueError, match="no batches"):
         clone(MODEL).fit_stream(iter([]))
     with pytest.raises(ValueError, match=r"ndarray, expected tuples \(X, y\)"):
         clone(MODEL).fit_stream([X])
@@ -327,7 +330,7 @@ def test_bad_pieces_are_named(data):
         clone(MODEL).fit_stream([(X, y, y, y)])
     with pytest.raises(ValueError, match="2 features"):
         clone(MODEL).fit_stream([(X, y), (X[:, :2], y)])
-    with pytest.raises(ValueError, match=r"'y': 2.* from row 700 on"):
+    with pytest.raises(ValueError, match=r"'y': 2.* from sample 700 on"):
         clone(MODEL).fit_stream([(X, y), (X, np.column_stack([y, y]))])
     with pytest.raises(ValueError, match="inconsistent"):
         clone(MODEL).fit_stream([(X, y), (X, y[:-1])])
