@@ -1,5 +1,6 @@
 """The Gaussian process on encoded samples: fit, update and predict in target units."""
 
+import contextlib
 import dataclasses
 import numbers
 
@@ -17,7 +18,7 @@ from .encoded import (
     scales,
 )
 from .inducing import select
-from .linalg import JITTERS, cholesky
+from .linalg import JITTERS, cholesky, free_threads
 from .posterior import (
     ExactPosterior,
     SparsePosterior,
@@ -35,6 +36,8 @@ from .training import (
     refit_noise,
 )
 
+# With fewer samples the number of threads makes no difference.
+MANY_SAMPLES = 500
 # L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
 # then counts the iterations of that stage.
 FIRST_ITERATIONS = 20
@@ -109,7 +112,9 @@ class Head:
         samples = RawSamples(
             features, (t - y_mean) / y_scale, weights, t.shape[1], scaling, index
         )
-        posterior, curve = fit_posterior(samples, params, report)
+        many = len(weights) >= MANY_SAMPLES
+        with free_threads() if many else contextlib.nullcontext():
+            posterior, curve = fit_posterior(samples, params, report)
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
         return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
 
