@@ -37,6 +37,7 @@ def fit(args):
 
         make_kernel(args.kernel, 2)  # a wrong name is an early error
     check_output(args.output, force=args.force, inputs=[args.data], stdout=False)
+    _find_network(args.network)
     samples = read_samples(args.data, args.target, args.structures, log10=args.log10)
     _usable(samples, args.on_error)
     quantity = _quantity(args.target, args.log10)
@@ -62,6 +63,17 @@ def fit(args):
         f"{time.monotonic() - start:.1f} s"
     )
     return 0
+
+
+def _find_network(network):
+    """Fetch a pretrained network; raise if it is neither one nor a file."""
+    from .._megnet.encoder import resolve_megnet
+    from ..datasets import MEGNET_MODELS, fetch_megnet_model
+
+    if network in MEGNET_MODELS:
+        fetch_megnet_model(network)
+    elif not os.path.isfile(network):
+        resolve_megnet(network)  # its error lists the names
 
 
 def _import_quietly(args):

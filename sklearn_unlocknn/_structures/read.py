@@ -110,7 +110,7 @@ def content_of(item):
         path = Path(item)
         # A missing file raises a named error when it is read
         content = path.read_bytes() if path.is_file() else os.fsencode(path)
-        return b"file" + path.name.encode() + b"\0" + content
+        return b"file" + os.fsencode(path.name) + b"\0" + content
     if isinstance(item, dict):
         return b"dict" + json.dumps(item, sort_keys=True, default=_as_json).encode()
     parts = [type(item).__name__]

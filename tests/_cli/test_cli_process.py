@@ -2,29 +2,65 @@
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
 import termios
 from pathlib import Path
 
+import pytest
 from _cli.command import table
 
 INSTALLED = shutil.which("unlocknn", path=str(Path(sys.executable).parent))
 
 
-def test_help_is_light():
-    code = (
-        "import sys\nfrom sklearn_unlocknn._cli.main import main\n"
-        "try:\n    main(['fit', '--help'])\nexcept SystemExit as stop:\n"
-        "    heavy = {'tensorflow', 'megnet', 'pymatgen', 'numpy', 'pandas'}\n"
-        "    sys.exit(repr(heavy & set(sys.modules)) if stop.code == 0 else stop.code)"
-    )
+HEAVY = """
+import sys
+from sklearn_unlocknn._cli.main import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as stop:
+    status = stop.code
+heavy = {"numpy", "pandas", "tensorflow", "keras", "megnet", "pymatgen"}
+print(*sorted(heavy & set(sys.modules)))
+sys.exit(status)
+"""
+
+
+def run_and_list_imports(*arguments):
+    """Run a command; return its status, both streams and the heavy libraries."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.stderr.strip() == "set()"
-    assert "open only trusted files" in done.stdout
+        [sys.executable, "-c", HEAVY, *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    *out, heavy = done.stdout.split("\n")[:-1]
+    return done.returncode, "\n".join(out), done.stderr, set(heavy.split())
+
+
+def test_help_imports_no_heavy_library():
+    status, out, err, heavy = run_and_list_imports("fit", "--help")
+    assert (status, err, heavy) == (0, "", set())
+    assert "open only trusted files" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("fit gone.csv --network Eform_MP_2091", "neither a file nor .*Eform_MP_2019"),
+        ("fit gone.csv --network {here}", "There is no data file 'gone.csv'"),
+        ("predict gone.joblib POSCAR", "There is no model file 'gone.joblib'"),
+        ("evaluate gone.joblib gone.csv", "There is no model file 'gone.joblib'"),
+    ],
+)
+def test_wrong_names_fail_before_tensorflow_is_imported(command, error):
+    arguments = command.format(here=__file__).split()
+    if arguments[0] == "fit":
+        arguments += ["--target", "y", "-o", "new.joblib"]
+    status, _, err, heavy = run_and_list_imports(*arguments)
+    assert status == 2
+    assert re.match(f"unlocknn {arguments[0]}: error: .*{error}", err)
+    assert not heavy - {"numpy", "pandas"}
 
 
 def test_installed_command_in_a_pipe(folder, fitted, one_thread):
@@ -37,10 +73,11 @@ def test_installed_command_in_a_pipe(folder, fitted, one_thread):
     )
     assert done.returncode == 1
     assert list(table(done.stdout)["file"]) == ["POSCAR", "gone.cif", r"odd\xff"]
-    gone, odd, summary = done.stderr.splitlines()
-    assert gone == "gone.cif: there is no file 'gone.cif'"
-    assert odd.startswith(r"odd\xff: ")
-    assert summary == "2 of 3 files failed"
+    assert done.stderr.splitlines() == [
+        "gone.cif: there is no file 'gone.cif'",
+        r"odd\xff: there is no file 'odd\udcff'",
+        "2 of 3 files failed",
+    ]
 
 
 def test_module_on_a_terminal_shows_a_bar(folder, fitted, one_thread):
