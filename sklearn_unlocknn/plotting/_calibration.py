@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from ..metrics import calibration_curve, miscalibration_area
-from ._display import UQDisplay, merge_style
+from ._display import UQDisplay
 
 _LABELS = {
     "quantile": (
@@ -108,18 +108,12 @@ class UQCalibrationDisplay(UQDisplay):
             When matplotlib is not installed.
         """
         self._start(ax, figsize=(5.2, 5.2))
-        from matplotlib.lines import Line2D
-
-        label = self._label(name, f"area {self.area:.3f}")
-        style = {**self._next_style(), "linewidth": 2.0, "label": label}
         if ref_line:
-            self._reference(
-                "perfect calibration",
-                lambda **line: self.ax_.plot([0, 1], [0, 1], **line),
-            )
-        self.line_ = self.ax_.plot(
-            self.expected, self.observed, **merge_style(style, kwargs, Line2D)
-        )[0]
+            self._reference("perfect calibration", self.ax_.plot, [0, 1], [0, 1])
+        label = self._label(name, f"area {self.area:.3f}")
+        self.line_ = self._plot_model(
+            self.expected, self.observed, kwargs, linewidth=2.0, label=label
+        )
         fill = {"color": self.line_.get_color(), "alpha": 0.15, "linewidth": 0}
         self.fill_ = self.ax_.fill_between(
             self.expected, self.expected, self.observed, **fill
@@ -149,12 +143,10 @@ class UQCalibrationDisplay(UQDisplay):
         Parameters
         ----------
         y_true, y_pred, y_std : array-like of shape (n_samples,)
-            Observed targets, predicted means and standard deviations (noise included),
-            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
-            counted in the legend.
+            Targets, predicted means and std (noise included), in target units. Samples
+            with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         quantiles : callable, default=None
-            ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
-            units, of shape (n_samples, n_levels): for an estimator
+            Levels q -> quantiles of shape (n_samples, n_levels), in target units:
             ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         kind : {"quantile", "interval"}, default="quantile"
             As in :func:`sklearn_unlocknn.metrics.calibration_curve`.
@@ -181,15 +173,14 @@ class UQCalibrationDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        arrays, quantiles, n_missing = cls._drop_missing(
-            y_true, y_pred, y_std, quantiles
+        arrays, quantiles, fields = cls._drop_missing(
+            y_true, y_pred, y_std, name, quantiles
         )
         options = {"kind": kind, "n_levels": n_levels, "quantiles": quantiles}
         display = cls(
             *calibration_curve(*arrays, **options),
             miscalibration_area(*arrays, **options),
             kind=kind,
-            estimator_name=name,
-            n_missing=n_missing,
+            **fields,
         )
         return display.plot(ax, ref_line=ref_line, **kwargs)

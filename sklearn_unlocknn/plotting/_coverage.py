@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..metrics import interval_coverage
-from ._display import UQDisplay, merge_style
+from ._display import UQDisplay
 
 _COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -92,8 +92,6 @@ class IntervalCoverageDisplay(UQDisplay):
             When matplotlib is not installed.
         """
         self._start(ax, figsize=(6.2, 4.6))
-        from matplotlib.lines import Line2D
-
         first = not self.ax_.get_legend_handles_labels()[0]
         self.band_ = None
         if first:
@@ -107,17 +105,19 @@ class IntervalCoverageDisplay(UQDisplay):
             label = f"chance alone, {self.n_samples} predictions"
             style = {"color": "0.87", "linewidth": 0, "label": label}
             self.band_ = self.ax_.fill_between(100 * levels, -chance, chance, **style)
-        self._reference("as nominal", lambda **line: self.ax_.axhline(0.0, **line))
+        self._reference("as nominal", self.ax_.axhline, 0.0)
 
-        at = int(np.argmin(np.abs(np.asarray(self.coverages) - 0.95)))
-        fact = f"{100 * self.coverages[at]:g} % intervals hold "
-        fact += f"{100 * self.observed[at]:.1f} %"
-        style = {**self._next_style(), "marker": "o", "label": self._label(name, fact)}
-        self.line_ = self.ax_.plot(
-            100 * np.asarray(self.coverages),
-            100 * (np.asarray(self.observed) - np.asarray(self.coverages)),
-            **merge_style(style, kwargs, Line2D),
-        )[0]
+        nominal = 100 * np.asarray(self.coverages)
+        observed = 100 * np.asarray(self.observed)
+        at = int(np.argmin(np.abs(nominal - 95)))
+        fact = f"{nominal[at]:g} % intervals hold {observed[at]:.1f} %"
+        self.line_ = self._plot_model(
+            nominal,
+            observed - nominal,
+            kwargs,
+            marker="o",
+            label=self._label(name, fact),
+        )
         self.ax_.set_xlim(0, 100)
         reach = np.abs(self.ax_.dataLim.intervaly).max()
         # Space above and below for the text and the legend.
@@ -149,12 +149,10 @@ class IntervalCoverageDisplay(UQDisplay):
         Parameters
         ----------
         y_true, y_pred, y_std : array-like of shape (n_samples,)
-            Observed targets, predicted means and standard deviations (noise included),
-            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
-            counted in the legend.
+            Targets, predicted means and std (noise included), in target units. Samples
+            with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         quantiles : callable, default=None
-            ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
-            units, of shape (n_samples, n_levels): for an estimator
+            Levels q -> quantiles of shape (n_samples, n_levels), in target units:
             ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         coverages : sequence of float, \
 default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -184,18 +182,13 @@ default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
         coverages = sorted(coverages)
         if not coverages:
             raise ValueError("Got no coverages, expected at least one, such as 0.95.")
-        arrays, quantiles, n_missing = cls._drop_missing(
-            y_true, y_pred, y_std, quantiles
+        arrays, quantiles, fields = cls._drop_missing(
+            y_true, y_pred, y_std, name, quantiles
         )
         observed = [
             interval_coverage(*arrays, coverage=c, quantiles=quantiles)
             for c in coverages
         ]
-        display = cls(
-            np.array(coverages),
-            np.array(observed),
-            len(arrays[0]),
-            estimator_name=name,
-            n_missing=n_missing,
-        )
+        n = len(arrays[0])
+        display = cls(np.array(coverages), np.array(observed), n, **fields)
         return display.plot(ax, band=band, **kwargs)

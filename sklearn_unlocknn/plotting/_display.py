@@ -61,11 +61,12 @@ class UQDisplay:
         return cls.from_predictions(y, y_pred, y_std, name=name, ax=ax, **kwargs)
 
     @classmethod
-    def _drop_missing(cls, y_true, y_pred, y_std, quantiles=None):
-        """Return arrays and quantiles of the valid samples, and the number missing."""
+    def _drop_missing(cls, y_true, y_pred, y_std, name, quantiles=None):
+        """Return arrays and quantiles of the valid samples, and the base's fields."""
         *arrays, present = drop_missing(y_true, y_pred, y_std, cls._subject)
         quantiles = quantiles_of_samples(quantiles, present)
-        return arrays, quantiles, int((~present).sum())
+        fields = {"estimator_name": name, "n_missing": int((~present).sum())}
+        return arrays, quantiles, fields
 
     def _start(self, ax, *, figsize):
         """Set `ax_` and `figure_`, with a new figure for None."""
@@ -84,11 +85,17 @@ class UQDisplay:
             lines.append(f"{self.n_missing} without a prediction left out")
         return "\n".join(lines) or None
 
-    def _reference(self, label, draw):
+    def _reference(self, label, draw, *args, **kwargs):
         """Draw a reference line once, however many models share the axes."""
-        labels = self.ax_.get_legend_handles_labels()[1]
-        if label not in labels:
-            draw(label=label, **REFERENCE)
+        if label not in self.ax_.get_legend_handles_labels()[1]:
+            draw(*args, label=label, **REFERENCE, **kwargs)
+
+    def _plot_model(self, x, y, given, **style):
+        """Draw the line of a model; `given` keywords replace those of its style."""
+        from matplotlib.lines import Line2D
+
+        style = {**self._next_style(), **style}
+        return self.ax_.plot(x, y, **merge_style(style, given, Line2D))[0]
 
     def _next_style(self):
         """Return colour, line style and gid of the next model on these axes."""

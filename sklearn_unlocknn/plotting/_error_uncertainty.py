@@ -6,7 +6,7 @@ import numpy as np
 
 from ..metrics import error_uncertainty_correlation
 from ..metrics._validation import check_integer
-from ._display import UQDisplay, merge_style, with_units
+from ._display import UQDisplay, with_units
 
 
 @dataclass(eq=False, repr=False)
@@ -111,8 +111,6 @@ class ErrorUncertaintyDisplay(UQDisplay):
                 "logarithmic."
             )
         self._start(ax, figsize=(6.0, 5.0))
-        from matplotlib.lines import Line2D
-
         order = np.argsort(self.y_std, kind="stable")
         bins = np.array_split(order, min(n_bins, len(order)))
         std, error = (
@@ -124,22 +122,14 @@ class ErrorUncertaintyDisplay(UQDisplay):
             f"RMSE of {len(bins)} bins",
             f"rank correlation {self.correlation:.2f}",
         )
-        style = {
-            **self._next_style(),
-            "marker": "o",
-            "markeredgecolor": "white",
-            "linewidth": 2.0,
-            "zorder": 3,
-            "label": label,
-        }
-        self.line_ = self.ax_.plot(std, error, **merge_style(style, kwargs, Line2D))[0]
+        style = {"marker": "o", "markeredgecolor": "white", "linewidth": 2.0}
+        style |= {"zorder": 3, "label": label}
+        self.line_ = self._plot_model(std, error, kwargs, **style)
         self.points_ = None
         if points:
             self._draw_points()
         self.ax_.set(xscale="log", yscale="log")
-        self._reference(
-            "RMSE = std", lambda **line: self.ax_.axline(*self._diagonal(), **line)
-        )
+        self._reference("RMSE = std", self.ax_.axline, *self._diagonal())
         for axis in (self.ax_.xaxis, self.ax_.yaxis):
             _label_log(axis)
         self._finish(
@@ -169,17 +159,14 @@ class ErrorUncertaintyDisplay(UQDisplay):
         Parameters
         ----------
         y_true, y_pred, y_std : array-like of shape (n_samples,)
-            Observed targets, predicted means and standard deviations (noise included),
-            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
-            counted in the legend.
+            Targets, predicted means and std (noise included), in target units. Samples
+            with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         n_bins : int, default=10
             Number of bins of equal size, at most the number of samples.
         points : bool, default=True
             Whether to draw the single predictions, rasterised.
-        units : str, default=None
-            Units of the target, for the labels.
-        name : str, default=None
-            Name of the model in the legend.
+        units, name : str, default=None
+            Units of the target, for the labels, and name of the model in the legend.
         ax : matplotlib Axes, default=None
             Axes to draw on, such as `ax_` of another display; a new figure when None.
         **kwargs : dict
@@ -197,14 +184,13 @@ class ErrorUncertaintyDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        arrays, _, n_missing = cls._drop_missing(y_true, y_pred, y_std)
+        arrays, _, fields = cls._drop_missing(y_true, y_pred, y_std, name)
         display = cls(
             arrays[2],
             np.abs(arrays[0] - arrays[1]),
             error_uncertainty_correlation(*arrays),
             units=units,
-            estimator_name=name,
-            n_missing=n_missing,
+            **fields,
         )
         return display.plot(ax, n_bins=n_bins, points=points, **kwargs)
 

@@ -23,12 +23,8 @@ class ParityDisplay(UQDisplay):
 
     Parameters
     ----------
-    y_true : ndarray of shape (n_samples,)
-        Observed targets, in target units.
-    y_pred : ndarray of shape (n_samples,)
-        Predicted means, in target units.
-    y_std : ndarray of shape (n_samples,)
-        Predicted standard deviations, in target units.
+    y_true, y_pred, y_std : ndarray of shape (n_samples,)
+        Observed targets, predicted means and standard deviations, in target units.
     estimator_name : str, default=None
         Name of the model; not shown when None.
     n_missing : int, default=0
@@ -130,10 +126,7 @@ class ParityDisplay(UQDisplay):
             "scatter": self._draw_points,
             "hexbin": self._draw_cells,
         }[kind](label, bars, coverage, limits, kwargs)
-        self._reference(
-            "predicted = observed",
-            lambda **line: self.ax_.axline((0, 0), slope=1, **line),
-        )
+        self._reference("predicted = observed", self.ax_.axline, (0, 0), slope=1)
         self.ax_.set(xlim=limits, ylim=limits, aspect="equal")
         self._finish(
             title="Predicted against observed",
@@ -163,21 +156,17 @@ class ParityDisplay(UQDisplay):
         Parameters
         ----------
         y_true, y_pred, y_std : array-like of shape (n_samples,)
-            Observed targets, predicted means and standard deviations (noise included),
-            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
-            counted in the legend.
+            Targets, predicted means and std (noise included), in target units. Samples
+            with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         quantiles : callable, default=None
-            ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target
-            units, of shape (n_samples, n_levels): for an estimator
+            Levels q -> quantiles of shape (n_samples, n_levels), in target units:
             ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
             How to draw, see :meth:`plot`.
         coverage : float, default=0.95
             Nominal coverage of the error bars, strictly between 0 and 1.
-        units : str, default=None
-            Units of the target, for the labels.
-        name : str, default=None
-            Name of the model in the legend.
+        units, name : str, default=None
+            Units of the target, for the labels, and name of the model in the legend.
         ax : matplotlib Axes, default=None
             Axes to draw on, such as `ax_` of another display; a new figure when None.
         **kwargs : dict
@@ -195,16 +184,10 @@ class ParityDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        arrays, quantiles, n_missing = cls._drop_missing(
-            y_true, y_pred, y_std, quantiles
+        arrays, quantiles, fields = cls._drop_missing(
+            y_true, y_pred, y_std, name, quantiles
         )
-        display = cls(
-            *arrays,
-            quantiles=quantiles,
-            units=units,
-            estimator_name=name,
-            n_missing=n_missing,
-        )
+        display = cls(*arrays, quantiles=quantiles, units=units, **fields)
         return display.plot(ax, kind=kind, coverage=coverage, **kwargs)
 
     def _bars(self, coverage):

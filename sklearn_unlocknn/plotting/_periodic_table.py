@@ -6,9 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from .._prediction import predict_mean_std
 from ..metrics import uq_by_group
-from ._display import UQDisplay, import_pyplot, with_units
+from ._display import UQDisplay, with_units
 from ._elements import POSITIONS, SYMBOLS
 
 _NO_DATA = "0.9"
@@ -177,13 +176,8 @@ class PeriodicTableDisplay(UQDisplay):
         TypeError
             When `estimator` cannot predict a std.
         """
-        import_pyplot(f"{cls.__name__}.from_estimator")
-        y_pred, y_std = predict_mean_std(estimator, X)
-        structures = X if structures is None else structures
-        name = type(estimator).__name__ if name is None else name
-        return cls.from_predictions(
-            y, y_pred, y_std, structures, name=name, ax=ax, **kwargs
-        )
+        kwargs["structures"] = X if structures is None else structures
+        return super().from_estimator(estimator, X, y, name=name, ax=ax, **kwargs)
 
     @classmethod
     def from_predictions(

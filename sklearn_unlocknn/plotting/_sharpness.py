@@ -147,10 +147,8 @@ class SharpnessDisplay(UQDisplay):
             Samples with NaN in either are left out and counted in the legend.
         bins : int, sequence or str, default=None
             As in :func:`numpy.histogram_bin_edges`. For None see :meth:`plot`.
-        units : str, default=None
-            Units of the target, for the labels.
-        name : str, default=None
-            Name of the model in the legend.
+        units, name : str, default=None
+            Units of the target, for the labels, and name of the model in the legend.
         ax : matplotlib Axes, default=None
             Axes to draw on, such as `ax_` of another display; a new figure when None.
         **kwargs : dict
@@ -168,15 +166,9 @@ class SharpnessDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        arrays, _, n_missing = cls._drop_missing(y_true, y_pred, y_std)
-        display = cls(
-            arrays[2],
-            sharpness(*arrays),
-            dispersion(*arrays),
-            units=units,
-            estimator_name=name,
-            n_missing=n_missing,
-        )
+        arrays, _, fields = cls._drop_missing(y_true, y_pred, y_std, name)
+        values = sharpness(*arrays), dispersion(*arrays)
+        display = cls(arrays[2], *values, units=units, **fields)
         return display.plot(ax, bins=bins, **kwargs)
 
     def _edges(self, bins):

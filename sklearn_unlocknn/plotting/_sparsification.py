@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from ..metrics import sparsification_curve, sparsification_error
-from ._display import UQDisplay, merge_style, with_units
+from ._display import UQDisplay, with_units
 
 
 @dataclass(eq=False, repr=False)
@@ -18,10 +18,9 @@ class SparsificationDisplay(UQDisplay):
     ----------
     discarded : ndarray of shape (n_levels,)
         Shares of samples that are discarded, 0 to 1.
-    error : ndarray of shape (n_levels,)
-        Mean absolute error of the rest, in target units.
-    oracle_error : ndarray of shape (n_levels,)
-        The same when samples are discarded by their error.
+    error, oracle_error : ndarray of shape (n_levels,)
+        Mean absolute error of the rest, in target units, when samples are discarded by
+        their std and by their error.
     area : float
         Sparsification error, dimensionless.
     estimator_name : str, default=None
@@ -96,13 +95,10 @@ class SparsificationDisplay(UQDisplay):
             When matplotlib is not installed.
         """
         self._start(ax, figsize=(6.0, 4.5))
-        from matplotlib.lines import Line2D
-
         label = self._label(name, f"sparsification error {self.area:.3f}")
-        style = {**self._next_style(), "linewidth": 2.0, "label": label}
-        self.line_ = self.ax_.plot(
-            self.discarded, self.error, **merge_style(style, kwargs, Line2D)
-        )[0]
+        self.line_ = self._plot_model(
+            self.discarded, self.error, kwargs, linewidth=2.0, label=label
+        )
         thin = {"color": self.line_.get_color(), "linewidth": 1.0}
         self.oracle_line_ = self.random_line_ = None
         if oracle:
@@ -144,15 +140,12 @@ class SparsificationDisplay(UQDisplay):
         Parameters
         ----------
         y_true, y_pred, y_std : array-like of shape (n_samples,)
-            Observed targets, predicted means and standard deviations (noise included),
-            in target units. Samples with NaN in `y_pred` or `y_std` are left out and
-            counted in the legend.
+            Targets, predicted means and std (noise included), in target units. Samples
+            with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         n_levels : int, default=100
             Number of points of a curve.
-        units : str, default=None
-            Units of the target, for the labels.
-        name : str, default=None
-            Name of the model in the legend.
+        units, name : str, default=None
+            Units of the target, for the labels, and name of the model in the legend.
         ax : matplotlib Axes, default=None
             Axes to draw on, such as `ax_` of another display; a new figure when None.
         oracle, random : bool, default=True
@@ -172,13 +165,12 @@ class SparsificationDisplay(UQDisplay):
         ImportError
             When matplotlib is not installed.
         """
-        arrays, _, n_missing = cls._drop_missing(y_true, y_pred, y_std)
+        arrays, _, fields = cls._drop_missing(y_true, y_pred, y_std, name)
         display = cls(
             *sparsification_curve(*arrays, n_levels=n_levels),
             sparsification_error(*arrays),
             units=units,
-            estimator_name=name,
-            n_missing=n_missing,
+            **fields,
         )
         return display.plot(ax, oracle=oracle, random=random, **kwargs)
 
