@@ -56,15 +56,10 @@ def interval_levels(coverages):
 
 
 class Prediction(NamedTuple):
-    """The predictive distributions of a batch of samples.
+    """Mean and std of samples, in target units, and their quantiles.
 
-    Attributes
-    ----------
-    mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        As ``predict(X, return_std=True)`` returns them, in target units.
-    quantiles : callable or None
-        ``quantiles(q)`` of shape (n_samples, n_quantiles) or (n_samples, n_quantiles,
-        n_outputs), in target units; None for Gaussian distributions.
+    ``quantiles(q)`` is of shape (n_samples, n_quantiles), with several outputs
+    (n_samples, n_quantiles, n_outputs); None for Gaussian distributions.
     """
 
     mean: Any
@@ -73,11 +68,11 @@ class Prediction(NamedTuple):
 
 
 def predict_distribution(estimator, X):
-    """Predict mean, standard deviation and quantiles, as a `Prediction`.
+    """Predict mean, std and quantiles of a bare or wrapped estimator.
 
-    Parameters and errors are those of :func:`predict_mean_std`. Quantiles are those of
-    the estimator's ``predict_quantiles``, if it has one; estimators of this package
-    compute them from the same prediction as mean and std.
+    Quantiles are those of the estimator's ``predict_quantiles``, if it has one;
+    estimators of this package compute them from the same prediction as mean and std.
+    Raises the errors of `predict_mean_std`.
     """
     estimator, X = unwrap(estimator, X)
     if hasattr(estimator, "_predict_distribution"):
@@ -88,27 +83,11 @@ def predict_distribution(estimator, X):
 
 
 def predict_mean_std(estimator, X):
-    """Predict mean and standard deviation of a bare or wrapped estimator.
+    """Predict mean and std, in target units, of a bare or wrapped estimator.
 
-    Parameters
-    ----------
-    estimator : fitted estimator
-        One with ``predict(X, return_std=True)``, or a Pipeline, a FrozenEstimator or
-        a search with ``refit`` around one, nested in any order.
-    X : array-like of shape (n_samples, ...)
-        Input of `estimator`.
-
-    Returns
-    -------
-    mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        As the estimator returns them, in target units.
-
-    Raises
-    ------
-    TypeError
-        When the estimator has no ``return_std``, or does not return a pair for it.
-    ValueError
-        When a search was fitted with ``refit=False``.
+    Wrappers are Pipeline, FrozenEstimator and fitted searches, nested in any order.
+    Raises TypeError when the estimator has no ``return_std`` or does not return a pair
+    for it, and ValueError for a search with ``refit=False``.
     """
     estimator, X = unwrap(estimator, X)
     name = type(estimator).__name__

@@ -225,7 +225,7 @@ def _others(test, n):
 
 
 def _fold_of_rows(splits, n):
-    """Return the number of the fold of each row."""
+    """Return the number of the fold of each sample."""
     times = np.bincount(np.concatenate([split.test for split in splits]), minlength=n)
     if np.any(times != 1):
         row = int(np.argmax(times != 1))
@@ -336,28 +336,16 @@ def _fast(estimator, X, y, splits, fit_params, components):
 def fit_and_leave_out(model, X, y, folds, fit_params):
     """Fit a regressor and predict each sample from the posterior without its fold.
 
-    Parameters
-    ----------
-    model : BaseVGPRegressor
-        Fitted here. One for which there is no `obstacle`.
-    X, y : array-like
-        Samples and targets.
-    folds : list of ndarray of int
-        Samples to leave out together; disjoint.
-    fit_params : dict
-        Arguments of ``fit``.
-
-    Returns
-    -------
-    mean, epistemic_std, aleatoric_std : ndarray of shape (n,) or (n, k)
-        In target units; no meaning for a sample that is in no fold.
+    `folds` are disjoint index arrays of samples to leave out together. Returns mean,
+    epistemic and aleatoric std in target units, which have no meaning for a sample in
+    no fold. `model` is fitted here; `obstacle` must be None for it.
     """
     encoded, y, weights = model._fit(X, y, **fit_params)
     return model._head.leave_out(encoded, y, weights, folds)
 
 
 def _parts(mean, epistemic, aleatoric, components):
-    """Return what the caller gets, by name."""
+    """Return mean, std and, on request, its two parts by name."""
     std = np.sqrt(epistemic**2 + aleatoric**2)
     parts = {"mean": mean, "std": std}
     if components:

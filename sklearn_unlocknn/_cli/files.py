@@ -28,16 +28,8 @@ def say(text):
 def check_output(path, *, force, inputs=(), stdout=True):
     """Raise `CommandError` if an output must not be written.
 
-    Parameters
-    ----------
-    path : str or None
-        The output; None and "-" are the standard output.
-    force : bool
-        Whether an existing file may be replaced.
-    inputs : iterable of path-like
-        Input files, which are never replaced.
-    stdout : bool, default=True
-        Whether "-" is allowed.
+    None and "-" are the standard output. An existing file is replaced only with
+    `force`, and never if it is one of the inputs.
     """
     if path == "-" and not stdout:
         raise CommandError("Got output '-', expected the name of a file.")
@@ -57,20 +49,10 @@ def check_output(path, *, force, inputs=(), stdout=True):
 def open_output(path, mode="w"):
     """Open an output under a temporary name in its folder; rename it at the end.
 
-    After an exception, Ctrl-C included, the temporary file is removed and an older file
-    of this name is unchanged. The temporary file is created before any work is done,
-    so that a folder without write permission is an early error.
-
-    Parameters
-    ----------
-    path : str or None
-        The output; None and "-" are the standard output.
-    mode : {"w", "wb"}, default="w"
-        Text (UTF-8) or bytes.
-
-    Yields
-    ------
-    file
+    None and "-" are the standard output, text is UTF-8. After an exception, Ctrl-C
+    included, the temporary file is removed and an older file of this name is unchanged.
+    The temporary file is created before any work is done, so that a folder without
+    write permission is an early error.
     """
     if path in (None, "-"):
         yield sys.stdout
@@ -102,23 +84,11 @@ def save_model(file, estimator, *, target, log10):
 
 
 def load_model(path):
-    """Read a model file.
+    """Read a model file: a dict with keys estimator, target, log10 and version.
 
-    Parameters
-    ----------
-    path : path-like
-        Written by `save_model`, or a fitted MEGNetProbRegressor written by joblib or
-        pickle, whose target then has no name.
-
-    Returns
-    -------
-    dict
-        With keys estimator, target (str or None), log10 and version (str or None).
-
-    Raises
-    ------
-    CommandError
-        If the file does not contain a fitted model with one target.
+    The file is one of `save_model`, or a fitted MEGNetProbRegressor written by joblib
+    or pickle, whose target and version are None. Raises `CommandError` unless it has a
+    fitted model with one target.
     """
     import joblib
 
@@ -161,18 +131,9 @@ def load_model(path):
 def structure_files(names, listing=None):
     """Expand arguments to names of structure files.
 
-    Parameters
-    ----------
-    names : list of str
-        Files; folders, which stand for the CIF and POSCAR files in them; and "-" for
-        names on standard input.
-    listing : str or None
-        A file with one name on each line; "-" is the standard input.
-
-    Returns
-    -------
-    list of str
-        A folder without structure files remains in the list, to be reported.
+    A folder stands for the CIF and POSCAR files in it (and remains, to be reported, if
+    there are none), "-" for names on standard input. `listing` is a file with one name
+    on each line.
     """
     names = [part for n in names for part in (_lines("-") if n == "-" else [n])]
     if listing is not None:

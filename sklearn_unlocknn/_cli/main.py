@@ -47,17 +47,9 @@ used in the fit.
 
 
 def main(argv=None):
-    """Run the command line.
+    """Run the command line; `argv` of None is that of the process.
 
-    Parameters
-    ----------
-    argv : list of str, default=None
-        Arguments; None stands for those of the process.
-
-    Returns
-    -------
-    int
-        Exit status: 0; 1 if files failed; 2 without output; 130 if interrupted.
+    Returns the exit status: 0; 1 if files failed; 2 without output; 130 if interrupted.
     """
     args = _parser().parse_args(argv)
     with _quiet_libraries():

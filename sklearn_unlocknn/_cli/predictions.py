@@ -14,24 +14,10 @@ STEP = 128
 def predictions(estimator, items, coverage, *, log10=False, progress=True):
     """Predict by blocks of bounded size, with a progress bar on a terminal.
 
-    Parameters
-    ----------
-    estimator : MEGNetProbRegressor
-        Fitted, with ``on_error="nan"``.
-    items : list of structures
-        Of any kind that the estimator accepts.
-    coverage : float
-        Probability of the interval.
-    log10 : bool, default=False
-        Whether the estimator predicts a logarithm, which the names of columns show.
-    progress : bool, default=True
-        Whether to show a bar if standard error is a terminal.
-
-    Yields
-    ------
-    DataFrame
-        With the columns mean, std, lower, upper (target units; NaN after a failure) and
-        error (a reason, or ""), indexed by position in `items`.
+    `estimator` is a fitted MEGNetProbRegressor with ``on_error="nan"``. Yields frames
+    with the columns mean, std, lower, upper (target units, NaN after a failure; after
+    `log10` with this in their names) and error (a reason, or ""), indexed by position
+    in `items`.
     """
     step = STEP * count_workers(estimator.n_jobs)
     names = ["mean", "std", "lower", "upper"]

@@ -22,14 +22,13 @@ def read_samples(path, target, structures=None, *, log10=False):
     Parameters
     ----------
     path : path-like
-        A CSV file with a header; a JSON file with a list of records, or with a frame
-        in pandas' "split" layout (keys columns and data). Either may be compressed
-        with gzip (.gz).
+        CSV file with a header, or JSON file with a list of records or a frame in
+        pandas' "split" layout. Either may be compressed with gzip (.gz).
     target : str
-        Name of the column of targets: numbers or their text.
+        Column of targets: numbers or their text.
     structures : str, default=None
-        Name of the column of structures: dictionaries, texts of CIF files, or paths
-        relative to the folder of the data file. Inferred if None.
+        Column of structures: dictionaries, texts of CIF files, or paths relative to the
+        folder of the data file. Inferred if None.
     log10 : bool, default=False
         Whether to take the decadic logarithm of the target.
 
@@ -38,12 +37,6 @@ def read_samples(path, target, structures=None, *, log10=False):
     DataFrame
         With the columns structure (text, path or dictionary), target (NaN if unusable)
         and error (a reason, or ""), indexed by row number from 1.
-
-    Raises
-    ------
-    CommandError
-        If the file cannot be read or has no rows, if a column is missing, or if the
-        column of structures cannot be inferred.
     """
     path = Path(path)
     table = _read(path)

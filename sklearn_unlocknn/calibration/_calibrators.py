@@ -15,14 +15,9 @@ _MAX_DOF = 200.0  # beyond it a Student t is practically a Gaussian
 
 
 class Scores(NamedTuple):
-    """Standardised residuals (y - mean) / std of held-out samples.
+    """Standardised residuals (y - mean) / std of held-out samples, and their weights.
 
-    Attributes
-    ----------
-    z : ndarray of shape (n,)
-        Dimensionless.
-    weights : ndarray of shape (n,)
-        Positive; 2 equals the sample twice.
+    Both are of shape (n,); weights are positive, and 2 equals the sample twice.
     """
 
     z: np.ndarray
@@ -63,14 +58,8 @@ def rms(scores):
 class Scaled(NamedTuple):
     """One factor for the std; quantiles of a Gaussian or a Student t.
 
-    Attributes
-    ----------
-    factor : float
-        Root mean square of the scores.
-    scale : float
-        Scale of the distribution of the scores; `factor` for the Gaussian.
-    dof : float
-        Its degrees of freedom, infinite for the Gaussian.
+    `factor` is the root mean square of the scores, `scale` and `dof` are those of their
+    distribution; a Gaussian has ``scale=factor`` and infinite `dof`.
     """
 
     factor: float
@@ -113,16 +102,9 @@ class Scaled(NamedTuple):
 class Isotonic(NamedTuple):
     """Empirical distribution of the scores.
 
-    Attributes
-    ----------
-    z : ndarray of shape (n_distinct,)
-        Scores in units of `unit`, increasing.
-    levels : ndarray of shape (n_distinct,)
-        Their levels in (0, 1), increasing.
-    unit : float
-        Root mean square of the scores, the std of the Gaussian tails beyond the ends.
-    shift, factor : float
-        Mean and standard deviation of the distribution.
+    `z` are distinct scores, increasing, in units of `unit`, and `levels` theirs in
+    (0, 1). `unit` is the root mean square of the scores, the std of the Gaussian tails
+    beyond the ends. `shift` and `factor` are mean and std of the distribution.
     """
 
     z: np.ndarray
@@ -170,16 +152,9 @@ def _moments(z, levels):
 
 
 class Conformal(NamedTuple):
-    """Sorted absolute scores.
+    """Absolute scores `sizes`, increasing, and the total weight `counts` up to each.
 
-    Attributes
-    ----------
-    sizes : ndarray of shape (n,)
-        Absolute scores, increasing.
-    counts : ndarray of shape (n,)
-        Total weight of the samples up to each size.
-    factor : float
-        Root mean square of the scores.
+    `factor` is the root mean square of the scores.
     """
 
     sizes: np.ndarray

@@ -17,17 +17,10 @@ _ROUNDING = 1e-12
 class TargetMap(NamedTuple):
     """Map of k columns from transformed to target units.
 
-    Attributes
-    ----------
-    inverse : callable
-        From (m, k) to (m, k).
-    slope, offset : ndarray of shape (k,) or None
-        Coefficients of an affine map; None for others.
-    increasing : ndarray of bool of shape (k,)
-        Whether each column keeps the order.
-    low, high : ndarray of shape (k,)
-        Ends of the domain, the interval about the training targets on which the map is
-        defined and monotone.
+    `inverse` maps (m, k) to (m, k). An affine map has `slope` and `offset` of shape
+    (k,), others None. `increasing` is whether each column keeps the order. `low` and
+    `high` are the ends of the interval about the training targets on which the map is
+    defined and monotone.
     """
 
     inverse: object

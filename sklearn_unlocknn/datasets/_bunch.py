@@ -13,28 +13,10 @@ def object_array(items):
 def make_bunch(
     data, target, *, name, target_names, as_frame, return_X_y, index=None, **more
 ):
-    """Make a Bunch of one input and one or more targets.
+    """Make a Bunch of one input and one or more targets, or ``(data, target)``.
 
-    Parameters
-    ----------
-    data : ndarray of shape (n_samples,)
-        Inputs.
-    target : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        Targets.
-    name : str
-        Name of the input.
-    target_names : list of str
-        Names of the targets.
-    as_frame, return_X_y : bool
-        As in scikit-learn.
-    index : array-like of shape (n_samples,), default=None
-        Row labels of the frames.
-    **more
-        Further entries of the Bunch.
-
-    Returns
-    -------
-    Bunch, or (data, target) if `return_X_y`
+    `data` is of shape (n_samples,), `target` of shape (n_samples,) or (n_samples,
+    n_targets). `index` labels the rows of frames; `more` are further entries.
     """
     frame = None
     if as_frame:

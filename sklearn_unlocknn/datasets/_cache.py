@@ -49,32 +49,15 @@ def get_data_home(data_home=None):
 
 
 def fetch_files(*paths, data_home=None, download_if_missing=True):
-    """Find files in the data folder and download the missing ones.
+    """Return the files of paths in the registry; download missing or changed ones.
 
     pooch downloads each file under a temporary name, compares its sha256 with the
     registry and renames it, so that an interrupted download leaves no broken file.
     Complete files are kept: a repeated call downloads only the remaining ones.
 
-    Parameters
-    ----------
-    *paths : str
-        Paths in the registry, relative to the data folder.
-    data_home : path-like, default=None
-        Data folder; see `get_data_home`.
-    download_if_missing : bool, default=True
-        Whether to download files that are missing or have another sha256.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If files are missing and `download_if_missing` is False.
-    OSError
-        If a file has another sha256 and `download_if_missing` is False, or cannot be
-        downloaded or written. Both errors list the remaining files: URL and place.
+    Raises OSError when a file cannot be downloaded or written, or when it must be
+    downloaded and `download_if_missing` is False (FileNotFoundError if it is missing).
+    The errors list the remaining files: URL and place.
     """
     import pooch
 

@@ -21,15 +21,10 @@ STRAIN = 0.03
 class Prototype(NamedTuple):
     """A crystal structure type: cell and sites of its name-giving compound.
 
-    Attributes
-    ----------
-    space_group : str
-        Hermann-Mauguin symbol; first origin choice where there are two.
-    cell : tuple of (str, float, ...)
-        Crystal system, lattice parameters in angstrom.
-    sites : tuple of (str, (x, y, z))
-        Role, "X" for the anion and "A" and "B" for cations, and the fractional
-        coordinates of one site of each orbit.
+    `space_group` is the Hermann-Mauguin symbol (first origin choice), `cell` the
+    crystal system and its lattice parameters in angstrom. `sites` are the role ("X" for
+    the anion, "A" and "B" for cations) and fractional coordinates of one site of each
+    orbit.
     """
 
     space_group: str
@@ -145,16 +140,10 @@ class IonicCrystal(NamedTuple):
 
 @functools.cache
 def template(name):
-    """Make the primitive cell of a prototype.
+    """Return the primitive cell of a prototype.
 
-    Returns
-    -------
-    matrix : ndarray of shape (3, 3)
-        Lattice vectors, angstrom, in rows.
-    coords : ndarray of shape (n_sites, 3)
-        Fractional coordinates.
-    roles : ndarray of shape (n_sites,) of str
-        "A", "B" or "X".
+    These are the lattice vectors in rows (angstrom), the fractional coordinates of
+    shape (n_sites, 3), and the roles "A", "B" or "X" of the sites.
     """
     from pymatgen.core import Lattice, Structure
 
@@ -237,14 +226,9 @@ def _size(ions, to_anion, farthest):
 def decorations(name):
     """List the neutral decorations of a prototype whose ions fit in size.
 
-    Cations and anions touch at the size of the crystal. The list excludes cations that
-    imply different sizes, anions that overlap, and atoms without a neighbour within
-    3.7 angstrom.
-
-    Returns
-    -------
-    list of (dict of role -> Ion, float)
-        Decoration, and the scale of the template.
+    Each is a dict of role -> Ion, with the scale of the template at which cations and
+    anions touch. Left out are cations that imply different sizes, anions that overlap,
+    and atoms without a neighbour within 3.7 angstrom.
     """
     cations, anions = _ions()
     roles = template(name)[2]
@@ -269,25 +253,10 @@ def decorations(name):
 
 
 def decorate(name, ions, scale, strain=None):
-    """Put ions on the sites of a prototype.
+    """Return a prototype with ions on its sites, and the charge of each site.
 
-    Parameters
-    ----------
-    name : str
-        One of `PROTOTYPES`.
-    ions : dict of role -> Ion
-        The decoration.
-    scale : float
-        Length of the cell in units of the prototype's own.
-    strain : ndarray of shape (3, 3), default=None
-        Symmetric strain.
-
-    Returns
-    -------
-    structure : Structure
-        Of plain elements.
-    charges : ndarray of shape (n_sites,)
-        Charge of each site, in elementary charges.
+    `ions` is a dict of role -> Ion, `scale` the length of the cell in units of the
+    prototype's own, `strain` a symmetric (3, 3) matrix.
     """
     from pymatgen.core import Structure
 
@@ -309,19 +278,7 @@ def electrostatic_energy(structure, charges):
 
 
 def random_ionic_crystals(n, rng):
-    """Draw prototypes, decorations and strains.
-
-    Parameters
-    ----------
-    n : int
-        Number of crystals.
-    rng : RandomState
-        Source of randomness. The first crystals do not depend on `n`.
-
-    Returns
-    -------
-    list of IonicCrystal
-    """
+    """Draw `n` prototypes, decorations and strains; the first do not depend on `n`."""
     names = list(PROTOTYPES)
     crystals = []
     for _ in range(n):

@@ -8,21 +8,10 @@ from .._structures.read import StructureError, as_items, as_structure, describe
 
 
 def label_many(X, by, symprec):
-    """Label structures, with a `StructureError` in place of a failure.
+    """Label the input of the MEGNet estimators, compositions and formulas.
 
-    Parameters
-    ----------
-    X : iterable of Structure, Molecule, Atoms, Composition, dict, str or path-like
-        Input of the MEGNet estimators; also compositions and formulas.
-    by : {"element", "chemical_system", "space_group"}
-        Kind of label.
-    symprec : float
-        Tolerance of the space group, in angstrom.
-
-    Returns
-    -------
-    list of (tuple of str, str or StructureError)
-        For "element" a tuple of symbols in order of atomic number.
+    Returns one symbol or name for each, for "element" a tuple of symbols in order of
+    atomic number, and a `StructureError` in place of a failure.
     """
     labels = []
     for index, item in enumerate(as_items(X)):
@@ -40,10 +29,9 @@ def label_many(X, by, symprec):
 
 
 def elements(item):
-    """Return the elements of a structure, a composition or a formula.
+    """Return the elements of a structure, a composition or a formula by atomic number.
 
-    They are symbols in order of atomic number; deuterium is "H". Raises ValueError for
-    an item with other species or without atoms.
+    Deuterium is "H". Raises ValueError for other species, or an item without atoms.
     """
     from pymatgen.core import DummySpecies, Element
 
@@ -56,11 +44,7 @@ def elements(item):
 
 
 def space_group(item, symprec):
-    """Return the international symbol of the space group of a crystal, as in "Fm-3m".
-
-    `symprec` is the tolerance in angstrom. Raises TypeError for an item that is no
-    periodic structure.
-    """
+    """Return the space group of a crystal, as "Fm-3m"; raise TypeError without one."""
     structure = as_structure(item)
     if not hasattr(structure, "get_space_group_info"):
         raise TypeError(

@@ -10,27 +10,11 @@ from .._prediction import check_coverage
 
 
 def check_predictions(y_true, y_pred, y_std, sample_weight=None):
-    """Validate predictions and bring them to two dimensions.
+    """Return predictions of shape (n_samples, n_outputs), and the weights of samples.
 
-    Parameters
-    ----------
-    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and standard deviations, in target units.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights; samples of zero weight are dropped.
-
-    Returns
-    -------
-    y_true, y_pred, y_std : ndarray of shape (n_samples, n_outputs)
-        The same as float64.
-    weights : ndarray of shape (n_samples,)
-        The weights, ones when `sample_weight` is None.
-
-    Raises
-    ------
-    ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
-        weight is negative.
+    Samples of zero weight are dropped; None is a weight of 1. Raises ValueError when
+    shapes differ, no sample is left, a value is NaN or infinite, or a std or a weight
+    is negative.
     """
     arrays = {"y_true": y_true, "y_pred": y_pred, "y_std": y_std}
     arrays = {name: _as_columns(name, values) for name, values in arrays.items()}
@@ -55,30 +39,12 @@ def check_predictions(y_true, y_pred, y_std, sample_weight=None):
 
 
 def drop_missing(y_true, y_pred, y_std, what):
-    """Validate predictions of one output and leave out samples without a prediction.
+    """Return the predictions of one output, and whether each sample has one.
 
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,) or None
-        Observed targets, in target units; None where they are not needed.
-    y_pred, y_std : array-like of shape (n_samples,)
-        Predicted means and standard deviations, in target units. A sample with NaN in
-        either has no prediction, such as a structure that cannot be read.
-    what : str
-        The result, as the subject of an error.
-
-    Returns
-    -------
-    y_true, y_pred, y_std : ndarray of shape (n_predicted,)
-        Those of the samples with a prediction; `y_true` is `y_pred` for None.
-    present : ndarray of shape (n_samples,), dtype bool
-        Whether each sample has a prediction.
-
-    Raises
-    ------
-    ValueError
-        When shapes differ, there are several outputs, no sample has a prediction,
-        `y_true` is NaN, a value is infinite, or a std is negative.
+    A sample with NaN in `y_pred` or `y_std`, such as a structure that cannot be read,
+    is left out. For a `y_true` of None `y_pred` is returned in its place. Raises
+    ValueError as `check_predictions`, or when there are several outputs or only NaN;
+    `what` is the result, as the subject of the error.
     """
     arrays = [y_pred if y_true is None else y_true, y_pred, y_std]
     arrays = [np.asarray(values) for values in arrays]
@@ -107,30 +73,11 @@ def quantiles_of_samples(quantiles, samples):
 
 
 def check_quantiles(quantiles, levels, shape, sample_weight=None):
-    """Return the predicted quantiles of the scored samples.
+    """Return ``quantiles(levels)`` of shape (n_samples, n_levels, n_outputs).
 
-    Parameters
-    ----------
-    quantiles : callable
-        ``quantiles(q)``, as passed to the metric.
-    levels : ndarray of shape (n_levels,)
-        Inside (0, 1).
-    shape : tuple
-        (n_samples, n_outputs) of the samples of positive weight.
-    sample_weight : array-like of shape (n_samples,), default=None
-        As passed to the metric.
-
-    Returns
-    -------
-    values : ndarray of shape (n_samples, n_levels, n_outputs)
-        Quantiles of the samples of positive weight; may be infinite.
-
-    Raises
-    ------
-    ValueError
-        When the shape of the quantiles is wrong, or a value is NaN.
-    TypeError
-        When `quantiles` is not callable.
+    `shape` is (n_samples, n_outputs) of the samples of positive weight. Quantiles may
+    be infinite. Raises TypeError when `quantiles` is not callable, and ValueError when
+    the shape of its values is wrong or one is NaN.
     """
     if not callable(quantiles):
         raise TypeError(
