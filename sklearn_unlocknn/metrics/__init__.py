@@ -4,6 +4,9 @@ Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)`` and assume
 Gaussian; calibration and interval metrics also accept `quantiles`. Scorers call
 ``predict(X, return_std=True)`` of any estimator, and its ``predict_quantiles`` where it
 has a distribution of its own.
+
+Predictions are valid when there is a sample, shapes agree, all values are finite and no
+std is negative; weights when they are finite, not negative and not all zero.
 """
 
 from ._calibration import calibration_curve, calibration_error, miscalibration_area

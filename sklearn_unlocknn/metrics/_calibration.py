@@ -30,19 +30,17 @@ def calibration_curve(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels): for an estimator
+        Quantiles at levels q, of shape (n_samples, n_levels), in target units:
         ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         "quantile" counts targets at or below the predicted p-quantile, "interval"
         those inside the central interval of probability p.
     n_levels : int, default=100
-        Number of levels p, equally spaced from 0 to 1.
+        Number of levels p, 2 or more, equally spaced from 0 to 1.
 
     Returns
     -------
@@ -54,9 +52,8 @@ def calibration_curve(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, there are several outputs, `kind` is
-        unknown or `n_levels` is not an integer of 2 or more.
+        When predictions, weights, quantiles, `kind` or `n_levels` are not valid, or
+        there are several outputs.
 
     See Also
     --------
@@ -120,18 +117,16 @@ def miscalibration_area(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100
-        Number of levels p, equally spaced from 0 to 1.
+        Number of levels p, 2 or more, equally spaced from 0 to 1.
 
     Returns
     -------
@@ -141,9 +136,7 @@ def miscalibration_area(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, `kind` is unknown or `n_levels` is
-        not an integer of 2 or more.
+        When predictions, weights, quantiles, `kind` or `n_levels` are not valid.
 
     See Also
     --------
@@ -207,18 +200,16 @@ def calibration_error(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     kind : {"quantile", "interval"}, default="quantile"
         What the curve counts, see :func:`calibration_curve`.
     n_levels : int, default=100
-        Number of levels p, equally spaced from 0 to 1.
+        Number of levels p, 2 or more, equally spaced from 0 to 1.
 
     Returns
     -------
@@ -228,9 +219,7 @@ def calibration_error(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, `kind` is unknown or `n_levels` is
-        not an integer of 2 or more.
+        When predictions, weights, quantiles, `kind` or `n_levels` are not valid.
 
     See Also
     --------

@@ -78,8 +78,7 @@ def uq_by_group(
         belongs to several groups. Samples labelled None or NaN are left out with a
         warning. With `by`, the structures themselves.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels): for an estimator
+        Quantiles at levels q, of shape (n_samples, n_levels), in target units:
         ``lambda q: model.predict_quantiles(X, q)``. "coverage_95" and
         "miscalibration_area" use them. None assumes a Gaussian.
     by : {"chemical_system", "element", "space_group"} or None, default=None

@@ -19,14 +19,12 @@ def interval_score(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -38,8 +36,7 @@ def interval_score(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
+        When predictions, weights, quantiles or `coverage` are not valid.
 
     See Also
     --------
@@ -84,14 +81,12 @@ def interval_coverage(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -104,8 +99,7 @@ def interval_coverage(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
+        When predictions, weights, quantiles or `coverage` are not valid.
 
     See Also
     --------
@@ -145,14 +139,12 @@ def interval_coverage_error(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -164,8 +156,7 @@ def interval_coverage_error(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
+        When predictions, weights, quantiles or `coverage` are not valid.
 
     See Also
     --------
@@ -205,14 +196,12 @@ def mean_interval_width(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets and predicted means (checked, not used, so that all metrics
-        have one signature) and standard deviations (noise included), in target units.
+        Targets and means (checked, not used) and std (with noise), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
     coverage : float, default=0.95
         Nominal coverage of the interval, strictly between 0 and 1.
 
@@ -225,8 +214,7 @@ def mean_interval_width(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, or `coverage` is not in (0, 1).
+        When predictions, weights, quantiles or `coverage` are not valid.
 
     See Also
     --------

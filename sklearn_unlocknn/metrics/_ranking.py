@@ -15,8 +15,7 @@ def error_uncertainty_correlation(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     method : {"spearman", "pearson"}, default="spearman"
@@ -30,8 +29,7 @@ def error_uncertainty_correlation(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, or `method` is unknown.
+        When predictions, weights or `method` are not valid.
 
     See Also
     --------
@@ -76,8 +74,7 @@ def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
 
@@ -90,8 +87,7 @@ def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
-        weight is negative.
+        When predictions or weights are not valid.
 
     See Also
     --------
@@ -138,12 +134,11 @@ def sparsification_curve(y_true, y_pred, y_std, *, sample_weight=None, n_levels=
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     n_levels : int, default=100
-        Number of discarded shares, equally spaced from 0 to 1.
+        Number of discarded shares, 2 or more, equally spaced from 0 to 1.
 
     Returns
     -------
@@ -158,9 +153,8 @@ def sparsification_curve(y_true, y_pred, y_std, *, sample_weight=None, n_levels=
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, there are several outputs or `n_levels` is not an integer
-        of 2 or more.
+        When predictions, weights or `n_levels` are not valid, or there are several
+        outputs.
 
     See Also
     --------

@@ -63,14 +63,12 @@ def uq_report(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     quantiles : callable, default=None
-        ``quantiles(q)`` returns the quantiles at levels q in (0, 1), in target units,
-        of shape (n_samples, n_levels) or (n_samples, n_levels, n_outputs): for an
-        estimator ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         Calibration and intervals use them, the other sections `y_pred` and `y_std`.
     coverages : sequence of float, default=(0.5, 0.8, 0.9, 0.95)
         Nominal coverages of the intervals reported, strictly between 0 and 1.
@@ -93,8 +91,7 @@ def uq_report(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, quantiles do not fit, or a coverage is not in (0, 1).
+        When predictions, weights, quantiles or coverages are not valid.
 
     See Also
     --------

@@ -14,8 +14,7 @@ def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
 
@@ -28,8 +27,7 @@ def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
-        weight is negative.
+        When predictions or weights are not valid.
 
     See Also
     --------
@@ -69,8 +67,7 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
 
@@ -82,8 +79,7 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
-        weight is negative.
+        When predictions or weights are not valid.
 
     Notes
     -----
@@ -132,8 +128,7 @@ def mean_standardized_log_loss(
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets, predicted means and predicted standard deviations
-        (observation noise included), in target units.
+        Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
     y_train_mean : float or array-like of shape (n_outputs,), default=None
@@ -150,8 +145,8 @@ def mean_standardized_log_loss(
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, a std or a
-        weight is negative, or the trivial std is not positive (a constant `y_true`).
+        When predictions or weights are not valid, or the trivial std is not positive
+        (a constant `y_true`).
 
     See Also
     --------

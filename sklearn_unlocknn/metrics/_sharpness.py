@@ -11,8 +11,7 @@ def sharpness(y_true, y_pred, y_std, *, sample_weight=None):
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets and predicted means (checked, not used, so that all metrics
-        have one signature) and standard deviations (noise included), in target units.
+        Targets and means (checked, not used) and std (with noise), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
 
@@ -25,8 +24,7 @@ def sharpness(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
-        weight is negative.
+        When predictions or weights are not valid.
 
     Notes
     -----
@@ -60,8 +58,7 @@ def dispersion(y_true, y_pred, y_std, *, sample_weight=None):
     Parameters
     ----------
     y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed targets and predicted means (checked, not used, so that all metrics
-        have one signature) and standard deviations (noise included), in target units.
+        Targets and means (checked, not used) and std (with noise), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
 
@@ -74,8 +71,7 @@ def dispersion(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When shapes differ, no sample is left, a value is NaN or infinite, or a std or a
-        weight is negative.
+        When predictions or weights are not valid.
 
     Notes
     -----

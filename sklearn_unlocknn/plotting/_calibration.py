@@ -146,7 +146,7 @@ class UQCalibrationDisplay(UQDisplay):
             Targets, predicted means and std (noise included), in target units. Samples
             with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         quantiles : callable, default=None
-            Levels q -> quantiles of shape (n_samples, n_levels), in target units:
+            Quantiles at levels q, of shape (n_samples, n_levels), in target units:
             ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         kind : {"quantile", "interval"}, default="quantile"
             As in :func:`sklearn_unlocknn.metrics.calibration_curve`.

@@ -152,7 +152,7 @@ class IntervalCoverageDisplay(UQDisplay):
             Targets, predicted means and std (noise included), in target units. Samples
             with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         quantiles : callable, default=None
-            Levels q -> quantiles of shape (n_samples, n_levels), in target units:
+            Quantiles at levels q, of shape (n_samples, n_levels), in target units:
             ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         coverages : sequence of float, \
 default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

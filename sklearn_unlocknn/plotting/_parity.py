@@ -159,7 +159,7 @@ class ParityDisplay(UQDisplay):
             Targets, predicted means and std (noise included), in target units. Samples
             with NaN in `y_pred` or `y_std` are left out and counted in the legend.
         quantiles : callable, default=None
-            Levels q -> quantiles of shape (n_samples, n_levels), in target units:
+            Quantiles at levels q, of shape (n_samples, n_levels), in target units:
             ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         kind : {"auto", "errorbar", "scatter", "hexbin"}, default="auto"
             How to draw, see :meth:`plot`.
