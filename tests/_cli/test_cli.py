@@ -261,6 +261,8 @@ def test_what_is_not_a_model(content, match, folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
     assert run("predict", path) == 2
     assert "no structure files" in capsys.readouterr().err
+    assert run("predict", path, "x.cif", "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -277,11 +279,6 @@ def test_usage(arguments, capsys):
         run(*arguments)
     assert stop.value.code == 2
     assert "usage: unlocknn" in capsys.readouterr().err
-
-
-def test_debug_shows_the_traceback(capsys):
-    assert run("predict", "gone", "x.cif", "--debug") == 2
-    assert "Traceback" in capsys.readouterr().err
 
 
 def test_interrupted_fit_leaves_nothing(

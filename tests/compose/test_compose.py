@@ -166,10 +166,7 @@ def test_square_is_cut_where_it_folds_back():
     quantiles = model.predict_quantiles(X, [0.01, 0.05, 0.5, 0.95])
     assert_allclose(quantiles[1, 0], 0.0, atol=1e-9)
     assert np.all(np.diff(quantiles, axis=1) >= 0)
-
-
-def test_prediction_wholly_outside_follows_the_edge():
-    model = given(np.linspace(0.01, 4, 50), func=np.sqrt, inverse_func=np.square)
+    # A prediction outside the domain is integrated from its edge.
     with pytest.warns(UserWarning, match="up to 100%"):
         mean, std = model.predict([[-10.0, 0.5]], return_std=True)
     cut = stats.truncnorm(20, np.inf, -10.0, 0.5)
@@ -283,6 +280,9 @@ def test_frames_weights_and_routing(skewed):
         assert_allclose(routed.fit(X, y, sample_weight=weights).predict(X), want)
         scaled = ProbTransformedTargetRegressor(inner, transformer=StandardScaler())
         assert scaled.fit(X, y).affine_
+    pairs = [(0.0, 1.0), (1.0, 0.5)] * 5  # not converted
+    model = ProbTransformedTargetRegressor(Given(), **LOG)
+    assert model.fit(pairs, np.arange(1.0, 11.0)).predict(pairs).shape == (10,)
 
 
 def test_transformer_is_weighted_where_it_can_be(skewed):
@@ -298,12 +298,6 @@ def test_transformer_is_weighted_where_it_can_be(skewed):
         ).fit(X, y, sample_weight=counts)
         want = transformer.fit(seen).transform(repeated)
         assert_allclose(model.transformer_.transform(repeated), want)
-
-
-def test_works_without_any_conversion_of_x():
-    model = ProbTransformedTargetRegressor(Given(), **LOG)
-    X = [(0.0, 1.0), (1.0, 0.5)] * 5
-    assert model.fit(X, np.arange(1.0, 11.0)).predict(X).shape == (10,)
 
 
 # --- errors ---------------------------------------------------------------------

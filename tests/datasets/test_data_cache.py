@@ -130,7 +130,7 @@ def test_repeated_call_downloads_the_remaining_files(served, tmp_path):
     assert files_in(tmp_path) == sorted(FILES)
 
 
-def test_no_download_if_missing(registry, tmp_path):
+def test_no_download_if_missing_or_into_a_file(registry, tmp_path):
     with pytest.raises(FileNotFoundError, match="download_if_missing") as error:
         _cache.fetch_files(*FILES, data_home=tmp_path, download_if_missing=False)
     for name in FILES:
@@ -139,6 +139,9 @@ def test_no_download_if_missing(registry, tmp_path):
     with pytest.raises(OSError, match="does not have the expected sha256"):
         _cache.fetch_files(THREE, data_home=tmp_path, download_if_missing=False)
     assert files_in(tmp_path) == [THREE]
+    (tmp_path / "folder").write_text("a file in place of a folder")
+    with pytest.raises(OSError, match=r"folder/one\.bin: .* by hand"):
+        _cache.fetch_files(ONE, data_home=tmp_path)
 
 
 def test_wrong_file_is_replaced(served, tmp_path):
@@ -151,12 +154,6 @@ def test_wrong_file_is_replaced(served, tmp_path):
     (served[0] / THREE).write_bytes(FILES[THREE])
     _cache.fetch_files(THREE, data_home=tmp_path)
     assert file.read_bytes() == FILES[THREE]
-
-
-def test_folder_in_the_way(tmp_path):
-    (tmp_path / "folder").write_text("a file in place of a folder")
-    with pytest.raises(OSError, match=r"folder/one\.bin: .* by hand"):
-        _cache.fetch_files(ONE, data_home=tmp_path)
 
 
 SCRIPT = """

@@ -198,7 +198,7 @@ def test_registry():
             assert registry[file]["url"].endswith(file.split("megnet/")[1])
 
 
-def test_megnet_names():
+def test_megnet_names_and_both_missing_files(tmp_path):
     import_megnet()
     from megnet.utils.models import MODEL_MAPPING
 
@@ -211,9 +211,6 @@ def test_megnet_names():
         fetch_megnet_model("Eform_MP_2091")
     with pytest.raises(ValueError, match="Got `name`=3, expected one of"):
         fetch_megnet_model(3)
-
-
-def test_both_missing_files_of_a_network_are_listed(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         fetch_megnet_model(
             "logK_MP_2018", data_home=tmp_path, download_if_missing=False

@@ -42,6 +42,8 @@ def test_each_row_of_the_table_has_the_metrics_of_its_samples():
         assert_allclose(row["nll"], gaussian_nll(*part))
         assert_allclose(row["coverage_95"], interval_coverage(*part))
         assert_allclose([row["z_mean"], row["z_std"]], [z.mean(), z.std(ddof=1)])
+    table = uq_by_group([1.0], [1.5], [0.5], ["a"])
+    assert_allclose(table.loc["a", ["z_mean", "z_std"]], [-1.0, np.nan])
 
 
 def test_the_worst_group_comes_first():
@@ -65,7 +67,7 @@ def test_a_sample_with_a_set_of_labels_counts_in_each_group():
     assert_allclose(table.loc["b", "mae"], expected)
 
 
-def test_missing_predictions_are_counted_and_left_out():
+def test_missing_predictions_and_small_groups_are_left_out():
     y_true, y_pred, y_std = make_prediction(6)
     y_pred[[1, 5]] = y_std[[1, 5]] = np.nan
     groups = ["a", "a", "a", "b", "b", "c"]
@@ -76,9 +78,7 @@ def test_missing_predictions_are_counted_and_left_out():
     assert table.loc["c"].iloc[2:].isna().all()
     table = uq_by_group(y_true, y_pred, y_std, groups, min_count=1)
     assert set(table.index) == {"a", "b"}
-
-
-def test_min_count_leaves_small_groups_out_even_all_of_them():
+    # a min_count above all groups leaves an empty table
     prediction = make_prediction(6)
     groups = pd.Series(list("aaabbc"), index=range(10, 16), dtype="category")
     assert uq_by_group(*prediction, groups, min_count=2)["n"].min() == 2
@@ -97,12 +97,6 @@ def test_metrics_by_name_and_by_function():
     assert_allclose(table.loc["a", "bias"], (y_pred - y_true).mean())
     by_name = uq_by_group(y_true, y_pred, y_std, groups, metrics=["mean_error"])
     assert_allclose(table.loc["a", "bias"], by_name.loc["a", "mean_error"])
-
-
-def test_one_sample_has_no_z_std():
-    table = uq_by_group([1.0], [1.5], [0.5], ["a"])
-    assert_allclose(table.loc["a", "z_mean"], -1.0)
-    assert np.isnan(table.loc["a", "z_std"])
 
 
 def test_samples_without_a_label_are_left_out_with_a_warning():
@@ -128,10 +122,7 @@ def test_samples_without_a_label_are_left_out_with_a_warning():
         ({"groups": [None] * 4}, "Got no label for any of 4 samples"),
         ({"y_pred": [np.nan] * 4}, "Got NaN for all 4 predictions"),
         ({"y_std": [-1, 1, 1, 1]}, "Got a negative y_std"),
-        (
-            dict.fromkeys(["y_true", "y_pred", "y_std"], np.ones((4, 2))),
-            "Got 2 outputs",
-        ),
+        ({"y_true": TWO, "y_pred": TWO, "y_std": TWO}, "Got 2 outputs"),
     ],
 )
 def test_bad_input_is_named(kwargs, match):

@@ -134,29 +134,24 @@ def test_figures_are_those_of_the_quantiles():
     assert got == interval_coverage(*args, quantiles=quantiles, coverage=0.9)
 
 
-def test_quantiles_are_computed_once():
-    args, quantiles = heavy()
-    counted = Mock(side_effect=quantiles)
-    uq_report(*args, quantiles=counted)
-    assert counted.call_count == 1
-    uq_by_group(*args, np.arange(400) % 7, metrics=["coverage_95"], quantiles=counted)
-    assert counted.call_count == 2
-
-
-def test_groups_use_the_quantiles_of_their_samples():
+def test_quantiles_are_computed_once_and_are_those_of_the_samples_of_a_group():
     (y, mean, std), quantiles = heavy()
+    counted = Mock(side_effect=quantiles)
+    uq_report(y, mean, std, quantiles=counted)
+    assert counted.call_count == 1
     mean[3] = np.nan
     groups = np.arange(len(y)) % 2
     table = uq_by_group(
-        y, mean, std, groups, quantiles=quantiles, metrics=["coverage_95"]
+        y, mean, std, groups, quantiles=counted, metrics=["coverage_95"]
     )
+    assert counted.call_count == 2
     for group in (0, 1):
         rows = (groups == group) & ~np.isnan(mean)
         held = share_inside(quantiles(np.array([0.025, 0.975]))[rows], y[rows])
         assert_allclose(table.loc[group, "coverage_95"], held)
 
 
-def test_infinite_quantiles_hold_everything():
+def test_infinite_quantiles_hold_everything_and_wrong_ones_are_errors():
     (y, mean, std), _ = heavy(30)
 
     def endless(q):
@@ -164,9 +159,6 @@ def test_infinite_quantiles_hold_everything():
 
     assert interval_coverage(y, mean, std, quantiles=endless) == 1.0
     assert mean_interval_width(y, mean, std, quantiles=endless) == np.inf
-
-
-def test_wrong_quantiles_are_errors():
     args, quantiles = heavy(30)
     for wrong, error, message in [
         (quantiles(np.array([0.1])), TypeError, "expected a function of levels"),

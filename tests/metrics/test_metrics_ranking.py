@@ -20,13 +20,9 @@ def make_prediction():
     return y_true - y_pred, 0 * y_pred, y_std.round(1)
 
 
-def test_sharpness_is_a_root_mean_square():
+def test_sharpness_is_a_root_mean_square_dispersion_a_coefficient_of_variation():
     std = np.array([1.0, 2.0, 7.0])
     assert_allclose(sharpness(std, std, std), np.sqrt(np.mean(std**2)))
-
-
-def test_dispersion_is_a_coefficient_of_variation():
-    std = np.array([1.0, 2.0, 7.0])
     assert_allclose(dispersion(std, std, std), stats.variation(std))
 
 
@@ -95,24 +91,20 @@ def test_sparsification_curve_is_the_error_of_the_most_certain_rows():
         assert_allclose(curve, [*expected, ordered[0]])
 
 
-def test_sparsification_error_is_the_area_between_its_curves():
+def test_sparsification_curves_enclose_the_error_and_weigh_as_repetition():
     prediction = make_prediction()
     discarded, kept, oracle = sparsification_curve(*prediction, n_levels=20_001)
     area = np.trapezoid(kept - oracle, discarded) / kept[0]
     assert_allclose(area, sparsification_error(*prediction), rtol=1e-3)
-
-
-def test_sparsification_curve_weighs_as_repetition():
-    prediction = make_prediction()
     weights = np.random.default_rng(1).integers(0, 4, 80)
     weighted = sparsification_curve(*prediction, sample_weight=weights)
     repeated = sparsification_curve(*[np.repeat(a, weights) for a in prediction])
     assert_allclose(weighted, repeated)
 
 
-@pytest.mark.parametrize("n_levels", [1, 2.5])
-def test_bad_keywords_are_errors(n_levels):
-    with pytest.raises(ValueError, match=f"Got n_levels={n_levels}"):
-        sparsification_curve(*make_prediction(), n_levels=n_levels)
+def test_bad_keywords_are_errors():
+    for n_levels in (1, 2.5):
+        with pytest.raises(ValueError, match=f"Got n_levels={n_levels}"):
+            sparsification_curve(*make_prediction(), n_levels=n_levels)
     with pytest.raises(ValueError, match="Got method='kendall', expected one of"):
         error_uncertainty_correlation(*make_prediction(), method="kendall")

@@ -82,9 +82,11 @@ def test_outputs_and_coverages_are_named():
     assert "nominal 0.68" in text
     assert "nominal 0.95" not in text
     assert "Intervals" not in uq_report(*make_prediction(), coverages=())
+    report = uq_report(*make_prediction(), output_dict=True)
+    assert json.loads(json.dumps(report))["intervals"]["0.9"]["coverage"] > 0
 
 
-def test_one_sample_and_constant_targets():
+def test_one_sample_constant_targets_and_zero_std():
     report = uq_report([1.0], [1.5], [0.5], output_dict=True)
     assert math.isnan(report["point"]["r2"])
     assert math.isnan(report["proper"]["msll"])
@@ -92,17 +94,9 @@ def test_one_sample_and_constant_targets():
     constant = uq_report(np.ones(5), np.arange(5.0), np.ones(5), output_dict=True)
     assert math.isnan(constant["proper"]["msll"])
     assert math.isfinite(constant["proper"]["nll"])
-
-
-def test_zero_std_prints():
     text = uq_report([1.0, 2.0], [1.0, 2.5], [0.0, 0.0])
     (nll,) = [line for line in text.splitlines() if "NLL (nats)" in line]
     assert nll.split()[2] == "inf"
-
-
-def test_dict_serialises():
-    report = uq_report(*make_prediction(), output_dict=True)
-    assert json.loads(json.dumps(report))["intervals"]["0.9"]["coverage"] > 0
 
 
 def test_errors():

@@ -20,7 +20,7 @@ from sklearn.metrics import get_scorer, mean_absolute_error
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
-    cross_val_score,
+    cross_validate,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -91,7 +91,7 @@ def test_make_prob_scorer_takes_any_metric_and_keeps_keywords(data):
         )
 
 
-def test_make_prob_scorer_errors():
+def test_errors_of_scorers_and_a_copy_for_each_caller():
     higher = {"greater_is_better": True}
     for metric, kwargs, match in [
         (gaussian_nll, {}, "greater_is_better"),
@@ -101,9 +101,6 @@ def test_make_prob_scorer_errors():
     ]:
         with pytest.raises(TypeError, match=match):
             make_prob_scorer(metric, **kwargs)
-
-
-def test_get_prob_scorer_errors_and_copies():
     with pytest.raises(ValueError, match=r"Got 'nll', expected one of .*'neg_nll'"):
         get_prob_scorer("nll")
     with pytest.raises(ValueError, match=r"Got None, expected one of"):
@@ -303,12 +300,8 @@ def test_weights_by_metadata_routing(make_scoring, data):
     name = "score" if refit is True else refit
     measured = [model.cv_results_[f"split{i}_test_{name}"][0] for i in range(3)]
     assert_allclose(measured, expected)
-
-
-def test_unrequested_weights_are_an_error(data):
-    params = {"sample_weight": np.ones(60)}
-    options = {"scoring": get_prob_scorer("neg_nll"), "params": params}
+    options = {"scoring": make_scoring(), "params": {"sample_weight": weights}}
     with sklearn.config_context(enable_metadata_routing=True):
         model = BayesianRidge().set_fit_request(sample_weight=True)
-        with pytest.raises(ValueError, match=r"make_prob_scorer\(gaussian_nll"):
-            cross_val_score(model, *data, **options)
+        with pytest.raises(ValueError, match=r"prob_scor.*not explicitly set as req"):
+            cross_validate(model, X, y, **options)

@@ -86,13 +86,7 @@ def test_msll_is_a_difference_of_nll_per_output():
     assert_allclose(value, gaussian_nll(y, pred, std) - trivial)
 
 
-@pytest.mark.parametrize("y", [[0.1, 0.1, 0.1], [7.0]])
-def test_msll_of_constant_targets_is_an_error(y):
-    with pytest.raises(ValueError, match=r"trivial std of 0.*Pass y_train_std"):
-        mean_standardized_log_loss(y, y, np.ones(len(y)))
-
-
-def test_msll_checks_the_training_moments():
+def test_msll_without_a_valid_trivial_prediction_is_an_error():
     args = [1.0, 2.0], [1.0, 2.0], [1.0, 1.0]
     with pytest.raises(ValueError, match=r"Got y_train_mean=.*expected one finite"):
         mean_standardized_log_loss(*args, y_train_mean=[1.0, 2.0, 3.0])
@@ -100,6 +94,9 @@ def test_msll_checks_the_training_moments():
         mean_standardized_log_loss(*args, y_train_std=np.nan)
     with pytest.raises(ValueError, match="trivial std of -1"):
         mean_standardized_log_loss(*args, y_train_std=-1.0)
+    for y in ([0.1, 0.1, 0.1], [7.0]):  # constant
+        with pytest.raises(ValueError, match=r"trivial std of 0.*Pass y_train_std"):
+            mean_standardized_log_loss(y, y, np.ones(len(y)))
 
 
 class TestZeroStd:
@@ -117,11 +114,9 @@ class TestZeroStd:
     def test_value(self, score, y_pred, std, expected):
         assert_allclose(score([1.0, 2.0], y_pred, std), expected)
 
-    def test_a_miss_of_one_output_outweighs_all_hits(self):
+    def test_a_miss_outweighs_all_hits_unless_it_has_no_weight(self):
         y_true, y_pred = np.ones((2, 2)), np.array([[1.0, 1.0], [1.0, 1.5]])
         assert gaussian_nll(y_true, y_pred, np.zeros((2, 2))) == np.inf
-
-    def test_nll_of_a_miss_without_weight(self):
         args = [1.0, 2.0], [1.0, 2.5], [1.0, 0.0]
         value = gaussian_nll(*args, sample_weight=[1.0, 0.0])
         assert_allclose(value, gaussian_nll([1.0], [1.0], [1.0]))

@@ -64,10 +64,6 @@ def test_cells_show_the_table_by_element():
     assert written.count("n=2") == (table["n"] == 2).sum() == 2
     assert display.colorbar_.ax.get_title() == "Mean absolute error (eV)"
     assert display.ax_.get_title() == "Mean absolute error by element, A"
-
-
-def test_dimensionless_values_have_no_units():
-    prediction = make_prediction()
     display = PeriodicTableDisplay.from_predictions(
         *prediction, FORMULAS, value="nll", units="eV"
     )
@@ -141,14 +137,17 @@ def test_few_samples_are_grey_and_missing_ones_counted():
     assert set(few.texts_) == {"O"}
 
 
-def test_predicted_std_needs_no_targets():
-    _, y_pred, y_std = make_prediction()
-    display = PeriodicTableDisplay.from_predictions(None, y_pred, y_std, FORMULAS)
+def test_predicted_std_needs_no_targets_and_bad_keywords_are_errors():
+    y_true, y_pred, y_std = make_prediction()
+    draw = PeriodicTableDisplay.from_predictions
+    display = draw(None, y_pred, y_std, FORMULAS)
     assert_allclose(display.values["Mg"], y_std[4])
     with pytest.raises(ValueError, match="Got y_true=None, expected observed"):
-        PeriodicTableDisplay.from_predictions(
-            None, y_pred, y_std, FORMULAS, value="mae"
-        )
+        draw(None, y_pred, y_std, FORMULAS, value="mae")
+    with pytest.raises(ValueError, match="Got value='error', expected one of"):
+        draw(y_true, y_pred, y_std, FORMULAS, value="error")
+    with pytest.raises(ValueError, match="Got groups of 2 samples, expected 8"):
+        draw(y_true, y_pred, y_std, FORMULAS[:2])
 
 
 def test_from_estimator_with_structures_aside():
@@ -180,14 +179,6 @@ def test_bad_values_are_errors_and_draw_nothing(values, match):
     with pytest.raises(ValueError, match=match):
         PeriodicTableDisplay(values).plot()
     assert not plt.get_fignums()
-
-
-def test_bad_keywords_are_errors():
-    prediction = make_prediction()
-    with pytest.raises(ValueError, match="Got value='error', expected one of"):
-        PeriodicTableDisplay.from_predictions(*prediction, FORMULAS, value="error")
-    with pytest.raises(ValueError, match="Got groups of 2 samples, expected 8"):
-        PeriodicTableDisplay.from_predictions(*prediction, FORMULAS[:2])
 
 
 def test_subfigures_and_colours_are_usable():
