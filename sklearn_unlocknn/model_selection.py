@@ -67,8 +67,8 @@ def cross_val_predict_dist(
     method : {"auto", "fast", "refit"}, default="auto"
         "refit" clones and fits `estimator` for every fold. "fast", for this
         package's regressors, fits once to all samples and then takes each fold out of
-        the posterior: see Notes for what it saves and what it lets through. "auto"
-        is "fast" where that is possible, else "refit".
+        the posterior; see Notes for its cost and limits. "auto" is "fast" where that is
+        possible, else "refit".
     components : bool, default=False
         Also return the two parts of the standard deviation, for estimators with
         ``predict_components`` (this package's).
@@ -89,7 +89,7 @@ def cross_val_predict_dist(
         fold : ndarray of shape (n_samples,), int
             Number of the fold that held the sample out.
         method : {"fast", "refit"}
-            The way that was taken.
+            The method used.
 
     Raises
     ------
@@ -97,11 +97,11 @@ def cross_val_predict_dist(
         If `estimator` predicts no std, or no components with ``components=True``.
     ValueError
         If the folds do not hold out every sample once, or ``method="fast"`` is not
-        possible; the message says why.
+        possible; the message has the reason.
 
     See Also
     --------
-    sklearn_unlocknn.metrics.uq_report : What mean and std are worth.
+    sklearn_unlocknn.metrics.uq_report : Report of accuracy and calibration.
     sklearn.model_selection.cross_val_predict : Mean alone.
 
     Notes
@@ -115,18 +115,16 @@ def cross_val_predict_dist(
     ``LeaveOneOut()``; about one where the pass over the samples is most of a fit
     (60000 samples, 1000 points). The network runs once over the samples.
 
-    The hyperparameters have seen the fold: a few numbers for a kernel with one length
-    scale, some for each feature with the default kernel. Scores are better than those
-    of "refit" by that much (measured in
-    ``benchmarks/RESULTS.md``). To compare kernels with many hyperparameters, or to
-    report a final score, use "refit".
+    The hyperparameters depend on the fold: a few numbers for a kernel with one length
+    scale, some for each feature with the default kernel. Scores are therefore better
+    than those of "refit" (measured in ``benchmarks/RESULTS.md``). To compare kernels
+    with many hyperparameters, or to report a final score, use "refit".
 
-    "fast" is refused, and "auto" is "refit", where more would leak or the model would
-    not be the same: a network that is trained in ``fit`` (an estimator as
-    ``network``) or fine-tuned, a Pipeline, whose steps would be fitted to all samples,
-    training sets that are not all samples of the other folds, and subclasses that
-    define ``fit``. A network that was trained on these samples beforehand leaks either
-    way.
+    "fast" is an error, and "auto" is "refit", where more would depend on the fold: a
+    network that is trained in ``fit`` (an estimator as ``network``) or fine-tuned, a
+    Pipeline, whose steps would be fitted to all samples, training sets that are not all
+    samples of the other folds, and subclasses that define ``fit``. With a network that
+    was trained on these samples beforehand, scores of both methods are too good.
 
     References
     ----------
@@ -157,7 +155,7 @@ def cross_val_predict_dist(
     splits = [
         Split.of(train, test, n) for train, test in cv.split(X, y, **split_params)
     ]
-    fold = _fold_of_rows(splits, n)
+    fold = _fold_of_samples(splits, n)
 
     reason = obstacle(estimator, splits)
     if method == "fast" and reason:
@@ -205,14 +203,14 @@ class Split(NamedTuple):
 
     @classmethod
     def of(cls, train, test, n):
-        """Store no training set that is all other samples."""
+        """Make a split, without a training set that is all other samples."""
         train, test = np.arange(n)[train], np.arange(n)[test]
         others = _others(test, n)
         if np.array_equal(train, others):
             return cls(test, None, True)
         return cls(test, train, np.array_equal(np.sort(train), others))
 
-    def train_rows(self, n):
+    def train_samples(self, n):
         """Return the training set."""
         return _others(self.test, n) if self.train is None else self.train
 
@@ -224,13 +222,13 @@ def _others(test, n):
     return np.flatnonzero(stays)
 
 
-def _fold_of_rows(splits, n):
+def _fold_of_samples(splits, n):
     """Return the number of the fold of each sample."""
     times = np.bincount(np.concatenate([split.test for split in splits]), minlength=n)
     if np.any(times != 1):
-        row = int(np.argmax(times != 1))
+        sample = int(np.argmax(times != 1))
         raise ValueError(
-            f"Got folds that hold out sample {row} {times[row]} times "
+            f"Got folds that hold out sample {sample} {times[sample]} times "
             f"({np.sum(times != 1)} of {n} samples are not held out once), expected "
             "each sample in one test set. Use KFold, GroupKFold, LeaveOneOut or "
             "PredefinedSplit, not shuffled or repeated splits."
@@ -262,7 +260,7 @@ def _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose):
 
 def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
     """Fit to the samples of other folds and predict those of this one."""
-    train = split.train_rows(n)
+    train = split.train_samples(n)
     fit_params = {name: _cut(value, train, n) for name, value in fit_params.items()}
     targets = () if y is None else (_safe_indexing(y, train),)
     estimator.fit(_safe_indexing(X, train), *targets, **fit_params)
@@ -301,7 +299,7 @@ def _predict_components(estimator, X):
 
 
 def obstacle(estimator, splits):
-    """Return why folds cannot be taken out of one fit, or None."""
+    """Return the reason why folds cannot be taken out of one fit, or None."""
     name = type(estimator).__name__
     if not isinstance(estimator, BaseVGPRegressor):
         return f"{name} is not one of this package's regressors by itself"

@@ -23,8 +23,8 @@ from ._calibrators import METHODS, Scores, calibrate, standardised
 
 __all__ = ["CalibratedProbRegressor"]
 
-#: Folds are taken out of one fit when it has this many times the samples that choose
-#: its hyperparameters: most samples had no part in that choice.
+#: Least ratio of all samples to those of the hyperparameters at which folds are taken
+#: out of one fit: the hyperparameters do not depend on most samples.
 _LEAST_RATIO = 2
 
 
@@ -82,10 +82,10 @@ class CalibratedProbRegressor(WrappingRegressor):
     Clones fitted on the folds predict the held-out samples. A regressor of this package
     with at least twice `hyper_subset_size` samples is fitted once instead, and folds
     are taken out of its posterior, as with ``method="fast"`` of
-    :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist`. That costs a third
-    of it and calibrates the same hyperparameters that predict
-    (``benchmarks/RESULTS.md``). With fewer samples, which have all chosen the
-    hyperparameters, errors would come out too small.
+    :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist`. That takes a third
+    of the time, with the hyperparameters of the final model
+    (``benchmarks/RESULTS.md``). With fewer samples the hyperparameters depend on all of
+    them, and the errors would be too small.
 
     "std": with :math:`z_i = (y_i - \mu_i) / \sigma_i` of n held-out samples, the factor
     is :math:`c = \sqrt{\frac1n \sum_i z_i^2}`, at which the Gaussian negative
@@ -94,8 +94,8 @@ class CalibratedProbRegressor(WrappingRegressor):
     and ``predict_interval`` is not ``mean +- 1.96 std``: with heavy tails no single
     standard deviation is right for both the likelihood and the central intervals.
     Displays (``from_estimator``) and scorers use these quantiles. A metric of mean and
-    std alone assumes a Gaussian and may find such predictions worse calibrated than
-    before: pass it ``quantiles=lambda q: model.predict_quantiles(X, q)``.
+    std alone assumes a Gaussian and may be worse than before for such predictions:
+    pass it ``quantiles=lambda q: model.predict_quantiles(X, q)``.
 
     "isotonic": with F the predicted Gaussian distribution function, of standard
     deviation :math:`c \sigma`, the recalibrated one is :math:`R(F(y))`, with R the
@@ -191,8 +191,8 @@ class CalibratedProbRegressor(WrappingRegressor):
             Weights of the samples in calibration and, where `estimator` takes them, in
             its fit. 2 equals the sample twice, 0 leaves it out.
         **fit_params : dict
-            For the fit of `estimator`; parameters with one entry a sample are split
-            with the samples. With metadata routing also for ``split`` of `cv`.
+            For the fit of `estimator`; parameters with an entry for each sample are
+            split with the samples. With metadata routing also for ``split`` of `cv`.
 
         Returns
         -------
@@ -202,9 +202,9 @@ class CalibratedProbRegressor(WrappingRegressor):
         Raises
         ------
         ValueError
-            If `method` is unknown, the data cannot be used, no held-out sample has a
-            prediction, a predicted std is zero where the prediction is wrong, or
-            "conformal" has a splitter that holds samples out more than once.
+            If `method` or the data are not valid, no held-out sample has a prediction,
+            a predicted std is zero where the prediction is wrong, or "conformal" has a
+            splitter that holds samples out more than once.
         TypeError
             If the estimator predicts no std.
         """
@@ -232,7 +232,9 @@ class CalibratedProbRegressor(WrappingRegressor):
             else:
                 held_out = []
                 for split in splits:
-                    one = _fit(clone(model), X, y, split.train_rows(len(y)), fit_params)
+                    one = _fit(
+                        clone(model), X, y, split.train_samples(len(y)), fit_params
+                    )
                     held_out.append(self._predicted(one, X, split.test))
                 _fit(model, X, y, None, fit_params)
         calibrators = self._calibrate(y, weights, held_out)
@@ -277,13 +279,13 @@ class CalibratedProbRegressor(WrappingRegressor):
             )
         return splits
 
-    def _predicted(self, model, X, rows):
-        """Return the held-out samples `rows` with their mean and std."""
-        mean, std = as_columns(predict_mean_std(model, _safe_indexing(X, rows)))
-        return rows, mean, std
+    def _predicted(self, model, X, test):
+        """Return the indices `test` of held-out samples, and their mean and std."""
+        mean, std = as_columns(predict_mean_std(model, _safe_indexing(X, test)))
+        return test, mean, std
 
     def _calibrate(self, y, weights, held_out):
-        """Return one calibrator per output, from held-out (rows, mean, std)."""
+        """Return one calibrator per output, from held-out (indices, mean, std)."""
         y = y.reshape(len(y), -1)
         folds, n_lost, n_held_out = [], 0, 0
         for test, mean, std in held_out:
@@ -360,21 +362,21 @@ class CalibratedProbRegressor(WrappingRegressor):
         return self._predict_distribution(X)[2](q)
 
 
-def _fit(model, X, y, rows, fit_params):
-    """Fit to the samples `rows`, and index the parameters with one entry a sample."""
-    if rows is not None:
+def _fit(model, X, y, train, fit_params):
+    """Fit to the samples `train`, with their part of parameters for each sample."""
+    if train is not None:
         fit_params = {
-            name: _safe_indexing(value, rows) if _per_sample(value, len(y)) else value
+            name: _safe_indexing(value, train) if _per_sample(value, len(y)) else value
             for name, value in fit_params.items()
         }
-        X, y = _safe_indexing(X, rows), y[rows]
+        X, y = _safe_indexing(X, train), y[train]
     return model.fit(X, y, **fit_params)
 
 
 def _held_out_twice(splits):
     """Return whether a sample is held out by two splits."""
-    rows = np.concatenate([split.test for split in splits])
-    return len(np.unique(rows)) < len(rows)
+    held_out = np.concatenate([split.test for split in splits])
+    return len(np.unique(held_out)) < len(held_out)
 
 
 def _one_fit_is_enough(model, splits, n_samples):
@@ -390,7 +392,7 @@ def _one_fit_is_enough(model, splits, n_samples):
 
 
 def _per_sample(value, n_samples):
-    """Return whether a fit parameter has one entry a sample."""
+    """Return whether a fit parameter has an entry for each sample."""
     if isinstance(value, str | dict):
         return False
     try:

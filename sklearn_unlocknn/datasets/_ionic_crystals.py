@@ -38,10 +38,8 @@ def make_ionic_crystals(
     random_state : int, RandomState instance or None, default=None
         Source of randomness; an int for reproducible crystals. The first crystals do
         not depend on `n_samples`.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` instead of a Bunch.
-    as_frame : bool, default=False
-        Whether to return pandas frames.
+    return_X_y, as_frame : bool, default=False
+        Whether to return ``(data, target)`` instead of a Bunch, and pandas frames.
 
     Returns
     -------

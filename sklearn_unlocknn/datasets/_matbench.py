@@ -60,10 +60,9 @@ def fetch_matbench(
         Data folder; see `get_data_home`.
     download_if_missing : bool, default=True
         Whether to download a missing file.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` instead of a Bunch.
-    as_frame : bool, default=False
-        Whether to return pandas frames, indexed by Matbench id (mb-phonons-0001).
+    return_X_y, as_frame : bool, default=False
+        Whether to return ``(data, target)`` instead of a Bunch, and pandas frames,
+        indexed by Matbench id (mb-phonons-0001).
 
     Returns
     -------
