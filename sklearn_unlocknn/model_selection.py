@@ -6,7 +6,6 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
-from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, _safe_indexing, indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -15,7 +14,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._prediction import predict_mean_std
+from ._prediction import predict_mean_std, unwrap
 from ._regressors.base import BaseVGPRegressor
 
 __all__ = ["cross_val_predict_dist"]
@@ -261,7 +260,7 @@ def _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose):
 def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
     """Fit to the samples of other folds and predict those of this one."""
     train = split.train_samples(n)
-    fit_params = {name: _cut(value, train, n) for name, value in fit_params.items()}
+    fit_params = {name: part_of(value, train, n) for name, value in fit_params.items()}
     targets = () if y is None else (_safe_indexing(y, train),)
     estimator.fit(_safe_indexing(X, train), *targets, **fit_params)
     X = _safe_indexing(X, split.test)
@@ -271,22 +270,19 @@ def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
     return {"mean": np.asarray(mean), "std": np.asarray(std)}
 
 
-def _cut(value, index, n):
-    """Return the part of an argument of fit that has a value for each sample."""
-    shape = getattr(value, "shape", None)
-    if shape is None and isinstance(value, list | tuple):
-        shape = (len(value),)
-    return _safe_indexing(value, index) if shape and shape[0] == n else value
+def part_of(value, index, n):
+    """Index an argument of fit if it has a value for each of n samples."""
+    try:
+        length = _length(value)
+    except (TypeError, IndexError):  # a number, an array of no dimension
+        return value
+    is_array = not isinstance(value, str | dict)
+    return _safe_indexing(value, index) if is_array and length == n else value
 
 
 def _predict_components(estimator, X):
     """Call ``predict_components`` through pipelines and searches."""
-    if isinstance(estimator, Pipeline):
-        if len(estimator.steps) > 1:
-            X = estimator[:-1].transform(X)
-        return _predict_components(estimator.steps[-1][1], X)
-    if hasattr(estimator, "best_estimator_"):
-        return _predict_components(estimator.best_estimator_, X)
+    estimator, X = unwrap(estimator, X)
     if not hasattr(estimator, "predict_components"):
         raise TypeError(
             f"Got components=True with {type(estimator).__name__}, which has no "

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from .._gp.training import LEAST_SUBSET
 from .._prediction import WrappingRegressor, as_columns, plain, predict_mean_std
 from .._validation import check_targets, check_weights
-from ..model_selection import Split, fit_and_leave_out, obstacle
+from ..model_selection import Split, fit_and_leave_out, obstacle, part_of
 from ._calibrators import METHODS, Scores, calibrate, standardised
 
 __all__ = ["CalibratedProbRegressor"]
@@ -365,10 +365,7 @@ class CalibratedProbRegressor(WrappingRegressor):
 def _fit(model, X, y, train, fit_params):
     """Fit to the samples `train`, with their part of parameters for each sample."""
     if train is not None:
-        fit_params = {
-            name: _safe_indexing(value, train) if _per_sample(value, len(y)) else value
-            for name, value in fit_params.items()
-        }
+        fit_params = {k: part_of(v, train, len(y)) for k, v in fit_params.items()}
         X, y = _safe_indexing(X, train), y[train]
     return model.fit(X, y, **fit_params)
 
@@ -389,13 +386,3 @@ def _one_fit_is_enough(model, splits, n_samples):
         and not _held_out_twice(splits)
         and n_samples >= _LEAST_RATIO * size
     )
-
-
-def _per_sample(value, n_samples):
-    """Return whether a fit parameter has an entry for each sample."""
-    if isinstance(value, str | dict):
-        return False
-    try:
-        return (value.shape[0] if hasattr(value, "shape") else len(value)) == n_samples
-    except (TypeError, IndexError):  # a number, an array of no dimension
-        return False

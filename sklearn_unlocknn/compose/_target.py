@@ -147,17 +147,14 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         self.inverse_func = inverse_func
         self.check_inverse = check_inverse
 
-    def _regressor(self):
+    @property
+    def _inner(self):
         if self.regressor is not None:
             return self.regressor
         regressor = BayesianRidge()
         if get_config()["enable_metadata_routing"]:
             regressor.set_fit_request(sample_weight=True)
         return regressor
-
-    @property
-    def _inner(self):
-        return self._regressor()
 
     @property
     def _fitted_inner(self):
@@ -179,7 +176,7 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         """
         to_fit = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add(
-            regressor=self._regressor(), method_mapping=to_fit
+            regressor=self._inner, method_mapping=to_fit
         )
 
     def fit(self, X, y, sample_weight=None, **fit_params):
@@ -225,7 +222,7 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
             )
         t = t.reshape(columns.shape)
 
-        regressor = clone(self._regressor())
+        regressor = clone(self._inner)
         if weights is not None:
             fit_params["sample_weight"] = weights
         if get_config()["enable_metadata_routing"]:

@@ -54,8 +54,7 @@ PROTOTYPES = {
         "F-43m", ("cubic", 5.409), (("A", _O), ("X", _Q))
     ),
     "B4 wurtzite": Prototype(
-        "P6_3mc",
-        ("hexagonal", 3.823, 6.261),
+        "P6_3mc", ("hexagonal", 3.823, 6.261),
         (("A", (1 / 3, 2 / 3, 0)), ("X", (1 / 3, 2 / 3, 0.3748))),
     ),
     "C1 fluorite": Prototype(
@@ -68,54 +67,45 @@ PROTOTYPES = {
         "Pn-3m", ("cubic", 4.270), (("X", _O), ("A", _Q))
     ),
     "C4 rutile": Prototype(
-        "P4_2/mnm",
-        ("tetragonal", 4.594, 2.959),
+        "P4_2/mnm", ("tetragonal", 4.594, 2.959),
         (("A", _O), ("X", (0.305, 0.305, 0))),
     ),
     "C5 anatase": Prototype(
-        "I4_1/amd",
-        ("tetragonal", 3.784, 9.515),
+        "I4_1/amd", ("tetragonal", 3.784, 9.515),
         (("A", _O), ("X", (0, 0, 0.2081))),
     ),
     "C6 cadmium iodide": Prototype(
-        "P-3m1",
-        ("hexagonal", 4.240, 6.840),
+        "P-3m1", ("hexagonal", 4.240, 6.840),
         (("A", _O), ("X", (1 / 3, 2 / 3, 0.249))),
     ),
     "D0_9 rhenium trioxide": Prototype(
         "Pm-3m", ("cubic", 3.750), (("A", _O), ("X", (0.5, 0, 0)))
     ),
     "D5_1 corundum": Prototype(
-        "R-3c",
-        ("hexagonal", 4.759, 12.991),
+        "R-3c", ("hexagonal", 4.759, 12.991),
         (("A", (0, 0, 0.3522)), ("X", (0.3063, 0, 0.25))),
     ),
     "D5_2 lanthanum oxide": Prototype(
-        "P-3m1",
-        ("hexagonal", 3.937, 6.129),
+        "P-3m1", ("hexagonal", 3.937, 6.129),
         (("A", (1 / 3, 2 / 3, 0.245)), ("X", _O), ("X", (1 / 3, 2 / 3, 0.645))),
     ),
     "E2_1 perovskite": Prototype(
         "Pm-3m", ("cubic", 3.905), (("A", _O), ("B", _H), ("X", (0.5, 0.5, 0)))
     ),
     "F5_1 caswellsilverite": Prototype(
-        "R-3m",
-        ("hexagonal", 2.816, 14.05),
+        "R-3m", ("hexagonal", 2.816, 14.05),
         (("A", (0, 0, 0.5)), ("B", _O), ("X", (0, 0, 0.26))),
     ),
     "H1_1 spinel": Prototype(
-        "Fd-3m",
-        ("cubic", 8.083),
+        "Fd-3m", ("cubic", 8.083),
         (("A", _O), ("B", (0.625,) * 3), ("X", (0.3876,) * 3)),
     ),
     "J1_1 potassium hexachloroplatinate": Prototype(
-        "Fm-3m",
-        ("cubic", 9.755),
+        "Fm-3m", ("cubic", 9.755),
         (("A", _Q), ("B", _O), ("X", (0.24, 0, 0))),
     ),
     "K2NiF4": Prototype(
-        "I4/mmm",
-        ("tetragonal", 4.006, 13.076),
+        "I4/mmm", ("tetragonal", 4.006, 13.076),
         (("A", (0, 0, 0.352)), ("B", _O), ("X", (0, 0.5, 0)), ("X", (0, 0, 0.151))),
     ),
 }  # fmt: skip

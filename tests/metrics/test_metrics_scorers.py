@@ -303,5 +303,5 @@ def test_weights_by_metadata_routing(make_scoring, data):
     options = {"scoring": make_scoring(), "params": {"sample_weight": weights}}
     with sklearn.config_context(enable_metadata_routing=True):
         model = BayesianRidge().set_fit_request(sample_weight=True)
-        with pytest.raises(ValueError, match=r"prob_scor.*not explicitly set as req"):
+        with pytest.raises(ValueError, match=r"set as requested .*prob_scor"):
             cross_validate(model, X, y, **options)
