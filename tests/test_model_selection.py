@@ -277,7 +277,7 @@ def test_groups_stay_together(method):
     assert np.isfinite(got.std).all()
 
 
-def test_metadata_routing_gives_groups_to_the_splitter_and_weights_to_fit():
+def test_metadata_routing_passes_groups_to_the_splitter_and_weights_to_fit():
     groups = np.arange(N) // 4
     weighted = {"groups": groups, "sample_weight": WEIGHTS}
     want = cross_val_predict_dist(
@@ -328,7 +328,7 @@ class _OwnFit(VGPRegressor):
     ],
     ids=["ridge", "pipeline", "fit", "network", "tuning"],
 )
-def test_fast_that_would_leak_is_an_error(estimator, reason):
+def test_fast_is_an_error_where_more_depends_on_the_fold(estimator, reason):
     with pytest.raises(ValueError, match=f"not possible: .*{reason}"):
         cross_val_predict_dist(estimator, X, y, method="fast")
 

@@ -271,7 +271,7 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
                 back = transformer.inverse_transform(transformer.transform(some))
                 if not np.allclose(some, np.reshape(back, some.shape)):
                     warnings.warn(
-                        "Got a transformation whose inverse does not give back the "
+                        "Got a transformation whose inverse does not return the "
                         "targets. If that is intended, set check_inverse=False.",
                         UserWarning,
                         stacklevel=3,

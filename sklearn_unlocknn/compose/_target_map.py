@@ -56,7 +56,7 @@ class TargetMap(NamedTuple):
         if self.slope is not None:
             with np.errstate(invalid="ignore"):
                 return np.where(self.slope == 0, 0.0, self.slope * t) + self.offset
-        # 1e300 in place of infinity, which transformers refuse.
+        # 1e300 in place of infinity, which transformers do not accept.
         inside = np.nan_to_num(np.clip(t, self.low, self.high), posinf=1e300)
         inside = np.clip(inside, -1e300, 1e300)
         y = self.inverse(inside.reshape(-1, t.shape[-1])).reshape(t.shape)

@@ -250,7 +250,7 @@ def _older():
     ],
     ids=["gone", "junk", "empty", "list", "dict", "other", "unfitted", "older"],
 )
-def test_what_is_not_a_model(content, match, folder, tmp_path, capsys):
+def test_files_without_a_fitted_model(content, match, folder, tmp_path, capsys):
     path = tmp_path / "model"
     if content is not None:
         path.write_bytes(content)

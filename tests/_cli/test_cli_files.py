@@ -1,4 +1,4 @@
-"""Outputs of the command line: whole or not there."""
+"""Outputs of the command line are written completely or not at all."""
 
 import sys
 

@@ -44,7 +44,7 @@ def test_scikit_learn_contract(estimator, check):
 
 
 class Words(RegressorMixin, BaseEstimator):
-    """Takes a list of words, in place of a list of structures."""
+    """Regressor of a list of words, in place of a list of structures."""
 
     def fit(self, X, y):
         assert isinstance(X, list)
@@ -134,7 +134,7 @@ def test_heavy_tails_have_the_intervals_of_a_student_t():
     assert_allclose(errors.cdf(got), LEVELS, atol=0.01)
 
 
-def test_few_samples_make_no_heavy_tail():
+def test_few_samples_are_not_fitted_by_heavy_tails():
     dofs = [
         calibrated("std", *drawn(20, stats.norm, seed)).calibrators_[0].dof
         for seed in range(20)
@@ -174,7 +174,7 @@ def test_isotonic_mean_and_std_are_integrals_of_its_quantiles(n):
     assert_allclose([mean, std], [first, np.sqrt(second - first**2)], rtol=1e-5)
 
 
-def test_isotonic_stands_scores_far_beyond_the_floats():
+def test_isotonic_with_a_huge_score_is_finite():
     X, y = drawn(10, stats.norm)
     y[3] = X[3, 0] + 1e6 * X[3, 1]
     values = everything(calibrated("isotonic", X, y), X)
@@ -208,7 +208,7 @@ def test_split_conformal_covers_as_guaranteed(coverage):
 
 
 @pytest.mark.parametrize("coverage", [0.02, 0.5, 0.9])
-def test_folds_give_the_order_statistic_of_all_held_out_samples(linear, coverage):
+def test_conformal_by_folds_is_the_order_statistic_of_all_samples(linear, coverage):
     X, y = linear
     cv = KFold(4, shuffle=True, random_state=0)
     model = CalibratedProbRegressor(BayesianRidge(), method="conformal", cv=cv)
@@ -221,7 +221,7 @@ def test_folds_give_the_order_statistic_of_all_held_out_samples(linear, coverage
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_fit_of_our_own_gives_the_held_out_samples(method, linear):
+def test_held_out_predictions_from_one_fit(method, linear):
     X, y = linear
     head = VGPRegressor("rbf", random_state=0, hyper_subset_size=60)
     weights = np.where(np.arange(120) % 7 == 0, 0.0, 1.0 + np.arange(120) % 2)
@@ -376,7 +376,7 @@ def test_frozen_estimator_is_not_fitted_again(linear):
     assert_allclose(model.calibrators_[0].factor, want)
 
 
-def test_errors_say_what_to_do(linear):
+def test_messages_of_errors(linear):
     X, y = linear
     for params, error, message in [
         ({"method": "platt"}, ValueError, "Got method='platt', expected one of"),

@@ -137,7 +137,7 @@ def test_box_cox_is_its_integral():
     assert_allclose(std, np.sqrt(moment(2, want)), rtol=1e-4)
 
 
-def test_falling_maps_turn_quantiles_round():
+def test_decreasing_maps_reverse_quantiles():
     y = np.linspace(0.5, 2, 30)
     rates = {"func": np.reciprocal, "inverse_func": np.reciprocal}
     model = given(y, **rates)
@@ -150,7 +150,7 @@ def test_falling_maps_turn_quantiles_round():
     assert model.predict_interval([[0.1, 0.2]], 0.9)[0, 1] > 1e9
 
 
-def test_square_is_cut_where_it_folds_back():
+def test_gaussian_is_truncated_where_the_square_is_not_monotone():
     roots = {"func": np.sqrt, "inverse_func": np.square}
     model = given(np.linspace(0.01, 4, 50), **roots)
     X = np.array([[3.0, 0.2], [0.3, 0.2], [1.0, 0.1]])
@@ -322,7 +322,7 @@ def sine(t):
         ({"regressor": LinearRegression()}, TypeError, "has no return_std"),
     ],
 )
-def test_errors_say_what_to_do(params, error, message, skewed):
+def test_messages_of_errors(params, error, message, skewed):
     X, y = skewed
     model = ProbTransformedTargetRegressor(BayesianRidge()).set_params(**params)
     with pytest.raises(error, match=message):
@@ -334,7 +334,7 @@ def test_unusable_targets_and_transformers(skewed):
     model = ProbTransformedTargetRegressor(BayesianRidge(), **LOG, check_inverse=False)
     with pytest.raises(ValueError, match="1 values that are not finite"):
         model.fit(X, np.where(np.arange(len(y)) == 3, -1.0, y))
-    with pytest.warns(UserWarning, match="does not give back the targets"):
+    with pytest.warns(UserWarning, match="does not return the targets"):
         ProbTransformedTargetRegressor(func=np.log, inverse_func=np.exp2).fit(X, y)
     one_way = FunctionTransformer()
     assert ProbTransformedTargetRegressor(transformer=one_way).fit(X, y).affine_

@@ -60,7 +60,7 @@ def test_area_of_a_wrong_width_in_closed_form(kind, factor):
     assert_allclose(area, exact, rtol=2e-3)
 
 
-def test_only_the_quantile_kind_sees_a_bias_that_the_width_makes_up_for():
+def test_only_the_quantile_kind_detects_a_bias_hidden_by_wide_intervals():
     # A shifted mean with a std wide enough that intervals cover about as nominal.
     y = normal_sample()
     args = y, 0.5 + 0 * y, np.sqrt(1.25) + 0 * y

@@ -16,7 +16,7 @@ ALL = [interval_coverage, interval_coverage_error, interval_score, mean_interval
 
 
 @pytest.mark.parametrize("coverage", [0.01, 0.5, 0.9, 0.999])
-def test_normal_quantiles_are_covered_as_often_as_they_should(coverage):
+def test_coverage_of_normal_quantiles_is_nominal(coverage):
     n = 10_000
     y = stats.norm.ppf((np.arange(n) + 0.5) / n)
     observed = interval_coverage(y, np.zeros(n), np.ones(n), coverage=coverage)
@@ -33,7 +33,7 @@ def test_width_is_that_of_the_normal_interval(coverage):
     assert_allclose(width, np.mean(high - low))
 
 
-def test_coverage_error_does_not_let_outputs_make_up_for_each_other():
+def test_coverage_errors_of_outputs_do_not_cancel():
     y_true = np.array([[0.0, 9.0], [0.0, 9.0]])
     y_pred, y_std = np.zeros((2, 2)), np.ones((2, 2))
     assert interval_coverage(y_true, y_pred, y_std, coverage=0.5) == 0.5

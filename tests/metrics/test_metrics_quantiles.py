@@ -85,7 +85,7 @@ def data():
     return X, X @ [1.0, 2.0, 3.0] + HEAVY.rvs(600, random_state=rng)
 
 
-def test_these_metrics_read_quantiles():
+def test_names_of_metrics_with_quantiles():
     assert {function.__name__ for function in READERS} == {
         "calibration_curve", "calibration_error", "interval_coverage",
         "interval_coverage_error", "interval_score", "mean_interval_width",
@@ -175,7 +175,7 @@ def test_infinite_quantiles_hold_everything_and_wrong_ones_are_errors():
 
 @pytest.mark.parametrize("wrap", ["bare", "pipeline", "search", "frozen"])
 @pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
-def test_scorers_and_displays_see_what_is_recalibrated(method, wrap, data):
+def test_scorers_and_displays_use_recalibrated_quantiles(method, wrap, data):
     X, y = data
     model = CalibratedProbRegressor(BayesianRidge(), method=method)
     if wrap == "search":
@@ -209,7 +209,7 @@ def test_scorers_and_displays_see_what_is_recalibrated(method, wrap, data):
     ends = np.array(parity.artist_[2][0].get_segments())[:, :, 1]
     assert_allclose(ends, own.predict_interval(Z[few], 0.9))
 
-    # What reads mean and std does so still.
+    # Metrics of mean and std do not change.
     mean, std = own.predict(Z, return_std=True)
     assert get_prob_scorer("neg_nll")(model, X, y) == -metrics.gaussian_nll(
         y, mean, std
@@ -223,7 +223,7 @@ def test_scorers_and_displays_see_what_is_recalibrated(method, wrap, data):
     matplotlib.pyplot.close("all")
 
 
-def test_another_librarys_quantiles_are_read(data):
+def test_quantiles_of_another_library_are_used(data):
     X, y = data
     model = Heavy().fit(X, y)
     mean, std = model.predict(X, return_std=True)
@@ -233,7 +233,7 @@ def test_another_librarys_quantiles_are_read(data):
     assert score != -interval_score(y, mean, std)
 
 
-def test_a_transformed_target_is_judged_where_it_is():
+def test_quantiles_of_a_transformed_target_are_calibrated():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 1))
     y = np.exp(X[:, 0] + 1.5 * rng.normal(size=2000))

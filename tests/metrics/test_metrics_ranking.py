@@ -80,7 +80,7 @@ def test_sparsification_error_of_tied_std_is_that_of_no_ranking():
     assert_allclose(sparsification_error(error, [0, 0], [1, 1]), expected)
 
 
-def test_sparsification_curve_is_the_error_of_the_most_certain_rows():
+def test_sparsification_curve_is_the_error_of_the_most_certain_samples():
     rng = np.random.default_rng(0)
     error, std = rng.exponential(size=50), rng.uniform(size=50)
     discarded, kept, oracle = sparsification_curve(error, 0 * error, std, n_levels=51)

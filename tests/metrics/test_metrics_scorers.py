@@ -46,7 +46,7 @@ def data():
 
 
 class MeanOnly(RegressorMixin, BaseEstimator):
-    """Takes return_std and returns no std."""
+    """Regressor that accepts return_std and returns no std."""
 
     def fit(self, X, y):
         self.mean_ = np.mean(y)
@@ -91,7 +91,7 @@ def test_make_prob_scorer_takes_any_metric_and_keeps_keywords(data):
         )
 
 
-def test_errors_of_scorers_and_a_copy_for_each_caller():
+def test_errors_of_scorers_and_copies():
     higher = {"greater_is_better": True}
     for metric, kwargs, match in [
         (gaussian_nll, {}, "greater_is_better"),
@@ -158,7 +158,7 @@ def test_fitted_searches_are_unwrapped(routing, data):
         assert_allclose(scorer(outer, X, y), scorer(best, Z, y))
 
 
-def test_keywords_handed_down_by_a_meta_estimator(data):
+def test_keywords_passed_on_by_a_meta_estimator(data):
     X, y = data
     stack = StackingRegressor(
         [("a", LinearRegression())], final_estimator=BayesianRidge(), cv=CV
@@ -206,7 +206,7 @@ def test_estimators_that_are_not_fitted(estimator, data):
 
 
 class TestProbScoring:
-    def test_gives_what_its_parts_give_for_one_prediction(self, data):
+    def test_scores_are_those_of_single_scorers_for_one_prediction(self, data):
         X, y = data
         estimator = CountingRidge().fit(X, y)
         parts = {

@@ -1,4 +1,4 @@
-"""Closes the figures of each test."""
+"""Close the figures of each test."""
 
 import matplotlib
 import pytest

@@ -48,7 +48,7 @@ def main_line(display):
 
 
 def is_inside(text, figure):
-    """Whether nothing of a text is cut off by the edge of the figure."""
+    """Return whether a text is completely inside the figure."""
     box, page = text.get_window_extent(), figure.bbox
     inside = box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1
     return inside and box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
@@ -259,7 +259,7 @@ def test_every_picture_has_title_labels_and_legend_within_the_figure(cls):
 
 
 @parametrize
-def test_what_the_user_set_stays(cls):
+def test_titles_labels_and_colours_of_the_user_are_kept(cls):
     axes = plt.figure().add_subplot()
     axes.set(title="mine", xlabel="x", ylabel="y")
     style = {"color": "red", "name": "A"}
@@ -319,7 +319,7 @@ def test_few_samples_and_exact_hits_can_be_drawn(cls, n):
     assert legend(display)
 
 
-def test_missing_matplotlib_says_how_to_install_it(monkeypatch):
+def test_error_without_matplotlib_has_the_command_that_installs_it(monkeypatch):
     model = ARDRegression().fit(np.eye(3), np.arange(3))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot")

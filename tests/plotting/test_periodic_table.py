@@ -1,4 +1,4 @@
-"""The periodic table: where elements stand, what their cells say."""
+"""The periodic table: positions of elements, texts and colours of cells."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,7 +31,7 @@ def contrast(one, two):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_elements_stand_where_they_belong():
+def test_positions_of_elements():
     assert [Element(symbol).Z for symbol in SYMBOLS] == list(range(1, 119))
     assert len(set(POSITIONS.values())) == 118
     for symbol, (row, column) in POSITIONS.items():
@@ -44,7 +44,7 @@ def test_elements_stand_where_they_belong():
             assert (row, column) == (element.row, element.group)
 
 
-def test_cells_show_the_table_by_element():
+def test_cells_have_the_values_of_the_table():
     prediction = make_prediction()
     display = PeriodicTableDisplay.from_predictions(
         *prediction, FORMULAS, value="mae", units="eV", name="A"
