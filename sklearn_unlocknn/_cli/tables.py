@@ -19,24 +19,13 @@ _N_INSPECTED = 20
 def read_samples(path, target, structures=None, *, log10=False):
     """Read structures and their targets from a data file.
 
-    Parameters
-    ----------
-    path : path-like
-        CSV file with a header, or JSON file with a list of records or a frame in
-        pandas' "split" layout. Either may be compressed with gzip (.gz).
-    target : str
-        Column of targets: numbers or their text.
-    structures : str, default=None
-        Column of structures: dictionaries, texts of CIF files, or paths relative to the
-        folder of the data file. Inferred if None.
-    log10 : bool, default=False
-        Whether to take the decadic logarithm of the target.
+    The file is CSV with a header, or JSON with a list of records or a frame in pandas'
+    "split" layout; either may be compressed with gzip (.gz). Structures are
+    dictionaries, texts of CIF files, or paths relative to the folder of the file; None
+    infers their column.
 
-    Returns
-    -------
-    DataFrame
-        With the columns structure (text, path or dictionary), target (NaN if unusable)
-        and error (a reason, or ""), indexed by row number from 1.
+    Returns a frame with the columns structure, target (NaN if unusable; its decadic
+    logarithm with `log10`) and error (a reason, or ""), indexed by row number from 1.
     """
     path = Path(path)
     table = _read(path)

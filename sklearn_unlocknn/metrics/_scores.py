@@ -131,10 +131,9 @@ def mean_standardized_log_loss(
         Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
-    y_train_mean : float or array-like of shape (n_outputs,), default=None
-        Mean of the training targets, in target units. None takes that of `y_true`.
-    y_train_std : float or array-like of shape (n_outputs,), default=None
-        Std of the training targets, in target units. None takes that of `y_true`.
+    y_train_mean, y_train_std : float or array-like of shape (n_outputs,), default=None
+        Mean and std of the training targets, in target units. None takes those of
+        `y_true`.
 
     Returns
     -------

@@ -29,10 +29,8 @@ class UQCalibrationDisplay(UQDisplay):
 
     Parameters
     ----------
-    expected : ndarray of shape (n_levels,)
-        Levels, dimensionless.
-    observed : ndarray of shape (n_levels,)
-        Proportion of targets at each level, dimensionless.
+    expected, observed : ndarray of shape (n_levels,)
+        Levels, and the proportion of targets at each, dimensionless.
     area : float
         Miscalibration area, dimensionless, 0 to 0.5.
     estimator_name : str, default=None

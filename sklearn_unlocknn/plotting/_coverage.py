@@ -18,10 +18,8 @@ class IntervalCoverageDisplay(UQDisplay):
 
     Parameters
     ----------
-    coverages : ndarray of shape (n_coverages,)
-        Nominal coverages, between 0 and 1.
-    observed : ndarray of shape (n_coverages,)
-        Share of targets inside.
+    coverages, observed : ndarray of shape (n_coverages,)
+        Nominal coverages, between 0 and 1, and shares of targets inside.
     n_samples : int
         Number of predictions, for the range of chance alone.
     estimator_name : str, default=None

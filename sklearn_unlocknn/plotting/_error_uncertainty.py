@@ -17,10 +17,8 @@ class ErrorUncertaintyDisplay(UQDisplay):
 
     Parameters
     ----------
-    y_std : ndarray of shape (n_samples,)
-        Predicted standard deviations, in target units.
-    error : ndarray of shape (n_samples,)
-        Absolute errors, in target units.
+    y_std, error : ndarray of shape (n_samples,)
+        Predicted standard deviations and absolute errors, in target units.
     correlation : float
         Spearman correlation of the two.
     estimator_name : str, default=None

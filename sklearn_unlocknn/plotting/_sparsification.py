@@ -34,10 +34,8 @@ class SparsificationDisplay(UQDisplay):
     ----------
     line_ : matplotlib Line2D
         The curve.
-    oracle_line_ : matplotlib Line2D or None
-        The curve of the oracle.
-    random_line_ : matplotlib Line2D or None
-        The error of all samples, that of discarding at random.
+    oracle_line_, random_line_ : matplotlib Line2D or None
+        The curve of the oracle, and the error of all samples (discarding at random).
     ax_, figure_ : matplotlib Axes and Figure
         The axes with the curves, and their figure.
 
