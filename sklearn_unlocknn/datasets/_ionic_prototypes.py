@@ -44,28 +44,16 @@ _O, _H, _Q = (0, 0, 0), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 #: Structure types by Strukturbericht symbol (or compound) and mineral.
 PROTOTYPES = {
-    "B1 rocksalt": Prototype(
-        "Fm-3m", ("cubic", 5.640), (("A", _O), ("X", _H))
-    ),
-    "B2 cesium chloride": Prototype(
-        "Pm-3m", ("cubic", 4.123), (("A", _O), ("X", _H))
-    ),
-    "B3 zincblende": Prototype(
-        "F-43m", ("cubic", 5.409), (("A", _O), ("X", _Q))
-    ),
+    "B1 rocksalt": Prototype("Fm-3m", ("cubic", 5.640), (("A", _O), ("X", _H))),
+    "B2 cesium chloride": Prototype("Pm-3m", ("cubic", 4.123), (("A", _O), ("X", _H))),
+    "B3 zincblende": Prototype("F-43m", ("cubic", 5.409), (("A", _O), ("X", _Q))),
     "B4 wurtzite": Prototype(
         "P6_3mc", ("hexagonal", 3.823, 6.261),
         (("A", (1 / 3, 2 / 3, 0)), ("X", (1 / 3, 2 / 3, 0.3748))),
     ),
-    "C1 fluorite": Prototype(
-        "Fm-3m", ("cubic", 5.463), (("A", _O), ("X", _Q))
-    ),
-    "C1 antifluorite": Prototype(
-        "Fm-3m", ("cubic", 4.619), (("X", _O), ("A", _Q))
-    ),
-    "C3 cuprite": Prototype(
-        "Pn-3m", ("cubic", 4.270), (("X", _O), ("A", _Q))
-    ),
+    "C1 fluorite": Prototype("Fm-3m", ("cubic", 5.463), (("A", _O), ("X", _Q))),
+    "C1 antifluorite": Prototype("Fm-3m", ("cubic", 4.619), (("X", _O), ("A", _Q))),
+    "C3 cuprite": Prototype("Pn-3m", ("cubic", 4.270), (("X", _O), ("A", _Q))),
     "C4 rutile": Prototype(
         "P4_2/mnm", ("tetragonal", 4.594, 2.959),
         (("A", _O), ("X", (0.305, 0.305, 0))),

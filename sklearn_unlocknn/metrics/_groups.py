@@ -105,9 +105,8 @@ def uq_by_group(
     Raises
     ------
     ValueError
-        When shapes differ, no sample has a prediction or a label, a target is NaN, a
-        value is infinite, a std is negative, there are several outputs, or a keyword
-        is not one of those listed.
+        When predictions or keywords are not valid, no sample has a prediction or a
+        label, or there are several outputs.
 
     See Also
     --------
