@@ -103,14 +103,16 @@ def free_threads():
     takes twice as long as on one.
     """
     busy = max(_busy_elsewhere() for _ in range(3))
-    n_threads = max(1, cpu_count() - busy)  # of the container's quota
-    with _controller().limit(limits=n_threads, user_api="blas"):
+    pools = _controller()
+    granted = min(pool.num_threads for pool in pools.lib_controllers)
+    n_threads = min(granted, max(1, cpu_count() - busy))  # of the container's quota
+    with pools.limit(limits=n_threads):
         yield
 
 
 @functools.cache
 def _controller():
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _busy_elsewhere():

@@ -1,9 +1,14 @@
 """Test matrix products by SciPy's BLAS against NumPy's."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from sklearn_unlocknn._gp import linalg
 from sklearn_unlocknn._gp.linalg import product
 
 ORDERS = {
@@ -37,3 +42,21 @@ def test_product_of_a_row_does_not_depend_on_the_other_rows(n):
     A, b = rng.normal(size=(101, 333)), rng.normal(size=333)
     assert_array_equal(product(A[:n], b), product(A, b)[:n])
     assert_array_equal(product(A[-n:], b), product(A, b)[-n:])
+
+
+def test_blas_leaves_processors_to_busy_processes(monkeypatch):
+    def n_threads(busy, n_processors=4):
+        monkeypatch.setattr(linalg, "_busy_elsewhere", lambda: busy)
+        monkeypatch.setattr(linalg, "cpu_count", lambda: n_processors)
+        with threadpool_limits(2, user_api="blas"), linalg.free_threads():
+            pools = [p for p in threadpool_info() if p["user_api"] == "blas"]
+        return {pool["num_threads"] for pool in pools}
+
+    assert n_threads(0, 1) == n_threads(3) == n_threads(9) == {1}
+    assert n_threads(0) == n_threads(2) == {2}
+
+
+def test_a_busy_process_is_counted():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        assert any(linalg._busy_elsewhere() for _ in range(1000))
+        process.kill()
