@@ -104,7 +104,7 @@ def free_threads():
     """
     busy = max(_busy_elsewhere() for _ in range(3))
     pools = _controller()
-    granted = min(pool.num_threads for pool in pools.lib_controllers)
+    granted = min((pool.num_threads for pool in pools.lib_controllers), default=1)
     n_threads = min(granted, max(1, cpu_count() - busy))  # of the container's quota
     with pools.limit(limits=n_threads):
         yield
