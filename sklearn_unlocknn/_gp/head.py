@@ -102,6 +102,11 @@ class Head:
         if not np.all(weights > 0):
             index = np.flatnonzero(weights > 0)
             t, weights = t[index], weights[index]
+        if not len(weights):
+            raise ValueError(
+                "No sample has both features and a positive weight, so nothing is left "
+                "to fit."
+            )
         if params.normalize_y:
             mean, y_scale = scales(t, weights)
             # A residual of the network has its prior mean at zero, not at its own.
