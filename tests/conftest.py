@@ -69,13 +69,13 @@ def count_rows(monkeypatch):
     from sklearn_unlocknn._keras.network import NetworkHandle
 
     counts = []
-    original = NetworkHandle._run
+    original = NetworkHandle.run
 
     def run(self, inputs, *args):
         counts.append(len(inputs[0]))
         return original(self, inputs, *args)
 
-    monkeypatch.setattr(NetworkHandle, "_run", run)
+    monkeypatch.setattr(NetworkHandle, "run", run)
     return counts
 
 

@@ -17,35 +17,22 @@ MAX_BYTES = 256 * 2**20
 #: A block in memory of fewer samples takes those of the next call.
 _SMALL = 1024
 #: Version of keys and values: a new number makes the contents of all stores unused.
-_FORMAT = "2"
+_FORMAT = "3"
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits as good as random
 
 _GUARD = threading.Lock()
-_BLOCKS = []  # of features in memory, the oldest first: (home, keys, values)
-_RUNNING = []  # computations: (home, first halves of keys, event of the end)
+_BLOCKS = []  # of features in memory, the oldest first: (home, keys, rows, values)
+_RUNNING = {}  # computations: event of the end -> (home, first halves of keys)
 
 
 def cache_location(memory):
     """Return the folder that a ``memory`` parameter stands for.
 
-    Parameters
-    ----------
-    memory : None, str, path-like or joblib.Memory
-        As scikit-learn's estimators take it.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None: features of this process alone, in memory.
-
-    Raises
-    ------
-    ValueError
-        When it is something else.
+    None, also of a joblib.Memory without a location, is the memory of this process.
     """
-    if memory is not None and hasattr(memory, "cache") and hasattr(memory, "location"):
-        memory = memory.location  # a joblib.Memory; without a location it is off
+    if hasattr(memory, "cache") and hasattr(memory, "location"):  # a joblib.Memory
+        memory = memory.location
     if memory is None:
         return None
     if isinstance(memory, str | os.PathLike):
@@ -57,18 +44,7 @@ def cache_location(memory):
 
 
 def hash_bytes(contents):
-    """Hash byte strings, one for each sample.
-
-    Parameters
-    ----------
-    contents : iterable of bytes
-        Bytes that tell samples apart.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, 2), uint64
-        Keys for `FeatureCache.fetch`.
-    """
+    """Hash byte strings, one for each sample, to keys as those of `hash_rows`."""
     digests = [hashlib.blake2b(c, digest_size=16).digest() for c in contents]
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
@@ -110,16 +86,14 @@ def hash_rows(*arrays):
     multipliers = np.random.PCG64(0).random_raw(2 * size) | np.uint64(1)
     multipliers = multipliers.reshape(size, 2)
     keys = np.tile(hash_bytes([head.encode()]), (len(parts[0]), 1))
-    start = 0
     for words in parts:
-        stop = start + words.shape[1]
-        step = 2**17 // max(stop - start, 1) + 1  # about a megabyte, for the cache
+        some, multipliers = np.split(multipliers, [words.shape[1]])
+        step = 2**17 // max(len(some), 1) + 1  # about a megabyte, for the cache
         for i in range(0, len(words), step):
             # A product passes no bit on to lower ones: two signs would cancel out.
             mixed = words[i : i + step] * _MIX
             mixed ^= mixed >> np.uint64(32)
-            keys[i : i + step] += mixed @ multipliers[start:stop]
-        start = stop
+            keys[i : i + step] += mixed @ some
     return keys
 
 
@@ -129,16 +103,27 @@ def forget():
         _BLOCKS.clear()
 
 
+def _distinct(keys):
+    """Return the indices of the distinct keys, and for each key its place there."""
+    halves = np.sort(keys[:, 0])
+    if (halves[1:] != halves[:-1]).all():
+        return np.arange(len(keys)), slice(None)
+    _, first, place = np.unique(keys[:, 0], True, True)
+    if (keys[first[place]] != keys).any():  # half a key is shared by chance
+        _, first, place = np.unique(keys, True, True, axis=0)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[place.ravel()]
+
+
 def _insert(home, keys, values):
     """Keep features in memory, in one block with those of a small block."""
     with _GUARD:
         for block in list(_BLOCKS):
             alike = block[0] == home and block[3].shape[1] == values.shape[1]
-            if not alike or len(block[1]) >= _SMALL:
-                continue
-            _BLOCKS[:] = [b for b in _BLOCKS if b is not block]
-            keys = np.concatenate([block[1], keys])
-            values = np.concatenate([block[3][block[2]], values])
+            if alike and len(block[1]) < _SMALL:
+                _BLOCKS[:] = [b for b in _BLOCKS if b is not block]
+                keys = np.concatenate([block[1], keys])
+                values = np.concatenate([block[3][block[2]], values])
         rows = np.argsort(keys[:, 0])
         if np.isnan(values.sum()):
             rows = rows[~np.isnan(values).any(axis=1)[rows]]
@@ -149,9 +134,9 @@ def _insert(home, keys, values):
             excess -= keys.nbytes + values.nbytes
 
 
-def _find(home, keys, found):
-    """Add (positions of keys, values, rows) that memory has; return what is missing."""
-    missing = np.arange(len(keys))
+def _find(home, keys):
+    """Return [(positions of keys, values, rows)] in memory, and what is missing."""
+    found, missing = [], np.arange(len(keys))
     for block_home, block_keys, rows, values in _BLOCKS[::-1]:
         if block_home == home and len(rows) and len(missing):
             wanted = keys[missing]
@@ -161,7 +146,7 @@ def _find(home, keys, found):
             if hit.any():
                 found.append((missing[hit], values, rows[at[hit]]))
                 missing = missing[~hit]
-    return missing
+    return found, missing
 
 
 class FeatureCache:
@@ -215,34 +200,28 @@ class FeatureCache:
 
         Returns
         -------
-        ndarray of shape (n_samples, n_columns), float64
+        ndarray of shape (n_samples, n_columns)
         """
-        _, first, place = np.unique(keys[:, 0], return_index=True, return_inverse=True)
-        if (keys[first[place]] != keys).any():  # half a key is shared by chance
-            _, first, place = np.unique(keys, True, True, axis=0)
-        distinct, found = keys[first], []
+        first, place = _distinct(keys)
+        keys, done = keys[first], threading.Event()
         while True:
             with _GUARD:
-                found.clear()
-                missing = _find(self._home, distinct, found)
-                halves = distinct[missing, 0]
-                shared = [
-                    event
-                    for home, running, event in _RUNNING
-                    if home == self._home and np.isin(running, halves).any()
-                ]
+                found, missing = _find(self._home, keys)
+                halves, shared = keys[missing, 0], []
+                for event, (home, running) in _RUNNING.items():
+                    if home == self._home and np.isin(running, halves).any():
+                        shared.append(event)
                 if not shared:
-                    job = self._home, halves, threading.Event()
-                    _RUNNING.append(job)
+                    _RUNNING[done] = self._home, halves
                     break
             shared[0].wait()
         try:
             if len(missing):
-                self._complete(distinct, first, missing, found, compute)
+                self._complete(keys, first, missing, found, compute)
         finally:
             with _GUARD:
-                _RUNNING[:] = [other for other in _RUNNING if other is not job]
-            job[2].set()
+                del _RUNNING[done]
+            done.set()
         if len(found) == 1:  # with one copy
             _, values, rows = found[0]
             return values[rows[place]]
@@ -255,11 +234,10 @@ class FeatureCache:
         """Add the missing features to ``found``, from the store or computed."""
         store = None
 
-        def take(missing, values):
+        def take(positions, values):
             if len(values):
-                rows = np.argsort(missing)
-                found.append((missing[rows], values, rows))
-                _insert(self._home, keys[missing], values)
+                found.append((positions, values, np.arange(len(values))))
+                _insert(self._home, keys[positions], values)
 
         def read(missing):
             hit, values = store.read(keys[missing])
@@ -273,13 +251,12 @@ class FeatureCache:
                 if len(missing):  # another process may compute them now
                     stack.enter_context(store.turn(self._namespace.hex()))
                     missing = read(missing)
-            missing = missing[np.argsort(first[missing])]
             parts, start = [], 0
             try:
                 for part in compute(first[missing]) if len(missing) else ():
-                    parts.append(np.asarray(part, dtype=float))
+                    parts.append(part)
                     if store is not None:
-                        store.write(keys[missing[start:]], parts[-1])
+                        store.write(keys[missing[start:]], part)
                     start += len(part)
             finally:
                 if parts:

@@ -84,7 +84,7 @@ class Store:
         rows = []
         for key, value in zip(keys, values, strict=False):
             if not np.isnan(value).any():
-                blob = value.tobytes()
+                blob = value.astype(float).tobytes()
                 blob = zlib.crc32(blob).to_bytes(4) + blob
                 rows.append((self._namespace, key.tobytes(), blob))
         for start in range(0, len(rows), _CHUNK):

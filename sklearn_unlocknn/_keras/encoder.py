@@ -8,7 +8,7 @@ from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_rows
 from .._features.encoder import train
 from .._gp.encoded import Encoded
 from .._validation import check_targets
-from .graph import library_of
+from .graph import library_of, split
 from .inputs import network_inputs
 from .network import NetworkHandle
 
@@ -169,31 +169,24 @@ class KerasEncoder:
         location = (
             None if estimator.memory is None else cache_location(estimator.memory)
         )
-        cached = keep and len(arrays[0]) <= MAX_ROWS and network.worth_caching(arrays)
-        if not (cached or (keep and location is not None)):
-            done = network.extract(
-                arrays, layer, batch_size, with_output, n_jobs=n_jobs
-            )
-            return Encoded(*done) if with_output else Encoded(done)
-        both = with_output or (network.n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
+        if keep and location is None:
+            keep = len(arrays[0]) <= MAX_ROWS and network.worth_caching(arrays)
         names = network.resolve_layer(layer)
-        identity = network.identity(names, arrays)
+        n_outputs = network.n_outputs if names else 0
+        if not keep or (with_output and n_outputs is None):
+            done = network.extract(arrays, layer, batch_size, with_output, n_jobs)
+            return Encoded(*done) if with_output else Encoded(done)
+        both = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
+        identity = network.identity(names, arrays, self.checksum)
         cache = FeatureCache(location, identity, repr(names), str(both))
 
         def compute(rows):
-            part = [array[rows] for array in arrays]
-            result = network.extract(part, layer, batch_size, both, n_jobs=n_jobs)
-            if not both:
-                return [result]
-            # the first column is the number of features
-            width = np.full((len(rows), 1), result[0].shape[1])
-            return [np.hstack([width, *result])]
+            part = arrays
+            if len(rows) < len(arrays[0]):
+                part = [array[rows] for array in arrays]
+            return [network.run(part, layer, batch_size, both, n_jobs)[0]]
 
         values = cache.fetch(hash_rows(*arrays), compute)
-        if not both:
-            return Encoded(values)
-        width = int(values[0, 0])
-        features = np.ascontiguousarray(values[:, 1 : 1 + width])
-        if not with_output:
-            return Encoded(features)
-        return Encoded(features, np.ascontiguousarray(values[:, 1 + width :]))
+        width = values.shape[1] - (n_outputs if both else 0)
+        done = split(values, width, with_output)
+        return Encoded(*done) if with_output else Encoded(done)

@@ -128,13 +128,8 @@ list of array-like or DataFrame
         check_batch_size(self.batch_size, "batch_size")
         encoder = KerasEncoder()
         arrays = encoder.freeze(self, X, y)
-        if encoder.network is not None:
-            encoder.width = encoder.network.width(self.layer)
-        else:
-            encoder.width = arrays[0].shape[1]
-        if encoder.width is None:  # it depends on the shape of the samples
-            first = encoder._run(self, [array[:1] for array in arrays], keep=False)
-            encoder.width = first.features.shape[1]
+        first = encoder._run(self, [array[:1] for array in arrays], keep=True)
+        encoder.width = first.features.shape[1]
         self._encoder = encoder
         vars(self).update(encoder.public)
         return self

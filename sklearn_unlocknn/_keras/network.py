@@ -24,6 +24,8 @@ from .graph import (
     limit_threads,
     multiply_adds,
     outputs_of,
+    specs_of,
+    split,
     traced,
 )
 
@@ -36,10 +38,9 @@ _RECENT = deque(maxlen=4)
 
 #: Samples of a block, which one process runs in batches.
 BLOCK = 8192
-# Multiply-adds above which caching pays, for a sample and for a byte of its inputs. CPU
-# ms for 50,000 samples, 33 columns, in float32: 5,000 multiply-adds, 8 inputs: network
-# 78, cache 41, hits alone 16; 21,000, 8: 165, 35, 15; 74,000, 256: 175, 51, 40.
-_KEY_COST, _BYTE_COST = 20_000, 16
+# Multiply-adds above which caching pays, for a sample and for a byte of its inputs, by
+# benchmarks/bench_cache.py: features that are computed take at most 1.3 x longer.
+_KEY_COST, _BYTE_COST = 30_000, 64
 
 
 class NetworkHandle:
@@ -124,28 +125,13 @@ class NetworkHandle:
     def input_specs(self):
         """List of `InputSpec` in the network's order; None without a graph."""
         graph = graph_of(self.model)
-        if graph is None:
-            return None
-        library = importlib.import_module(self.library)
-        sequential = isinstance(self.model, library.Sequential)
-        specs = []
-        for tensor in graph.inputs:
-            # the layer's name: what the user gave as `Input(name=...)`
-            name = tensor._keras_history[0].name
-            dtype = getattr(tensor.dtype, "name", tensor.dtype)
-            batch, *shape = tuple(tensor.shape)
-            # A Sequential built by a call keeps the batch size of that call.
-            batch = None if sequential else batch
-            specs.append(InputSpec(name, tuple(shape), str(dtype), batch))
-        return specs
+        return None if graph is None else specs_of(graph, self.model)
 
     @property
     def n_outputs(self):
         """Number of output values for a sample; None where it varies."""
         graph = graph_of(self.model)
-        if graph is None:
-            return None
-        shapes = [tuple(tensor.shape)[1:] for tensor in graph.outputs]
+        shapes = [(None,)] if graph is None else [t.shape[1:] for t in graph.outputs]
         return None if any(None in s for s in shapes) else sum(map(math.prod, shapes))
 
     def checksum(self):
@@ -157,7 +143,7 @@ class NetworkHandle:
         """
         return checksum(self.model.weights)
 
-    def identity(self, names, inputs=None):
+    def identity(self, names, inputs=None, weights=None):
         """Hash all that the features depend on but the inputs.
 
         Configuration, weights, and outputs on fixed probe inputs, which show the code
@@ -170,6 +156,8 @@ class NetworkHandle:
         inputs : list of ndarray of shape (n_samples, ...), default=None
             Inputs of which a network without a functional graph has its probe inputs'
             shapes and types.
+        weights : bytes, default=None
+            The `checksum`, if it is known already.
 
         Returns
         -------
@@ -178,21 +166,17 @@ class NetworkHandle:
             the network. If the network cannot be run on probe inputs, only its
             pickled copies have the same.
         """
-        weights = self.checksum()
-        if (names, weights) not in self._identities:
-            specs = self.input_specs
-            if specs is None:
-                specs = [
-                    InputSpec("", array.shape[1:], str(array.dtype))
-                    for array in inputs or ()
-                ]
+        key = names, weights or self.checksum()
+        if key not in self._identities:
+            specs = self.input_specs or [
+                InputSpec("", array.shape[1:], str(array.dtype))
+                for array in inputs or ()
+            ]
             forward, _, batch, _ = self.cut(names, bool(names))
             limit = integer_limit(self.model)
             outputs = (specs and probe(forward, specs, limit, batch)) or self._token
-            self._identities[names, weights] = identify(
-                self.model, self.library, weights, outputs
-            )
-        return self._identities[names, weights]
+            self._identities[key] = identify(self.model, self.library, key[1], outputs)
+        return self._identities[key]
 
     def worth_caching(self, inputs):
         """Tell whether a pass of the network costs more than the cache.
@@ -209,9 +193,7 @@ class NetworkHandle:
         """
         if self._multiply_adds is None:
             self._multiply_adds = multiply_adds(self.model)
-        n_bytes = 0
-        for array in inputs:
-            n_bytes += array.nbytes // len(array)
+        n_bytes = sum([array.nbytes // len(array) for array in inputs])
         return self._multiply_adds >= _KEY_COST + _BYTE_COST * n_bytes
 
     def resolve_layer(self, layer):
@@ -248,41 +230,39 @@ class NetworkHandle:
         names = [item.name for item in layers]
         resolved = []
         for item in wanted:
-            if isinstance(item, str) and item in names:
-                resolved.append(item)
-            elif (
-                isinstance(item, Integral)
-                and not isinstance(item, bool)
-                and -len(names) <= item < len(names)
-            ):
-                resolved.append(names[item])
-            else:
+            if isinstance(item, Integral) and not isinstance(item, bool):
+                item = dict(enumerate(names, -len(names))).get(item, item)
+                item = dict(enumerate(names)).get(item, item)
+            if item not in names:
                 raise ValueError(
                     f"Got `layer`={layer!r}, expected an index from {-len(names)} to "
                     f"{len(names) - 1}, one of the names {names}, or a list of these."
                 )
+            resolved.append(item)
         if not resolved:
             raise ValueError("Got an empty `layer`, expected at least one layer.")
         return tuple(resolved)
 
-    def width(self, layer):
-        """Return the number of features of a layer (or list); None if it varies.
-
-        Raises
-        ------
-        ValueError
-            When there is no such layer or it cannot be cut.
-        """
-        names = self.resolve_layer(layer)
-        if not names:
-            return None
-        graph = graph_of(self.model)
-        tensors = [t for name in names for t in outputs_of(graph, name)]
-        shapes = [tuple(tensor.shape)[1:] for tensor in tensors]
-        return None if any(None in s for s in shapes) else sum(map(math.prod, shapes))
-
     def extract(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
         """Run the network up to a layer, in inference mode.
+
+        Parameters
+        ----------
+        inputs, layer, batch_size, with_output, n_jobs
+            As in `run`.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features), float64
+            Output of the layer, flattened to two dimensions.
+        output : ndarray of shape (n_samples, n_outputs), float64
+            Only if ``with_output``: the network's own output.
+        """
+        values, width = self.run(inputs, layer, batch_size, with_output, n_jobs)
+        return split(values, width, with_output)
+
+    def run(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
+        """Run the network up to a layer; every pass through it starts here.
 
         Parameters
         ----------
@@ -293,7 +273,7 @@ class NetworkHandle:
         batch_size : int, default=1024
             Samples in a pass.
         with_output : bool, default=False
-            Also return the network's own output, from the same pass.
+            Whether to compute the network's own output, too, in the same pass.
         n_jobs : int, default=None
             Number of processes that run blocks of samples, each with a copy of the
             network, with joblib's meaning and backends: None means what
@@ -301,10 +281,11 @@ class NetworkHandle:
 
         Returns
         -------
-        features : ndarray of shape (n_samples, n_features), float64
-            Output of the layer, flattened to two dimensions.
-        output : ndarray of shape (n_samples, n_outputs), float64
-            Only if ``with_output``.
+        values : ndarray of shape (n_samples, n_features + n_outputs)
+            Features, then outputs, in float32 if the network computes in it; of a
+            subclassed model the output alone, which is all there is.
+        n_features : int
+            Number of columns that are features.
 
         Raises
         ------
@@ -313,68 +294,36 @@ class NetworkHandle:
             finite.
         """
         names = self.resolve_layer(layer)
-        if not names:  # a subclassed model: its output is all there is
-            features = self.predict(inputs, batch_size, n_jobs)
-            return (features, features.copy()) if with_output else features
-        features, output = self._run(inputs, names, batch_size, with_output, n_jobs)
-        self._check_finite(features, f"A feature of layer {layer!r}")
-        if not with_output:
-            return features
-        self._check_finite(output, "The output")
-        return features, output
-
-    def predict(self, inputs, batch_size=1024, n_jobs=None):
-        """Run the whole network, in inference mode.
-
-        Parameters
-        ----------
-        inputs : list of ndarray of shape (n_samples, ...)
-            One array for each input of the network, in its order.
-        batch_size : int, default=1024
-            Samples in a pass.
-        n_jobs : int, default=None
-            As in `extract`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_outputs), float64
-            The network's own output, flattened to two dimensions.
-        """
-        output, _ = self._run(inputs, (), batch_size, False, n_jobs)
-        self._check_finite(output, "The output")
-        return output
-
-    def _check_finite(self, values, what):
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(bad):
-            raise ValueError(
-                f"{what} of the network {self.model.name!r} is not finite for sample "
-                f"{bad[0]} ({len(bad)} of {len(values)} samples in all). Scale the "
-                "inputs as in training, and check the network's weights for NaN."
-            )
-
-    def _run(self, inputs, names, batch_size, with_output, n_jobs=None):
-        """Run a cut over all samples; every pass through the network starts here."""
-        n = len(inputs[0])
+        n, options = len(inputs[0]), (names, batch_size, with_output and bool(names))
         # Whole batches, so that the same ones are run whoever runs them.
         size = batch_size * max(1, BLOCK // batch_size)
         if n <= size:
-            return self._run_block((inputs, names, batch_size, with_output))
-        blocks = (
-            ([a[i : i + size] for a in inputs], names, batch_size, with_output)
-            for i in range(0, n, size)
-        )
-        start, whole = 0, None
-        for parts in run_blocks(NetworkHandle._run_block, self, blocks, n_jobs):
-            if whole is None:
-                whole = [np.empty((n, part.shape[1])) for part in parts]
-            for values, part in zip(whole, parts, strict=True):
+            values, width = self._run_block((inputs, *options))
+        else:
+            blocks = (
+                ([a[i : i + size] for a in inputs], *options) for i in range(0, n, size)
+            )
+            start, values = 0, None
+            done = run_blocks(NetworkHandle._run_block, self, blocks, n_jobs)
+            for part, width in done:
+                if values is None:
+                    values = np.empty((n, part.shape[1]), part.dtype)
                 values[start : start + len(part)] = part
-            start += len(parts[0])
-        return whole
+                start += len(part)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            sample, column = np.argwhere(bad)[0]
+            is_output = column >= width or not names
+            what = "The output" if is_output else f"A feature of layer {layer!r}"
+            raise ValueError(
+                f"{what} of the network {self.model.name!r} is not finite for sample "
+                f"{sample} ({bad.any(axis=1).sum()} of {n} samples in all). Scale the "
+                "inputs as in training, and check the network's weights for NaN."
+            )
+        return values, width
 
     def _run_block(self, block):
-        """Run a cut over some samples; return features and output."""
+        """Run some samples by batches; return values and number of features."""
         inputs, names, batch_size, with_output = block
         forward, n_tensors, batch, _ = self.cut(names, with_output)
         batch_size = batch or batch_size
@@ -392,11 +341,11 @@ class NetworkHandle:
                         f"array of shape {value.shape} for {len(arrays[0])} samples, "
                         "expected a row for each. Choose another layer."
                     )
+                if value.dtype != np.float32:
+                    value = value.astype(float)
                 flat.append(value[:n_samples].reshape(n_samples, -1))
-            output = flat[n_tensors:] if n_tensors else []
-            output = np.hstack(output) if output else np.empty((n_samples, 0))
-            done.append((np.hstack(flat[:n_tensors]), output))
-        return [np.concatenate(parts, dtype=float) for parts in zip(*done, strict=True)]
+            done.append(np.hstack(flat))
+        return np.concatenate(done), sum(v.shape[1] for v in flat[:n_tensors])
 
     def cut(self, names, with_output):
         """Compile the network up to the named layers (none: the whole network).

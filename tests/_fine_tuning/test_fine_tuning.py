@@ -147,7 +147,7 @@ def test_prior_means_outputs_and_weights(keras_net, mean):
     assert_allclose(predictions(weighted), predictions(few), rtol=1e-3, atol=1e-4)
     assert few.fine_tune_curve_[-1] > few.fine_tune_curve_[0]
     if mean == "network":
-        output = weighted.network_.predict([X_NEW.astype(np.float32)])
+        output = weighted.network_.extract([X_NEW.astype("f4")], -1)
         # the output layer is trained too
         own = keras_net(X_NEW.astype(np.float32)).numpy()
         assert np.abs(output - own).max() > 0.1

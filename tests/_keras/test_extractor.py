@@ -216,17 +216,14 @@ def test_grid_search_over_networks_and_layers(make_net, small_data, n_jobs):
         make_net(importlib.import_module("tf_keras"), name="second", seed=7),
     ]
     pipe = make_pipeline(StandardScaler(), KerasFeatureExtractor(), Ridge())
-    grid = {
-        "kerasfeatureextractor__network": networks,
-        "kerasfeatureextractor__layer": ["hidden", ["hidden", "latent"]],
-    }
-    search = GridSearchCV(pipe, grid, cv=2, n_jobs=n_jobs, error_score="raise")
-    search.fit(X, y)
+    grid = {"kerasfeatureextractor__layer": ["hidden", ["hidden", "latent"]]}
+    options = {"cv": 2, "n_jobs": n_jobs, "error_score": "raise"}
+    one = clone(pipe).set_params(kerasfeatureextractor__network=networks[0])
+    search = GridSearchCV(one, grid, **options).fit(X, y)
+    assert search.best_estimator_[1].network is networks[0]
+    grid["kerasfeatureextractor__network"] = networks
+    search = GridSearchCV(pipe, grid, **options).fit(X, y)
     assert search.best_params_["kerasfeatureextractor__network"] in networks
-    pipe.set_params(kerasfeatureextractor__network=networks[0])
-    del grid["kerasfeatureextractor__network"]
-    over_layers = GridSearchCV(pipe, grid, cv=2, n_jobs=n_jobs).fit(X, y)
-    assert over_layers.best_estimator_[1].network is networks[0]
     expected = clone(pipe).set_params(**search.best_params_).fit(X, y).predict(X)
     assert_allclose(search.predict(X), expected, rtol=1e-5)
 

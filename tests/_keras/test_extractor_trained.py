@@ -111,13 +111,13 @@ def test_n_jobs_of_a_regressor_reaches_the_network(make_net, monkeypatch):
     from sklearn_unlocknn._keras.network import NetworkHandle
 
     counts = []
-    real = NetworkHandle.extract
+    real = NetworkHandle.run
 
-    def extract(self, *args, **kwargs):
-        counts.append(kwargs["n_jobs"])
-        return real(self, *args, **kwargs)
+    def run(self, inputs, layer, batch_size, with_output, n_jobs):
+        counts.append(n_jobs)
+        return real(self, inputs, layer, batch_size, with_output, n_jobs)
 
-    monkeypatch.setattr(NetworkHandle, "extract", extract)
+    monkeypatch.setattr(NetworkHandle, "run", run)
     X = np.random.default_rng(0).normal(size=(30, 4))
     net = make_net(keras)
     ProbNNRegressor(net, "latent", "rbf", n_jobs=1, random_state=0).fit(X, X[:, 0])

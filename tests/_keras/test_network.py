@@ -110,7 +110,7 @@ def test_features_and_output_from_one_pass(K, net):
     features, output = handle.extract([X], "latent", 4, with_output=True)
     assert len(handle._cuts) == 1
     assert_allclose(features, handle.extract([X], "latent"), rtol=1e-6)
-    assert_allclose(output, handle.predict([X]), rtol=1e-6)
+    assert_allclose(output, handle.extract([X], -1), rtol=1e-6)
     assert_allclose(output, np.asarray(net(X, training=False)), rtol=1e-5)
     assert handle.n_outputs == 1
 
@@ -121,7 +121,7 @@ def test_every_kind_of_network(K, build):
     arrays = ARRAYS.get(build.__name__, [X])
     handle = NetworkHandle.of(net)
     expected = net(arrays if len(arrays) > 1 else arrays[0], training=False)
-    assert_allclose(handle.predict(arrays, 3), expected, rtol=1e-5, atol=1e-6)
+    assert_allclose(handle.extract(arrays, -1, 3), expected, rtol=1e-5, atol=1e-6)
     assert handle.extract(arrays, LAYER.get(build.__name__, -2), 3).shape[0] == 7
     assert len(handle.input_specs) == len(arrays)
 
@@ -190,7 +190,7 @@ def test_the_network_is_left_as_it_was(K, net):
     before = snapshot(net)
     handle = NetworkHandle.of(net)
     handle.extract([X], ["hidden", "latent"], 3, with_output=True)
-    handle.predict([X])
+    handle.extract([X], -1)
     handle.identity(("latent",))
     pickle.dumps(handle)
     assert_same(before, snapshot(net))
@@ -230,7 +230,7 @@ def test_stateful_network(K):
         inputs = K.Input((2, 2), batch_size=4)
     net = K.Model(inputs, K.layers.LSTM(2, stateful=True)(inputs))
     with pytest.raises(ValueError, match="is stateful"):
-        NetworkHandle.of(net).predict([np.zeros((4, 2, 2), np.float32)])
+        NetworkHandle.of(net).extract([np.zeros((4, 2, 2), "f4")], -1)
 
 
 def test_not_finite_features_name_sample_and_layer(net):

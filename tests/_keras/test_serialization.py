@@ -23,7 +23,7 @@ def test_pickle_round_trip(K, build):
     assert loaded is not handle
     assert loaded.model is not net
     assert loaded.library == K.__name__
-    assert_array_equal(loaded.predict(arrays), handle.predict(arrays))
+    assert_array_equal(loaded.extract(arrays, -1), handle.extract(arrays, -1))
     layer = LAYER.get(build.__name__, -2)
     names = handle.resolve_layer(layer)
     assert loaded.checksum() == handle.checksum()
@@ -60,13 +60,13 @@ def test_pickle_model_types(K):
     net = OwnSequential([K.Input((4,)), K.layers.Dense(2)])
     loaded = pickle.loads(pickle.dumps(NetworkHandle.of(net)))
     assert type(loaded.model) is K.Sequential
-    assert_array_equal(loaded.predict([X]), NetworkHandle.of(net).predict([X]))
+    assert_array_equal(loaded.extract([X], -1), NetworkHandle.of(net).extract([X], -1))
 
 
 def test_compiled_network_with_custom_loss_pickles(K, net):
     net.compile("adam", lambda a, b: (a - b) ** 2)
     loaded = pickle.loads(pickle.dumps(NetworkHandle.of(net)))
-    assert_array_equal(loaded.predict([X]), NetworkHandle.of(net).predict([X]))
+    assert_array_equal(loaded.extract([X], -1), NetworkHandle.of(net).extract([X], -1))
 
 
 CUSTOM_MODULE = """
@@ -191,4 +191,4 @@ def test_joblib_dump(net, tmp_path):
     handle = NetworkHandle.of(net)
     joblib.dump(handle, tmp_path / "net.joblib")
     loaded = joblib.load(tmp_path / "net.joblib")
-    assert_array_equal(loaded.predict([X]), handle.predict([X]))
+    assert_array_equal(loaded.extract([X], -1), handle.extract([X], -1))
