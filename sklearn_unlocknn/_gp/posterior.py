@@ -93,7 +93,7 @@ def collect_statistics(kernel, theta, Z, Lz, samples, n_jobs=1):
         return _statistics_of_part((*model, samples))
     starts = range(0, len(samples.weights), size)
     tasks = ((*model, samples.part(slice(start, start + size))) for start in starts)
-    sums = run_tasks(_statistics_of_part, tasks, n_jobs)
+    sums = run_tasks(_statistics_of_part, tasks, n_jobs, window=1)
     total = next(sums)
     for one in sums:
         total += one

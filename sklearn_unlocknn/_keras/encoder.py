@@ -171,22 +171,22 @@ class KerasEncoder:
         )
         if keep and location is None:
             keep = len(arrays[0]) <= MAX_ROWS and network.worth_caching(arrays)
-        names = network.resolve_layer(layer)
+        names = network.resolve_layer(layer) if keep else ()
         n_outputs = network.n_outputs if names else 0
         if not keep or (with_output and n_outputs is None):
-            done = network.extract(arrays, layer, batch_size, with_output, n_jobs)
-            return Encoded(*done) if with_output else Encoded(done)
-        both = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
-        identity = network.identity(names, arrays, self.checksum)
-        cache = FeatureCache(location, identity, repr(names), str(both))
+            values, width = network.run(arrays, layer, batch_size, with_output, n_jobs)
+        else:
+            both = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
+            identity = network.identity(names, arrays, self.checksum)
+            cache = FeatureCache(location, identity, repr(names), str(both))
 
-        def compute(rows):
-            part = arrays
-            if len(rows) < len(arrays[0]):
-                part = [array[rows] for array in arrays]
-            return [network.run(part, layer, batch_size, both, n_jobs)[0]]
+            def compute(rows):
+                part = arrays
+                if len(rows) < len(arrays[0]):
+                    part = [array[rows] for array in arrays]
+                return [network.run(part, layer, batch_size, both, n_jobs)[0]]
 
-        values = cache.fetch(hash_rows(*arrays), compute)
-        width = values.shape[1] - (n_outputs if both else 0)
+            values = cache.fetch(hash_rows(*arrays), compute)
+            width = values.shape[1] - (n_outputs if both else 0)
         done = split(values, width, with_output)
         return Encoded(*done) if with_output else Encoded(done)

@@ -93,23 +93,6 @@ def outputs_of(graph, name):
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
-def specs_of(graph, model):
-    """Return the `InputSpec` of each input of a model's graph."""
-    sequential = isinstance(
-        model, importlib.import_module(library_of(model)).Sequential
-    )
-    specs = []
-    for tensor in graph.inputs:
-        # the layer's name: what the user gave as `Input(name=...)`
-        name = tensor._keras_history[0].name
-        dtype = getattr(tensor.dtype, "name", tensor.dtype)
-        batch, *shape = tuple(tensor.shape)
-        # A Sequential built by a call keeps the batch size of that call.
-        batch = None if sequential else batch
-        specs.append(InputSpec(name, tuple(shape), str(dtype), batch))
-    return specs
-
-
 def multiply_adds(model):
     """Estimate the multiplications of a pass for one sample.
 

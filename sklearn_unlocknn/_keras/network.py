@@ -24,7 +24,6 @@ from .graph import (
     limit_threads,
     multiply_adds,
     outputs_of,
-    specs_of,
     split,
     traced,
 )
@@ -75,24 +74,7 @@ class NetworkHandle:
 
     @classmethod
     def of(cls, network):
-        """Return the handle of a network, the same one for the same live network.
-
-        Parameters
-        ----------
-        network : keras.Model, tf_keras.Model, path-like or NetworkHandle
-            The network, or a file (.keras, .h5, .hdf5) to load it from.
-
-        Returns
-        -------
-        NetworkHandle
-
-        Raises
-        ------
-        TypeError
-            When it is none of these.
-        ValueError, FileNotFoundError
-            When a file does not load.
-        """
+        """Return the handle of a model or a file, the same one for the same model."""
         if isinstance(network, cls):
             return network
         is_file = isinstance(network, str | os.PathLike)
@@ -125,7 +107,21 @@ class NetworkHandle:
     def input_specs(self):
         """List of `InputSpec` in the network's order; None without a graph."""
         graph = graph_of(self.model)
-        return None if graph is None else specs_of(graph, self.model)
+        if graph is None:
+            return None
+        sequential = isinstance(
+            self.model, importlib.import_module(self.library).Sequential
+        )
+        specs = []
+        for tensor in graph.inputs:
+            # the layer's name: what the user gave as `Input(name=...)`
+            name = tensor._keras_history[0].name
+            dtype = getattr(tensor.dtype, "name", tensor.dtype)
+            batch, *shape = tuple(tensor.shape)
+            # A Sequential built by a call keeps the batch size of that call.
+            batch = None if sequential else batch
+            specs.append(InputSpec(name, tuple(shape), str(dtype), batch))
+        return specs
 
     @property
     def n_outputs(self):
@@ -135,12 +131,7 @@ class NetworkHandle:
         return None if any(None in s for s in shapes) else sum(map(math.prod, shapes))
 
     def checksum(self):
-        """Hash the current weights, fast enough for every prediction.
-
-        Returns
-        -------
-        bytes
-        """
+        """Hash the current weights, fast enough for every prediction."""
         return checksum(self.model.weights)
 
     def identity(self, names, inputs=None, weights=None):
@@ -179,41 +170,16 @@ class NetworkHandle:
         return self._identities[key]
 
     def worth_caching(self, inputs):
-        """Tell whether a pass of the network costs more than the cache.
-
-        Parameters
-        ----------
-        inputs : list of ndarray of shape (n_samples, ...)
-            One array for each input of the network.
-
-        Returns
-        -------
-        bool
-            The same for the same network and shapes, on any machine.
-        """
+        """Tell whether the network costs more than the cache, on any machine alike."""
         if self._multiply_adds is None:
             self._multiply_adds = multiply_adds(self.model)
-        n_bytes = sum([array.nbytes // len(array) for array in inputs])
+        n_bytes = 0
+        for array in inputs:
+            n_bytes += array.nbytes // len(array)
         return self._multiply_adds >= _KEY_COST + _BYTE_COST * n_bytes
 
     def resolve_layer(self, layer):
-        """Return ``layer`` as a tuple of names.
-
-        Parameters
-        ----------
-        layer : int, str or list of int or str
-            Index in ``model.layers`` (negative from the end) or name.
-
-        Returns
-        -------
-        tuple of str
-            Names of the layers; ``()`` for the output of a subclassed model.
-
-        Raises
-        ------
-        ValueError
-            When there is no such layer or it cannot be cut.
-        """
+        """Return ``layer`` as a tuple of names, ``()`` for a subclassed model."""
         graph = graph_of(self.model)
         several = isinstance(layer, list | tuple)
         wanted = list(layer) if several else [layer]
@@ -303,11 +269,11 @@ class NetworkHandle:
             blocks = (
                 ([a[i : i + size] for a in inputs], *options) for i in range(0, n, size)
             )
-            start, values = 0, None
             done = run_blocks(NetworkHandle._run_block, self, blocks, n_jobs)
-            for part, width in done:
-                if values is None:
-                    values = np.empty((n, part.shape[1]), part.dtype)
+            part, width = next(done)
+            values, start = np.empty((n, part.shape[1]), part.dtype), len(part)
+            values[:start] = part
+            for part, _ in done:
                 values[start : start + len(part)] = part
                 start += len(part)
         bad = ~np.isfinite(values)
@@ -345,7 +311,7 @@ class NetworkHandle:
                     value = value.astype(float)
                 flat.append(value[:n_samples].reshape(n_samples, -1))
             done.append(np.hstack(flat))
-        return np.concatenate(done), sum(v.shape[1] for v in flat[:n_tensors])
+        return np.concatenate(done), np.hstack(flat[:n_tensors]).shape[1]
 
     def cut(self, names, with_output):
         """Compile the network up to the named layers (none: the whole network).
@@ -399,13 +365,7 @@ class NetworkHandle:
         return forward, n_tensors, batch, model.trainable_variables
 
     def trainable_copy(self):
-        """Return a handle on a copy of the network, which may then be trained.
-
-        Raises
-        ------
-        ValueError
-            When the network cannot be built again from its configuration.
-        """
+        """Return a handle on a copy of the network, which may then be trained."""
         return NetworkHandle.of(serialization.rebuild(serialization.dump(self.model)))
 
     def __reduce__(self):
