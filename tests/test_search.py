@@ -4,7 +4,9 @@ import itertools
 import os
 import pickle
 import warnings
+import weakref
 from collections import deque
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -26,6 +28,7 @@ from sklearn.model_selection import (
 
 from sklearn_unlocknn import MEGNetProbRegressor, ProbNNRegressor
 from sklearn_unlocknn._features.cache import forget
+from sklearn_unlocknn._gp import posterior
 from sklearn_unlocknn._keras import network as keras_nets
 from sklearn_unlocknn._keras.graph import limit_threads
 from sklearn_unlocknn._keras.network import NetworkHandle
@@ -228,6 +231,27 @@ def test_window_bounds_the_tasks_taken_ahead(window, held):
         assert next(results) == 0
         assert len(taken) == held
         assert list(results) == list(range(1, 20))
+
+
+def test_few_statistics_are_held_at_a_time(monkeypatch):
+    alive, held = weakref.WeakSet(), []
+
+    class Sums:
+        def __iadd__(self, other):
+            return self
+
+    def sums_of_part(task):
+        held.append(len(alive))
+        alive.add(sums := Sums())
+        return sums
+
+    monkeypatch.setattr(posterior, "_statistics_of_part", sums_of_part)
+    weights = np.ones(10 * posterior.PART_ROWS)
+    samples = SimpleNamespace(weights=weights, part=lambda where: where)
+    with joblib.parallel_config("threading", n_jobs=2):
+        posterior.collect_statistics(*[np.ones((1, 1))] * 4, samples, None)
+    assert len(held) == 10
+    assert max(held) <= 3
 
 
 # --- threads ----------------------------------------------------------------------
