@@ -144,23 +144,9 @@ def run_tasks(function, tasks, n_jobs, window=4):
 
 
 def run_blocks(function, network, blocks, n_jobs):
-    """Run a network over blocks of samples, in workers if joblib provides several.
+    """Run ``function(handle of the network, block)``, as `run_tasks` does.
 
-    Parameters
-    ----------
-    function : callable
-        ``function(network, block)``, importable.
-    network : object
-        Handle of the network, sent to workers by `Parcel`.
-    blocks : iterable
-        Blocks of samples.
-    n_jobs : int or None
-        As in `run_tasks`.
-
-    Returns
-    -------
-    iterator
-        Results in the order of the blocks.
+    `Parcel` sends the handle to workers once. Returns an iterator over the results.
     """
     parcel = Parcel(network)
     return run_tasks(_call, ((function, parcel, block) for block in blocks), n_jobs)

@@ -7,25 +7,10 @@ from sklearn.utils.validation import has_fit_parameter
 
 
 def train(network, X, y, sample_weight=None, name="network"):
-    """Train a network by a clone of an estimator.
+    """Train a network by a clone of an estimator, which is returned.
 
-    Parameters
-    ----------
-    network : estimator
-        The estimator.
-    X : array-like
-        Training samples.
-    y : array-like or None
-        Targets.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights, passed on if the estimator's ``fit`` takes them.
-    name : str, default="network"
-        Name of the parameter in errors.
-
-    Returns
-    -------
-    estimator
-        The fitted clone.
+    ``sample_weight`` is passed on if the estimator's ``fit`` takes it; ``name`` is the
+    name of the parameter in errors.
     """
     if y is None:
         raise ValueError(

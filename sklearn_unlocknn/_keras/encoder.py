@@ -20,28 +20,8 @@ _MAX_KEPT_OUTPUTS = 64
 def resolve_network(network, X, y=None, sample_weight=None):
     """Return the handle of a ``network`` parameter.
 
-    Parameters
-    ----------
-    network : keras.Model, tf_keras.Model, path-like, NetworkHandle or estimator
-        An estimator is cloned and fitted on the data; it must then have the Keras
-        model as ``model_``, as SciKeras' have.
-    X : array-like
-        Samples to train such an estimator with.
-    y : array-like, default=None
-        Targets, likewise.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights, likewise.
-
-    Returns
-    -------
-    NetworkHandle
-
-    Raises
-    ------
-    TypeError
-        When it is none of these.
-    ValueError
-        When an estimator needs ``y`` and there is none, or has no ``model_``.
+    An estimator is cloned and fitted on the data; it must then have the Keras model
+    as ``model_``, as SciKeras' have, else this raises ValueError.
     """
     if not hasattr(type(network), "get_params"):  # not an estimator
         return NetworkHandle.of(network)

@@ -22,15 +22,6 @@ def checksum(weights):
     """Hash weights at the speed of memory.
 
     Multilinear hashes modulo 2**64 of blocks of 64-bit words, then blake2b of these.
-
-    Parameters
-    ----------
-    weights : list of variables
-        Of either Keras library.
-
-    Returns
-    -------
-    bytes
     """
     digest = hashlib.blake2b(digest_size=16)
     size = len(_MULTIPLIERS)
@@ -59,24 +50,7 @@ def _bytes_of(variable):
 
 
 def identify(model, library, weights, outputs):
-    """Hash the configuration of the layers with a checksum and outputs on probes.
-
-    Parameters
-    ----------
-    model : keras.Model or tf_keras.Model
-        The network.
-    library : str
-        Its Keras library.
-    weights : bytes
-        `checksum` of its weights.
-    outputs : str
-        Result of `probe`, or what else stands for the code of the network.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
-    """
+    """Hash the layers' configuration with `checksum` and `probe`; 32 hex digits."""
     layers = []
     for layer in model.layers:
         try:
@@ -97,20 +71,10 @@ def _related(node):
 
 
 def probe_inputs(specs, limit, numbers=True):
-    """Return the probe inputs of a network, which are always the same.
+    """Return the probe inputs of a network, four samples that are always the same.
 
-    Parameters
-    ----------
-    specs : list of InputSpec
-        Inputs of the network.
-    limit : int
-        Bound of integers, such as the smallest number of words of an embedding.
-    numbers : bool, default=True
-        Whether floating-point inputs are normally distributed, else integers.
-
-    Returns
-    -------
-    list of ndarray of shape (4, ...)
+    Integers are smaller than ``limit``, such as the smallest number of words of an
+    embedding; without ``numbers``, floating-point inputs have them, too.
     """
     rng = np.random.default_rng(0)
     arrays = []

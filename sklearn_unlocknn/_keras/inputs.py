@@ -8,31 +8,12 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 def network_inputs(estimator, X, specs, reset):
     """Check X against a network's inputs and return one array for each of them.
 
-    Sets ``n_features_in_`` and ``feature_names_in_`` of the estimator, or compares
-    with them.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator that X is checked for.
-    X : array-like, list of array-like or DataFrame
-        Samples for the network. For several inputs: a list or tuple with an array for
-        each input in the network's order, a frame whose columns are named after the
-        inputs, or a 2-D array with the columns of all inputs side by side.
-    specs : list of InputSpec or None
-        Inputs of the network; None if they are unknown.
-    reset : bool
-        True in ``fit``.
-
-    Returns
-    -------
-    list of ndarray of shape (n_samples, ...)
-        In the network's order and types.
-
-    Raises
-    ------
-    ValueError
-        When X does not fit the network's inputs, or holds NaN or infinity.
+    For several inputs X is a list or tuple with an array for each input in the
+    network's order, a frame whose columns are named after the inputs, or a 2-D array
+    with the columns of all inputs side by side. ``specs`` is the list of `InputSpec`,
+    None if unknown. Sets ``n_features_in_`` and ``feature_names_in_`` of the
+    estimator, or compares with them. Raises ValueError when X does not fit the inputs,
+    or holds NaN or infinity.
     """
     if specs is None:
         if _is_several(X, None):

@@ -316,18 +316,11 @@ class NetworkHandle:
     def cut(self, names, with_output):
         """Compile the network up to the named layers (none: the whole network).
 
-        Parameters
-        ----------
-        names : tuple of str
-            Layers from `resolve_layer`.
-        with_output : bool
-            Whether to compute the network's own output, too.
-
         Returns
         -------
         forward : callable
             Function from a list of arrays to a list of tensors of the Keras backend,
-            layers first.
+            layers first, then with ``with_output`` the network's own output.
         n_tensors : int or None
             Number of tensors that are of layers; None: all.
         batch : int or None
@@ -372,14 +365,10 @@ class NetworkHandle:
         state = self._token, self.checksum(), self._identities
         return _rebuild, (serialization.dump(self.model), *state)
 
-    def __copy__(self):
+    def __copy__(self, memo=None):
         return self
 
-    def __deepcopy__(self, memo):
-        return self
-
-    def __sklearn_clone__(self):
-        return self
+    __deepcopy__ = __sklearn_clone__ = __copy__
 
     def __repr__(self):
         return f"NetworkHandle({self.model.name!r}, library={self.library!r})"
