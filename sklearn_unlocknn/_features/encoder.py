@@ -30,49 +30,49 @@ class _LiveModel:
         self.handle = handle
 
 
-class _Shared:
-    """A parameter that `sklearn.base.clone` does not copy."""
-
-    def __sklearn_clone__(self):
-        return self
-
-
 class SharedNetworkMixin:
-    """Share a model held as ``network`` between clones, copies and pickles.
+    """Share a model held as a parameter between clones, copies and pickles.
 
     `sklearn.base.clone` and `copy.deepcopy` would copy the model, which is never
     modified. A pickle holds it once, as plain arrays. The estimator's
     ``_encoder_type`` recognises models (``is_model``) and converts between models and
-    their handles (``handle_of``, ``model_of``).
+    their handles (``handle_of``, ``model_of``); ``_network_name`` is the parameter.
     """
 
+    _network_name = "network"
+
+    def _live_model(self):
+        """Return the parameter if it is a live model, else None."""
+        network = getattr(self, self._network_name)
+        return network if self._encoder_type.is_model(network) else None
+
     def __sklearn_clone__(self):
-        network = self.network
-        if not self._encoder_type.is_model(network):
+        model = self._live_model()
+        if model is None:
             return super().__sklearn_clone__()
         stand_in = object.__new__(type(self))
-        vars(stand_in).update(vars(self), network=_Shared())
+        vars(stand_in).update(vars(self), **{self._network_name: None})
         new = super(SharedNetworkMixin, stand_in).__sklearn_clone__()
-        new.network = network
+        setattr(new, self._network_name, model)
         return new
 
     def __deepcopy__(self, memo):
-        if self._encoder_type.is_model(self.network):
-            memo[id(self.network)] = self.network
-        new = object.__new__(type(self))
-        memo[id(self)] = new
+        model = self._live_model()
+        memo[id(model)] = model
+        new = memo[id(self)] = object.__new__(type(self))
         vars(new).update(copy.deepcopy(vars(self), memo))
         return new
 
     def __getstate__(self):
-        state = dict(super().__getstate__())
-        if self._encoder_type.is_model(self.network):
-            state["network"] = _LiveModel(self._encoder_type.handle_of(self.network))
+        state, model = dict(super().__getstate__()), self._live_model()
+        if model is not None:
+            handle = self._encoder_type.handle_of(model)
+            state[self._network_name] = _LiveModel(handle)
         return state
 
     def __setstate__(self, state):
-        network = state.get("network")
+        network = state.get(self._network_name)
         if isinstance(network, _LiveModel):
             model = self._encoder_type.model_of(network.handle)
-            state = {**state, "network": model}
+            state = {**state, self._network_name: model}
         super().__setstate__(state)

@@ -1,21 +1,23 @@
 """Train a MEGNet as a scikit-learn regressor."""
 
-import copy
+import contextlib
 import numbers
-import sys
-import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._features.encoder import SharedNetworkMixin
 from .._structures.checks import check_structure_targets
-from .._structures.read import StructureError, as_items
-from .._validation import check_weights
+from .._structures.read import StructureError
+from .._validation import check_weights, warn_user
+from .architecture import new_megnet
+from .encoder import MEGNetEncoder, as_list, resolve_megnet
+from .training import LabelledGraphs, train
 
 
-class MEGNetRegressor(RegressorMixin, BaseEstimator):
+class MEGNetRegressor(SharedNetworkMixin, RegressorMixin, BaseEstimator):
     """MEGNet graph network, trained on structures.
 
     Crystals and molecules are converted to graphs of atoms, bonds and a global state,
@@ -137,6 +139,9 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
     (6,)
     """
 
+    _encoder_type = MEGNetEncoder
+    _network_name = "initial_network"
+
     def __init__(
         self,
         initial_network=None,
@@ -203,20 +208,16 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         FileNotFoundError
             If a file of structures or of the initial network does not exist.
         """
-        from .training import train
-
         self._check_parameters()
         random = check_random_state(self.random_state)
         rng = np.random.default_rng(random.randint(np.iinfo(np.int32).max))
-        items = list(as_items(X))
-        if not items:
-            raise ValueError("Got an empty X, expected at least one structure.")
+        items = as_list(X)
         targets = check_structure_targets(y, items)
         weights = check_weights(sample_weight, len(items))
         y = targets.reshape(len(targets), -1)
         network = self._network_to_train(y.shape[1], rng)
         data, validation = self._split(self._convert(network, items, y, weights), rng)
-        with _Progress(self) as progress:
+        with _progress(self.verbose, self.max_iter) as report:
             self.network_, losses, curve, self.best_iter_ = train(
                 network,
                 data,
@@ -226,7 +227,7 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 patience=self.n_iter_no_change,
-                report=progress,
+                report=report,
             )
         self.n_outputs_ = y.shape[1]
         self.n_iter_ = len(losses)
@@ -261,9 +262,6 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         return mean[:, 0] if self._one_target else mean
 
     def _network_to_train(self, n_outputs, rng):
-        from .architecture import new_megnet
-        from .encoder import resolve_megnet
-
         if self.warm_start and hasattr(self, "network_"):
             return self.network_
         if self.initial_network is not None:
@@ -280,22 +278,18 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
 
     def _convert(self, network, items, y, weights):
         """Convert the structures; leave out failed ones and those of weight zero."""
-        from .training import LabelledGraphs
-
         graphs = network.graphs(items, n_jobs=self.n_jobs)
-        failed = np.array([isinstance(g, StructureError) for g in graphs])
-        errors = [g for g in graphs if isinstance(g, StructureError)]
+        failed = np.array([isinstance(graph, StructureError) for graph in graphs])
+        errors = [graphs[i] for i in np.flatnonzero(failed)]
         index = np.flatnonzero(~failed & (weights > 0))
-        data = LabelledGraphs(graphs, y, weights).take(index)
-        if errors and (self.on_error == "raise" or not len(data)):
+        if errors and (self.on_error == "raise" or not len(index)):
             raise errors[0]
         if errors:
-            warnings.warn(
+            warn_user(
                 f"MEGNetRegressor left out {len(errors)} of {len(items)} structures "
-                f"that could not be converted, the first being: {errors[0]}",
-                stacklevel=3,
+                f"that could not be converted, the first being: {errors[0]}"
             )
-        return data
+        return LabelledGraphs(graphs, y, weights).take(index)
 
     def _split(self, data, rng):
         """Return training samples, and validation samples or None."""
@@ -343,60 +337,26 @@ class MEGNetRegressor(RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         return tags
 
-    def __sklearn_clone__(self):
-        # `clone` would copy a model object, which `fit` does not modify.
-        stand_in = object.__new__(type(self))
-        stand_in.__dict__.update(self.__dict__, initial_network=None)
-        new = super(MEGNetRegressor, stand_in).__sklearn_clone__()
-        new.initial_network = self.initial_network
-        return new
-
-    def __deepcopy__(self, memo):
-        memo[id(self.initial_network)] = self.initial_network
-        new = object.__new__(type(self))
-        memo[id(self)] = new
-        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return new
-
-    def __getstate__(self):
-        # A model object cannot be pickled: a snapshot is pickled instead.
-        state = dict(super().__getstate__())
-        start = self.initial_network
-        if hasattr(type(start), "save_model") and hasattr(start, "model"):
-            from .network import MEGNetSnapshot
-
-            state["initial_network"] = MEGNetSnapshot.of(start)
-        return state
-
 
 def _is_number(value, kind):
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-class _Progress:
-    """Report epochs by a progress bar on a terminal, elsewhere by lines."""
+@contextlib.contextmanager
+def _progress(verbose, max_iter):
+    """Yield a function that reports an epoch, on a progress bar or as a line."""
+    from tqdm import tqdm
 
-    def __init__(self, estimator):
-        self.verbose, self.max_iter = estimator.verbose, estimator.max_iter
-        self.bar = None
+    off = None if verbose == 1 else True  # None: on a terminal only
+    with tqdm(total=max_iter, desc="MEGNetRegressor", unit="epoch", disable=off) as bar:
 
-    def __enter__(self):
-        if self.verbose == 1 and sys.stderr.isatty():
-            from tqdm import tqdm
+        def report(epoch, loss, validation_loss):
+            parts = {"loss": loss, "validation loss": validation_loss}
+            parts = {k: f"{v:.4g}" for k, v in parts.items() if v is not None}
+            bar.set_postfix(parts, refresh=False)
+            bar.update()
+            if bar.disable and (verbose > 1 or (verbose and epoch % 10 == 0)):
+                text = ", ".join(f"{k} {v}" for k, v in parts.items())
+                print(f"[MEGNetRegressor] epoch {epoch}: {text}")
 
-            self.bar = tqdm(total=self.max_iter, desc="MEGNetRegressor", unit="epoch")
-        return self
-
-    def __exit__(self, *error):
-        if self.bar is not None:
-            self.bar.close()
-
-    def __call__(self, epoch, loss, validation_loss):
-        parts = {"loss": loss, "validation loss": validation_loss}
-        parts = {k: f"{v:.4g}" for k, v in parts.items() if v is not None}
-        if self.bar is not None:
-            self.bar.set_postfix(parts, refresh=False)
-            self.bar.update()
-        elif self.verbose and (self.verbose > 1 or epoch % 10 == 0):
-            text = ", ".join(f"{k} {v}" for k, v in parts.items())
-            print(f"[MEGNetRegressor] epoch {epoch}: {text}")
+        yield report
