@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import operator
 
 import numpy as np
 
@@ -36,17 +35,9 @@ class LabelledGraphs:
 
 
 def train(
-    network,
-    data,
-    validation,
-    rng,
-    *,
-    max_iter,
-    batch_size,
-    learning_rate,
-    patience,
-    report=lambda *values: None,
-):
+    network, data, validation, rng, *,
+    max_iter, batch_size, learning_rate, patience, report,
+):  # fmt: skip
     """Train a copy of a network by Adam on the weighted mean squared error.
 
     Parameters
@@ -62,23 +53,16 @@ def train(
     max_iter, batch_size, learning_rate, patience : int, int, float, int
         As in `MEGNetRegressor`; ``patience`` is its ``n_iter_no_change``.
     report : callable
-        Called after each epoch with its number, its loss, and its validation loss
-        (None without validation samples).
+        ``report(epoch, loss, validation_loss)``, called after each epoch.
 
     Returns
     -------
     network : MEGNetSnapshot
         Network with the best weights.
     losses, validation_losses : list of float
-        Mean squared error of each epoch, divided by the variance of the target: on
-        the training samples as the weights moved, and on the validation samples.
+        Mean squared errors as in `MEGNetRegressor`.
     best_iter : int
         Epoch after which the network had these weights.
-
-    Raises
-    ------
-    ValueError
-        If the loss is not finite, or the network cannot be trained.
     """
     trainer = _Trainer(network, data, learning_rate, rng)
     losses, validation_losses = [], []
@@ -136,6 +120,8 @@ class _Trainer:
         if same:
             self._rescale((shift, slope), (self.mean, self.scale))
         self.variables = self.model.trainable_variables
+        # All weights as one variable: Adam on each takes longer than half a gradient.
+        self.vector = tf.Variable(_joined(self.variables))
         self._momentum = tf.Variable(EMA_MOMENTUM)
         self.optimizer = tf_keras.optimizers.Adam(
             learning_rate,
@@ -143,7 +129,7 @@ class _Trainer:
             use_ema=True,
             ema_momentum=self._momentum,
         )
-        self.optimizer.build(self.variables)
+        self.optimizer.build([self.vector])
 
     def _intensive(self, data):
         """Return targets, divided by the number of atoms if they are extensive."""
@@ -160,11 +146,12 @@ class _Trainer:
 
     @functools.cached_property
     def _functions(self):
-        """Return the compiled loss, its gradient, and the update of the weights."""
+        """Compiled loss, gradient, update and assignment of the weights."""
         import tensorflow as tf
 
         forward, signature = self.network.forward([self.model.output])
         signature += [tf.TensorSpec([None, None]), tf.TensorSpec([None])]
+        vector = [tf.TensorSpec(self.vector.shape)]
 
         def loss(*inputs):
             *graph, targets, weights = inputs
@@ -174,19 +161,24 @@ class _Trainer:
         def gradient(*inputs):
             with tf.GradientTape() as tape:
                 value = loss(*inputs)
-            parts = tape.gradient(value, self.variables)
-            return value, [tf.convert_to_tensor(part) for part in parts]
+            return value, _joined(tape.gradient(value, self.variables))
 
-        def update(*gradients):
-            pairs = zip(gradients, self.variables, strict=True)
-            self.optimizer.apply_gradients(pairs)
+        def update(gradient):
+            self.optimizer.apply_gradients([(gradient, self.vector)])
+            assign(self.vector)
 
-        gradients = [tf.TensorSpec(v.shape) for v in self.variables]
+        def assign(vector):
+            sizes = [v.shape.num_elements() for v in self.variables]
+            parts = tf.split(vector, sizes)
+            for variable, part in zip(self.variables, parts, strict=True):
+                variable.assign(tf.reshape(part, variable.shape))
+
         # Concrete: TensorFlow warns if each fit traces a new function
         return [
             tf.function(function, specs).get_concrete_function()
             for function, specs in (
-                (loss, signature), (gradient, signature), (update, gradients)
+                (loss, signature), (gradient, signature), (update, vector),
+                (assign, vector),
             )
         ]  # fmt: skip
 
@@ -206,7 +198,7 @@ class _Trainer:
 
     def step(self, data):
         """Take one step on a batch and return the loss before it."""
-        _, gradient, update = self._functions
+        _, gradient, update, _ = self._functions
         # Divided by the mean over all samples: batches are unbiased for the whole.
         total = self.mean_weight * len(data)
         parts = self._parts(data, total, len(data))
@@ -214,9 +206,7 @@ class _Trainer:
         # Keras' average starts from the first weights; this is a plain mean at first.
         count = int(self.optimizer.iterations) + 1
         self._momentum.assign(min(EMA_MOMENTUM, count / (count + 1)))
-        update(
-            *(functools.reduce(operator.add, g) for g in zip(*gradients, strict=True))
-        )
+        update(sum(gradients))
         return float(sum(losses))
 
     def loss(self, data, batch_size):
@@ -232,11 +222,12 @@ class _Trainer:
 
     @contextlib.contextmanager
     def _averaged(self):
-        current = [v.numpy() for v in self.variables]
-        self.optimizer.finalize_variable_values(self.variables)
+        assign, current = self._functions[-1], self.vector.numpy()
+        self.optimizer.finalize_variable_values([self.vector])
+        assign(self.vector)
         yield
-        for variable, value in zip(self.variables, current, strict=True):
-            variable.assign(value)
+        self.vector.assign(current)
+        assign(self.vector)
 
     def snapshot(self, weights):
         """Return a network with these weights that predicts in target units."""
@@ -255,6 +246,13 @@ class _Trainer:
             "scaler": freeze_object(scaler),
         }
         return MEGNetSnapshot(state)
+
+
+def _joined(tensors):
+    """Return the elements of all tensors as one vector."""
+    import tensorflow as tf
+
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
 
 
 def _moments(y, weights):
