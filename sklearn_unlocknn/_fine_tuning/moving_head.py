@@ -189,7 +189,7 @@ def noise_of_others(posterior, samples, held_out, report):
     tuned_on = np.setdiff1d(np.arange(len(samples.weights)), held_out)
     posterior_at = posteriors_of(samples.take(tuned_on))
     found = _refit_noise_on(posterior_at, theta, samples.take(held_out), report)
-    # A smaller noise on few samples is chance; tuning gives no reason for it.
+    # A smaller noise on few samples is chance; tuning is no reason for it.
     if found.noise <= posterior.noise:
         return posterior
     return posteriors_of(samples)(found.theta)

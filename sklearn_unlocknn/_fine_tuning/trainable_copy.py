@@ -35,12 +35,64 @@ def trainable_copy(encoder, model, inputs, index):
     return KerasTrainableCopy(network, layer, arrays, with_output)
 
 
-class KerasTrainableCopy:
-    """A copy of a Keras network, with the samples to train it on.
+class _TrainableCopy:
+    """A copy of a network, with the samples to train it on.
 
     It runs in inference mode, as it does to predict: dropout is off, and batch
     normalisation keeps its averages. Layers that the user set not to be trainable
-    stay as they are.
+    stay as they are. Subclasses run the samples of an index in parts (``_run_parts``).
+    """
+
+    def _set_variables(self, variables, layer):
+        if not variables:
+            raise ValueError(
+                f"The network has no trainable weights up to `layer`={layer!r}, so "
+                "there is nothing to fine-tune. Set `trainable = True` on the layers "
+                "to train, or fine_tuning=None."
+            )
+        self.variables = variables
+
+    def forward(self, index):
+        """Run samples; return features, output (or None) and the pull-back.
+
+        Parameters
+        ----------
+        index : ndarray of shape (n,)
+            Indices of the samples.
+
+        Returns
+        -------
+        features : ndarray of shape (n, d), float64
+        output : ndarray of shape (n, k) or None, float64
+        pull_back : callable
+            From gradients by both (the second None where there is none) to a list of
+            arrays, the gradients by ``variables``. It can be called once.
+        """
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.variables)
+            parts = zip(*self._run_parts(index), strict=True)
+            tensors = [tf.concat(values, 0) for values in parts]
+        arrays = [tensor.numpy() for tensor in tensors]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ValueError(
+                "Fine-tuning diverged: the network's values are not finite. Lower "
+                "`network_learning_rate`."
+            )
+
+        def pull_back(*gradients):
+            by = [tf.constant(gradient) for gradient in gradients[: len(tensors)]]
+            zero = tf.UnconnectedGradients.ZERO
+            found = tape.gradient(tensors, self.variables, by, zero)
+            return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+
+        features, output = (*arrays, None)[:2]
+        return features, output, pull_back
+
+
+class KerasTrainableCopy(_TrainableCopy):
+    """A copy of a Keras network, with the samples to train it on.
 
     Parameters
     ----------
@@ -85,53 +137,32 @@ class KerasTrainableCopy:
             names, with_output and bool(names)
         )
         keras_3 = network.library == "keras"
-        self.variables = [v.value if keras_3 else v for v in variables]
-        _check_variables(self.variables, layer)
+        self._set_variables([v.value if keras_3 else v for v in variables], layer)
 
-    def forward(self, index):
-        """Run samples; return features, output (or None) and the pull-back.
-
-        Parameters
-        ----------
-        index : ndarray of shape (n,)
-            Indices of the samples.
-
-        Returns
-        -------
-        features : ndarray of shape (n, d), float64
-        output : ndarray of shape (n, k) or None, float64
-        pull_back : callable
-            From gradients by both (the second None where there is none) to a list of
-            arrays, the gradients by ``variables``.
-        """
+    def _run_parts(self, index):
         import tensorflow as tf
 
-        n = len(index)
-        chunks = [index] if not self._batch else _parts(index, self._batch)
-        tapes, tensors = [], []
-        for chunk in chunks:
-            arrays = filled([array[chunk] for array in self.inputs], self._batch)
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self.variables)
-                flat = [
-                    tf.cast(tf.reshape(t[: len(chunk)], (len(chunk), -1)), tf.float64)
-                    for t in self._run(arrays)
-                ]
-                values = [tf.concat(flat[: self._n_tensors], 1)]
-                if self._output_alone:
-                    values *= 1 + self.with_output
-                elif self.with_output:
-                    values.append(tf.concat(flat[self._n_tensors :], 1))
-            tapes.append(tape)
-            tensors.append(values)
-        return _joined(tapes, tensors, self.variables, n, [len(c) for c in chunks])
+        n, size = self._n_tensors, self._batch or len(index)
+        for start in range(0, len(index), size):
+            part = index[start : start + size]
+            arrays = filled([array[part] for array in self.inputs], self._batch)
+            flat = [
+                tf.cast(tf.reshape(t[: len(part)], (len(part), -1)), tf.float64)
+                for t in self._run(arrays)
+            ]
+            values = [tf.concat(flat[:n], 1)]
+            if self._output_alone:
+                values *= 1 + self.with_output
+            elif self.with_output:
+                values.append(tf.concat(flat[n:], 1))
+            yield values
 
     def freeze(self):
         """Return the handle of the copy."""
         return self.network
 
 
-class MEGNetTrainableCopy:
+class MEGNetTrainableCopy(_TrainableCopy):
     """A copy of a MEGNet, with the graphs to train it on.
 
     Parameters
@@ -158,8 +189,8 @@ class MEGNetTrainableCopy:
         outputs = [model.get_layer(name).output for name in names]
         outputs += [model.output] if with_output else []
         forward, signature = self.network.forward(outputs)
-        self.variables = tf_keras.Model(model.inputs, outputs).trainable_variables
-        _check_variables(self.variables, layer)
+        variables = tf_keras.Model(model.inputs, outputs).trainable_variables
+        self._set_variables(variables, layer)
         n_features = len(names)
 
         def run(*inputs):
@@ -173,73 +204,20 @@ class MEGNetTrainableCopy:
             n_atoms = [len(graph.atom) for graph in graphs]
             self._shift, self._slope = self.network.target_affine(n_atoms)
 
-    def forward(self, index):
-        """Run graphs; as `KerasTrainableCopy.forward`."""
+    def _run_parts(self, index):
         import tensorflow as tf
 
-        tapes, tensors, sizes, start = [], [], [], 0
+        start = 0
         for graphs in batches([self.graphs[i] for i in index], len(index)):
             part = index[start : start + len(graphs)]
             start += len(graphs)
-            inputs = map(tf.constant, join(graphs, self.network.keras_model.inputs))
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self.variables)
-                values = self._run(*inputs)
-                if self.with_output:
-                    values[1] = self._shift[part] + self._slope[part] * values[1]
-            tapes.append(tape)
-            tensors.append(values)
-            sizes.append(len(graphs))
-        return _joined(tapes, tensors, self.variables, len(index), sizes)
+            inputs = join(graphs, self.network.keras_model.inputs)
+            values = self._run(*map(tf.constant, inputs))
+            if self.with_output:
+                values[1] = self._shift[part] + self._slope[part] * values[1]
+            yield values
 
     def freeze(self):
         """Return a handle of the copy as it is now."""
         weights = self.network.keras_model.get_weights()
         return MEGNetSnapshot({**self.network._state, "weights": weights})
-
-
-def _check_variables(variables, layer):
-    if not variables:
-        raise ValueError(
-            f"The network has no trainable weights up to `layer`={layer!r}, so there "
-            "is nothing to fine-tune. Set `trainable = True` on the layers to train, "
-            "or fine_tuning=None."
-        )
-
-
-def _parts(index, size):
-    return [index[start : start + size] for start in range(0, len(index), size)]
-
-
-def _joined(tapes, tensors, variables, n, sizes):
-    """Put the parts of a batch together, and the way back through their tapes."""
-    features, *output = (
-        np.concatenate([values[i].numpy() for values in tensors])
-        for i in range(len(tensors[0]))
-    )
-    if not all(np.isfinite(values).all() for values in (features, *output)):
-        raise ValueError(
-            "Fine-tuning diverged: the network's values are not finite. Lower "
-            "`network_learning_rate`."
-        )
-    starts = np.cumsum([0, *sizes])
-
-    def pull_back(by_features, by_output):
-        import tensorflow as tf
-
-        totals = [0.0] * len(variables)
-        by = [by_features] if by_output is None else [by_features, by_output]
-        for tape, values, start, stop in zip(
-            tapes, tensors, starts[:-1], starts[1:], strict=True
-        ):
-            gradients = tape.gradient(
-                values,
-                variables,
-                [tf.constant(gradient[start:stop]) for gradient in by],
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-            for i, gradient in enumerate(gradients):
-                totals[i] = totals[i] + tf.convert_to_tensor(gradient).numpy()
-        return totals
-
-    return features, output[0] if output else None, pull_back
