@@ -11,14 +11,18 @@ from networks import build_net
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
-from sklearn_unlocknn._fine_tuning import tune as fine_tuning
+from sklearn_unlocknn import FineTuning
+from sklearn_unlocknn._fine_tuning import moving_head
+from sklearn_unlocknn._fine_tuning.moving_head import MovingScaling, noise_of_others
 from sklearn_unlocknn._fine_tuning.trainable_copy import (
     KerasTrainableCopy,
     MEGNetTrainableCopy,
 )
-from sklearn_unlocknn._gp import minibatch, noise
-from sklearn_unlocknn._gp import posterior as vi
+from sklearn_unlocknn._fine_tuning.tune import TargetTransform, _Choice, tune
+from sklearn_unlocknn._gp import minibatch
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.encoded import Encoded, GroupedSamples, Standardisation
+from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
 from sklearn_unlocknn._keras.network import NetworkHandle
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 
@@ -28,21 +32,22 @@ KERNEL = gpk.ConstantKernel(1.2) * gpk.Matern(1.4, nu=2.5) + gpk.DotProduct(0.5)
 KERNEL += gpk.WhiteKernel(0.2)
 
 
-def basis_of(mean):
-    return {
-        "network": lambda X: np.empty((len(X), 0)),
-        "constant": lambda X: np.ones((len(X), 1)),
-        "linear": lambda X: np.column_stack([np.ones(len(X)), X]),
-    }[mean]
-
-
-def make_problem(mean, n=9, k=2, unit=False):
-    rng = np.random.default_rng(1)
-    return fine_tuning.Problem(
-        rng.normal(size=(n, k)), rng.uniform(0.5, 2, n),
-        rng.uniform(1, 5, (n, 1)) if unit else None, np.zeros(k),
-        rng.uniform(0.5, 2, k), basis_of(mean), mean == "linear", mean == "network",
+def make_target(mean, y, weights, y_scale, scale=None):
+    """Make the targets of a head with the prior mean ``mean``."""
+    k = y.shape[1]
+    offset = np.zeros_like(y) if mean == "network" else None
+    head = SimpleNamespace(
+        scaling=Standardisation(np.zeros(3), np.ones(3), mean),
+        y_mean=np.zeros(k), y_scale=y_scale,
     )  # fmt: skip
+    return TargetTransform(head, Encoded(y, offset, scale), y, weights)
+
+
+def random_target(mean, per_atom):
+    rng = np.random.default_rng(1)
+    y, weights = rng.normal(size=(9, 2)), rng.uniform(0.5, 2, 9)
+    scale = rng.uniform(1, 5, (9, 1)) if per_atom else None
+    return make_target(mean, y, weights, rng.uniform(0.5, 2, 2), scale)
 
 
 # --- standardisation ------------------------------------------------------------
@@ -55,7 +60,7 @@ def test_scaling_follows_the_features():
     mean = np.average(features, axis=0, weights=weights)
     std = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights))
     scale = np.array([*std[:2], 1.0])
-    scaling = fine_tuning.Scaling(mean, scale, weights)
+    scaling = MovingScaling(mean, scale, weights)
     X = scaling.keep(np.arange(50), features)
     assert_allclose(X, (features - mean) / scale)
     # A common shift and scale change nothing, in a batch and on all samples.
@@ -84,34 +89,34 @@ def precise_net(K):
 
 
 @pytest.mark.parametrize(
-    ("mean", "unit"),
+    ("mean", "per_atom"),
     [("constant", False), ("linear", False), ("network", False), ("network", True)],
 )
-def test_bound_by_the_weights_of_a_keras_network(K, mean, unit):
+def test_bound_by_the_weights_of_a_keras_network(K, mean, per_atom):
     network = NetworkHandle.of(precise_net(K))
-    problem, index = make_problem(mean, unit=unit), np.array([0, 7, 2, 5])
+    target, index = random_target(mean, per_atom), np.array([0, 7, 2, 5])
     inputs = [INPUTS.astype(np.float64)]
     with_output = mean == "network"
     trainable = KerasTrainableCopy(
         network, ["first", "latent"][1:], inputs, with_output
     )
     rng, kernel = np.random.default_rng(4), Covariance(KERNEL, 3)
-    scaling = fine_tuning.Scaling(
-        rng.normal(size=3), rng.uniform(0.5, 2.0, 3), problem.weights
+    scaling = MovingScaling(
+        rng.normal(size=3), rng.uniform(0.5, 2.0, 3), target.weights
     )
     scaling.keep(np.arange(9), rng.normal(size=(9, 3)))
-    Z, q = rng.normal(size=(4, 3)), problem.basis(np.zeros((1, 3))).shape[1]
+    Z, q = rng.normal(size=(4, 3)), target.scaling.basis(np.zeros((1, 3))).shape[1]
     beta, shift = rng.normal(size=(q, 2)), rng.normal(size=(4, 2))
 
     def bound():
         features, output, pull_back = trainable.forward(index)
         X, pull_scaling = scaling.follow(index, features)
-        rows = problem.rows(index, X, output)
+        samples = target.samples(index, X, output)
         state = minibatch.Variational(3.0 * np.eye(4), shift.copy())
         value, gradients = minibatch.batch_bound(
-            kernel, kernel.theta, Z, beta, rows, state, 2.0, 0.0, wrt_rows=True
+            kernel, kernel.theta, Z, beta, samples, state, 2.0, 0.0, wrt_samples=True
         )
-        by_X, by_output = problem.pull(index, *gradients[3:])
+        by_X, by_output = target.pull(index, *gradients[3:])
         return value, pull_back(pull_scaling(by_X), by_output)
 
     _, gradients = bound()
@@ -263,12 +268,16 @@ def test_megnet_copy(monkeypatch):
     step = 2e-3
     assert_allclose(slope, (value(step) - value(-step)) / (2 * step), rtol=2e-2)
 
-    before = network.checksum()
+    before = network.fingerprint
     trainable.variables[0].assign_add(direction[0])
-    assert trainable.freeze().checksum() != network.checksum() == before
+    assert trainable.freeze().fingerprint != network.fingerprint == before
 
 
 # --- training -------------------------------------------------------------------
+
+
+def silent(stage, iteration, value):
+    pass
 
 
 def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=None):
@@ -280,27 +289,24 @@ def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=No
     network = NetworkHandle.of(build_net(keras))
     features = network.extract([X], "hidden")
     d = features.shape[1]
-    problem = fine_tuning.Problem(
-        y, np.ones(60), None, np.zeros(1), np.ones(1), basis_of("constant"), False,
-        False,
-    )  # fmt: skip
-    scaling = fine_tuning.Scaling(
-        features.mean(axis=0), features.std(axis=0), problem.weights
-    )
+    target = make_target("constant", y, np.ones(60), np.ones(1))
+    scaling = MovingScaling(features.mean(axis=0), features.std(axis=0), target.weights)
     kernel = Covariance(kernel or gpk.RBF(2.0) + gpk.WhiteKernel(0.1), d)
-    rows = problem.rows(np.arange(60), scaling.at(features), None)
-    posterior = noise.closed_form(kernel, kernel.theta, rows.X[:20], rows)(kernel.theta)
-    settings = fine_tuning.Settings(epochs, rate, rate, batch_size, validation_fraction)
-    trainable = KerasTrainableCopy(network, "hidden", [X], False)
-    tuning = fine_tuning.tune(
-        trainable, kernel, posterior, problem, scaling, settings,
-        np.random.RandomState(0), lambda *values: None,
+    samples = target.samples(np.arange(60), scaling.at(features), None)
+    posterior_at = optimal_posterior(kernel, kernel.theta, samples.X[:20], samples)
+    posterior = posterior_at(kernel.theta)
+    settings = FineTuning(
+        epochs, network_learning_rate=rate, head_learning_rate=rate,
+        batch_size=batch_size, validation_fraction=validation_fraction,
     )  # fmt: skip
-    return tuning, posterior, kernel, rows
+    trainable = KerasTrainableCopy(network, "hidden", [X], False)
+    rng = np.random.RandomState(0)
+    tuning = tune(trainable, posterior, target, scaling, settings, rng, silent)
+    return tuning, posterior, samples
 
 
 def test_small_full_steps_never_lower_the_bound():
-    tuning, posterior, _, _ = tuned()
+    tuning, posterior, _ = tuned()
     assert_allclose(tuning.curve[0], posterior.elbo, rtol=1e-9)
     assert np.all(np.diff(tuning.curve) > 0)
     assert tuning.best_epoch == 8
@@ -308,25 +314,23 @@ def test_small_full_steps_never_lower_the_bound():
 
 
 def test_batches_raise_the_bound():
-    tuning, _, _, _ = tuned(batch_size=10, rate=3e-3)
+    tuning, _, _ = tuned(batch_size=10, rate=3e-3)
     assert tuning.curve[-1] > tuning.curve[0] + 5.0
 
 
 def test_number_of_points_is_bounded(monkeypatch):
-    monkeypatch.setattr(fine_tuning, "MAX_POINTS", 7)
+    monkeypatch.setattr(moving_head, "MAX_POINTS", 7)
     kernel = gpk.RBF(2.0) + gpk.WhiteKernel(0.1, "fixed")
-    tuning, posterior, _, _ = tuned(kernel=kernel)
+    tuning, posterior, _ = tuned(kernel=kernel)
     assert tuning.curve[0] < posterior.elbo  # fewer points, a lower bound
     assert np.all(np.diff(tuning.curve) > 0)
 
 
 def test_network_of_the_best_epoch_is_kept():
-    tuning, _, _, _ = tuned(
-        validation_fraction=0.3, epochs=12, batch_size=10, rate=0.01
-    )
+    tuning, _, _ = tuned(validation_fraction=0.3, epochs=12, batch_size=10, rate=0.01)
     best = tuning.best_epoch
     assert best == np.argmin(tuning.validation_curve) > 0
-    shorter, _, _, _ = tuned(0.3, epochs=best, batch_size=10, rate=0.01)
+    shorter, _, _ = tuned(0.3, epochs=best, batch_size=10, rate=0.01)
     assert shorter.network.checksum() == tuning.network.checksum()
     assert len(tuning.held_out) == 18
 
@@ -336,7 +340,7 @@ def test_gain_by_chance_keeps_the_network():
     luck = np.tile([5.0, -4.0], 5)
     for gain, best in ((luck, 0), (0.2 * luck + 0.5, 1), (luck - 2.0, 0)):
         variable.assign([0.0])
-        choice = fine_tuning._Choice(SimpleNamespace(variables=[variable]), np.ones(10))
+        choice = _Choice(SimpleNamespace(variables=[variable]), np.ones(10))
         choice.look(np.zeros(10))
         variable.assign([1.0])
         choice.look(gain)
@@ -349,24 +353,24 @@ def test_gain_by_chance_keeps_the_network():
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_noise_of_others_maximises_their_density(exact):
-    _, posterior, kernel, rows = tuned(epochs=0)
+    _, posterior, samples = tuned(epochs=0)
+    kernel, theta = posterior.kernel, posterior.theta
     if exact:
-        posterior = vi.exact_posterior(kernel, kernel.theta, rows.grouped())
+        posterior = exact_posterior(kernel, theta, GroupedSamples.of(samples))
     held_out = np.arange(0, 60, 4)
-    rows.T[held_out, 0] += np.where(np.arange(15) % 2, 2.0, -2.0)
-    found = fine_tuning.noise_of_others(
-        kernel, posterior, rows, held_out, lambda *values: None
-    )
-    some, other = rows.take(np.setdiff1d(np.arange(60), held_out)), rows.take(held_out)
+    samples.T[held_out, 0] += np.where(np.arange(15) % 2, 2.0, -2.0)
+    found = noise_of_others(posterior, samples, held_out, silent)
+    some = samples.take(np.setdiff1d(np.arange(60), held_out))
+    other = samples.take(held_out)
 
     def density(level):
         theta = kernel.theta.copy()
         theta[kernel.noise_index] = level
         if exact:
-            fitted = vi.exact_posterior(kernel, theta, some.grouped())
+            fitted = exact_posterior(kernel, theta, GroupedSamples.of(some))
         else:
-            fitted = noise.closed_form(kernel, theta, posterior.Z, some)(theta)
-        mean, variance = fitted.mean_and_variance(kernel, other.X, other.T[:, 1:])
+            fitted = optimal_posterior(kernel, theta, posterior.Z, some)(theta)
+        mean, variance = fitted.mean_and_variance(other.X, other.T[:, 1:])
         return reference.log_density(
             other.T[:, :1], mean, np.diag(variance + fitted.noise)
         )
@@ -375,13 +379,9 @@ def test_noise_of_others_maximises_their_density(exact):
     best = levels[np.argmax([density(level) for level in levels])]
     assert_allclose(np.log(found.noise), best, atol=0.25)
     assert found.noise > posterior.noise
-    assert_allclose(found.weight, 60.0)  # of all rows
+    assert_allclose(found.weight, 60.0)  # of all samples
 
 
 def test_noise_of_others_never_falls():
-    kernel = gpk.RBF(2.0) + gpk.WhiteKernel(5.0)
-    _, posterior, kernel, rows = tuned(epochs=0, kernel=kernel)
-    found = fine_tuning.noise_of_others(
-        kernel, posterior, rows, np.arange(10), lambda *values: None
-    )
-    assert found is posterior
+    _, posterior, samples = tuned(epochs=0, kernel=gpk.RBF(2.0) + gpk.WhiteKernel(5.0))
+    assert noise_of_others(posterior, samples, np.arange(10), silent) is posterior
