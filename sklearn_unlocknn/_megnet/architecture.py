@@ -21,28 +21,9 @@ def new_megnet(
 ):
     """Build an untrained MEGNet for structures, with the layers of megnet's own.
 
-    No Keras initializer runs, so that no random state but ``rng`` is used.
-
-    Parameters
-    ----------
-    n_blocks : int
-        Number of MEGNet blocks.
-    layer_sizes : tuple of three int
-        Units of the wide, the middle and the narrow layers.
-    embedding_dim : int
-        Number of features of an element.
-    n_gaussians : int
-        Number of features of a bond: Gaussians with centres from 0 to the cutoff + 1.
-    cutoff : float
-        Greatest length of a bond, angstrom.
-    n_outputs : int
-        Number of targets.
-    rng : numpy.random.Generator
-        Source of the weights (Glorot and Bengio 2010, uniform).
-
-    Returns
-    -------
-    MEGNetSnapshot
+    Parameters are those of `MEGNetRegressor`, the number of targets, and the
+    ``numpy.random.Generator`` of the weights (Glorot and Bengio 2010, uniform). No
+    Keras initializer runs, so that no other random state is used.
     """
     import_megnet()
     from megnet.data.crystal import CrystalGraph

@@ -21,34 +21,10 @@ STREAM_STRUCTURES = 1024
 
 
 def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
-    """Return the frozen MEGNet of a ``network`` parameter.
+    """Return the snapshot of a ``network`` parameter, named ``name`` in errors.
 
-    Parameters
-    ----------
-    network : str, path-like, GraphModel, MEGNetSnapshot or estimator
-        A pretrained name, which is fetched; an .hdf5 file; a model object; or an
-        estimator that is cloned, fitted on the data and then has a ``network_``.
-    X : list of structures
-        Structures to train such an estimator with.
-    y : array-like, default=None
-        Targets, likewise.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights, likewise.
-    name : str, default="network"
-        Name of the parameter in errors.
-
-    Returns
-    -------
-    MEGNetSnapshot
-
-    Raises
-    ------
-    TypeError
-        If it is none of these.
-    ValueError
-        If it is neither a name nor a file, or an estimator misses y.
-    OSError
-        If a pretrained network is neither in the data folder nor can be fetched.
+    An estimator is cloned and fitted on the data; it must then have the MEGNet as
+    ``network_``.
     """
     if isinstance(network, str) and network in MEGNET_MODELS:
         return MEGNetSnapshot.of(fetch_megnet_model(network))
@@ -75,17 +51,6 @@ class MEGNetEncoder:
     """Encode structures as latent features of a frozen MEGNet.
 
     See `sklearn_unlocknn._gp.encoded.NumericEncoder` for the methods of an encoder.
-
-    Attributes
-    ----------
-    network : MEGNetSnapshot
-        The network.
-    layer : int, str or list of them
-        Where it is cut.
-    width : int
-        Number of features.
-    with_output : bool
-        Whether the network's own output is the prior mean.
     """
 
     @staticmethod
@@ -162,44 +127,29 @@ class MEGNetEncoder:
         """Return the samples with features as an `Encoded` batch."""
         valid = ~np.isnan(done.features).any(axis=1)
         index = None if valid.all() else np.flatnonzero(valid)
-        features, offset, n_atoms = done.features, done.prediction, done.n_atoms
-        if index is not None:
-            features, offset, n_atoms = features[index], offset[index], n_atoms[index]
-        scale = None
-        if not self.with_output:
-            offset = None
-        elif self.network.extensive:
-            scale = n_atoms[:, None].astype(float)
-        return Encoded(features, offset, scale, index, len(valid), done.errors)
+        pick = slice(None) if index is None else index
+        offset = scale = None
+        if self.with_output:
+            offset = done.prediction[pick]
+            if self.network.extensive:
+                scale = done.n_atoms[pick, None].astype(float)
+        return Encoded(
+            done.features[pick], offset, scale, index, len(valid), done.errors
+        )
 
     def extract(self, estimator, items, keep=True):
-        """Run the network: features, its own output and numbers of atoms.
+        """Run the network on structures, or look the results up.
 
-        Parameters
-        ----------
-        estimator : estimator
-            With ``memory``, ``on_error``, ``n_jobs``, ``verbose`` and a batch size.
-        items : list of structures
-            Of any kind that `MEGNetSnapshot.stream` takes.
-        keep : bool, default=True
-            False neither looks features up nor keeps them.
-
-        Returns
-        -------
-        Extraction
-            With ``on_error="nan"`` the features of failed structures are NaN.
-
-        Raises
-        ------
-        StructureError
-            With ``on_error="raise"``, for the first that failed.
+        The estimator has ``memory``, ``on_error``, ``n_jobs``, ``verbose`` and a batch
+        size. Return an `Extraction`, with NaN for failed structures, or raise the
+        `StructureError` of the first.
         """
         location = cache_location(estimator.memory)
         if not keep or (location is None and len(items) > MAX_ROWS):
             parts = self._run(estimator, items, np.arange(len(items)))
             return Extraction.joined(parts)
         layers = repr(self.network.resolve_layer(self.layer))
-        cache = FeatureCache(location, self.network.fingerprint(), layers)
+        cache = FeatureCache(location, self.network.fingerprint, layers)
         errors = {}
 
         def compute(rows):
@@ -209,16 +159,11 @@ class MEGNetEncoder:
 
         keys = hash_bytes(content_of(item) for item in items)
         values = cache.fetch(keys, compute)
-        if errors:  # what was computed for one of several equal structures
+        if errors:  # of one of several equal structures
+            failed = {keys[i].tobytes(): error for i, error in errors.items()}
             names = [key.tobytes() for key in keys]
-            by_name = {names[i]: error for i, error in errors.items()}
-            errors = {
-                i: by_name[name].at(i)
-                for i, name in enumerate(names)
-                if name in by_name
-            }
-        width = self.width
-        features, prediction, n_atoms = np.split(values, [width, -1], axis=1)
+            errors = {i: failed[k].at(i) for i, k in enumerate(names) if k in failed}
+        features, prediction, n_atoms = np.split(values, [self.width, -1], axis=1)
         return Extraction(
             np.ascontiguousarray(features),
             np.ascontiguousarray(prediction),
@@ -246,9 +191,9 @@ class MEGNetEncoder:
                 done.errors = {
                     int(rows[i]): error.at(rows[i]) for i, error in done.errors.items()
                 }
-                failed = np.isin(part, list(done.errors))
                 values = np.hstack([done.features, done.prediction])
-                bad = np.flatnonzero(~np.isfinite(values).all(axis=1) & ~failed)
+                finite = np.isfinite(values).all(axis=1)
+                bad = np.flatnonzero(~finite & ~np.isin(part, list(done.errors)))
                 if len(bad):
                     raise ValueError(
                         "The network's values are not finite for structure "

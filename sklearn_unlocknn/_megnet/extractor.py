@@ -34,18 +34,19 @@ class MEGNetFeatureExtractor(
     layer : int, str or list of int or str, default="auto"
         Index or name of the layer whose output is taken, one row a structure; the
         outputs of a list are concatenated. "auto" is the concatenated readout of
-        atoms, bonds and state (-4 in the released networks) and, of the blocks before
-        it, what they know of the state: 352 features in the released networks.
-    memory : str, path-like or joblib.Memory, default=None
-        Folder that keeps features: a structure seen before, by any process, does not
-        go through the same network again. None: the process and its workers share
-        them while it runs, 256 MB at most, for calls of up to 100000 structures.
+        atoms, bonds and state (-4 in the released networks) and the state features of
+        the blocks before it: 352 features in the released networks.
+    memory : str, path-like, joblib.Memory or None, default=None
+        Folder that keeps features by the content of their structure, shared by
+        processes. None keeps features of this process alone, in memory, 256 MB at
+        most, for calls of up to 100000 structures.
     batch_size : int, default=128
-        Structures in a pass; batches of large ones are cut further.
-    n_jobs : int, default=None
-        Processes that read and convert structures and run the network on them, by
-        blocks of about 500. Pays for thousands of structures, as a process takes
-        seconds to start. None is what ``joblib.parallel_config`` says: loky, Dask, Ray.
+        Number of structures in a pass; batches of large ones are cut further.
+    n_jobs : int or None, default=None
+        Number of processes that read and convert structures and run the network, by
+        blocks of about 500; -1 uses all processors. None is 1, or the setting of
+        ``joblib.parallel_config``. It pays for thousands of structures, as a process
+        takes seconds to start.
     on_error : {"raise", "nan"}, default="raise"
         What to do with a structure that cannot be converted: raise an error that
         names its index and formula, or return a row of NaN.
@@ -55,9 +56,9 @@ class MEGNetFeatureExtractor(
     Attributes
     ----------
     network_ : MEGNetSnapshot
-        Handle on the network; ``network_.predict(X)`` is its own prediction.
+        Snapshot of the network; ``network_.predict(X)`` is its own prediction.
     n_features_out_ : int
-        Number of features that `transform` gives.
+        Number of features of `transform`.
 
     See Also
     --------
@@ -118,7 +119,7 @@ class MEGNetFeatureExtractor(
 
         Parameters
         ----------
-        X : list of Structure, or as the class says, of length n_samples
+        X : list of Structure, or as described in the Notes, of length n_samples
             Structures.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
             Targets, needed only if ``network`` is an estimator.
@@ -130,9 +131,9 @@ class MEGNetFeatureExtractor(
         Raises
         ------
         ValueError
-            If a parameter does not suit the network, or X is empty.
+            If a parameter is invalid for the network, or X is empty.
         TypeError
-            If ``network`` is nothing that holds a MEGNet, or X a single structure.
+            If ``network`` is not a MEGNet, or X is a single structure.
         OSError
             If a pretrained network cannot be fetched.
         """
@@ -148,7 +149,7 @@ class MEGNetFeatureExtractor(
 
         Parameters
         ----------
-        X : list of Structure, or as the class says, of length n_samples
+        X : list of Structure, or as described in the Notes, of length n_samples
             Structures.
 
         Returns

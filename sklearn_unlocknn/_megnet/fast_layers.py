@@ -26,9 +26,8 @@ def fast_layer():
 
             def parameters(kind):
                 weights = getattr(self, f"phi_{kind}_weights")
-                return weights, getattr(self, f"phi_{kind}_biases") or [0.0] * len(
-                    weights
-                )
+                biases = getattr(self, f"phi_{kind}_biases")
+                return weights, biases or [0.0] * len(weights)
 
             def rest(x, weights, biases):
                 for w, b in zip(weights[1:], biases[1:], strict=True):

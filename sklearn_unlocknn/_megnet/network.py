@@ -61,10 +61,10 @@ class MEGNetSnapshot:
                 handle = _HANDLES.get(file)
             if handle is None:
                 new = cls(network)
-                handle = _HANDLES.get(new.fingerprint()) or new
+                handle = _HANDLES.get(new.fingerprint) or new
             if file is not None:
                 _HANDLES.put(file, handle)
-            return _HANDLES.put(handle.fingerprint(), handle)
+            return _HANDLES.put(handle.fingerprint, handle)
 
     def __reduce__(self):
         # A function: cloudpickle would send a class method by value, with what it uses.
@@ -79,12 +79,9 @@ class MEGNetSnapshot:
     def __sklearn_clone__(self):
         return self
 
-    def fingerprint(self):
-        """Return a hash of architecture, weights, graph converter and target scaler."""
-        return self._fingerprint
-
     @functools.cached_property
-    def _fingerprint(self):
+    def fingerprint(self):
+        """Hash of architecture, weights, graph converter and target scaler."""
         state = self._state
         # Where classes live and what shapes they saw first is no architecture.
         skip = ("module", "registered_name", "build_config")
@@ -132,22 +129,9 @@ class MEGNetSnapshot:
         """Return the affine map from raw network output to target units.
 
         A prediction is ``shift + slope * output``; a standard deviation of the raw
-        output is multiplied by ``abs(slope)`` and not shifted.
-
-        Parameters
-        ----------
-        n_atoms : array-like of shape (n,)
-            Number of atoms of each structure.
-
-        Returns
-        -------
-        shift, slope : ndarray of shape (n, 1)
-            Or (n, n_targets) for a scaler with one number a target.
-
-        Raises
-        ------
-        ValueError
-            If the target scaler is not an affine map.
+        output is multiplied by ``abs(slope)`` and not shifted. For numbers of atoms of
+        shape (n,), both are of shape (n, 1), or (n, n_targets) for a scaler with one
+        number a target. ValueError if the target scaler is not affine.
         """
         n_atoms, index = np.unique(n_atoms, return_inverse=True)
         if self.scaler is None:
@@ -256,7 +240,7 @@ class MEGNetSnapshot:
     def _run_block(self, block):
         """Read, convert and run some structures; the first has index ``start``."""
         start, items, (names, n_features, predict, batch_size, on_error) = block
-        graphs = convert_many(self.converter, self._limits, items, start)
+        graphs = self._convert_block((start, items))
         errors = {g.index: g for g in graphs if isinstance(g, StructureError)}
         if errors and on_error == "raise":
             raise next(iter(errors.values()))
@@ -277,12 +261,8 @@ class MEGNetSnapshot:
             for n in np.unique(n_atoms[good]):
                 at = n_atoms == n
                 prediction[at] = self.scaler.inverse_transform(prediction[at], int(n))
-        return Extraction(
-            features if names else None,
-            prediction if predict else None,
-            n_atoms,
-            errors,
-        )
+        features = features if names else None
+        return Extraction(features, prediction if predict else None, n_atoms, errors)
 
     def graphs(self, structures, *, n_jobs=None):
         """Return structures as graphs, with a `StructureError` in place of a failure.
@@ -300,17 +280,9 @@ class MEGNetSnapshot:
     def forward(self, outputs):
         """Return the pass from joined graphs to tensors of ``keras_model``, untraced.
 
-        Parameters
-        ----------
-        outputs : list of KerasTensor
-            Tensors to compute, such as ``[keras_model.output]``.
-
-        Returns
-        -------
-        forward : callable
-            Function of the seven inputs that returns tensors of shape (1, n, width).
-        signature : list of TensorSpec
-            Signature of a ``tf.function`` that is traced once for all sizes.
+        It is a function from the seven inputs to a list of tensors of shape
+        (1, n, width). With it comes the signature of a ``tf.function`` that is traced
+        once for all sizes.
         """
         import tensorflow as tf
         import tf_keras

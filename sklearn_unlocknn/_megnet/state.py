@@ -10,19 +10,10 @@ from .fast_layers import fast_layer, fast_set2set, softplus2
 
 
 def network_state(network):
-    """Take a snapshot of a MEGNet model as JSON text and NumPy arrays.
+    """Take a snapshot of a MEGNet model, or of a file, as JSON text and NumPy arrays.
 
-    Parameters
-    ----------
-    network : str, path-like or GraphModel
-        An .hdf5 file with its .json beside it, or a ``megnet.models.GraphModel``
-        (``MEGNetModel``), which is not modified.
-
-    Returns
-    -------
-    dict
-        Keys config, weights, converter, scaler and classes (Keras layer classes that
-        neither tf-keras nor megnet has).
+    Keys are config, weights, converter, scaler and classes: Keras layer classes that
+    neither tf-keras nor megnet has.
     """
     if isinstance(network, str | os.PathLike):
         model, converter, scaler = _read(Path(network))

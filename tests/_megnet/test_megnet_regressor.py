@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
-from sklearn_unlocknn._megnet.regressor import MEGNetRegressor, _Progress
+from sklearn_unlocknn._megnet.regressor import MEGNetRegressor, _progress
 from sklearn_unlocknn._structures.read import StructureError
 
 LONELY = Structure(Lattice.cubic(20), ["Na"], [[0, 0, 0]])
@@ -86,10 +86,10 @@ def test_learns(fitted, X, y):
 def test_seeds_and_refits(X, y):
     """Equal seeds give equal networks; a fit starts from scratch."""
     model = make(max_iter=2, batch_size=30)
-    first = model.fit(X, y).network_.fingerprint()
-    assert model.fit(X, y).network_.fingerprint() == first
+    first = model.fit(X, y).network_.fingerprint
+    assert model.fit(X, y).network_.fingerprint == first
     model.set_params(random_state=1, max_iter=0)
-    assert model.fit(X, y).network_.fingerprint() != first
+    assert model.fit(X, y).network_.fingerprint != first
 
 
 def test_warm_start_goes_on(fitted, X, y, capsys):
@@ -122,7 +122,7 @@ def test_initial_network(X, y):
         assert_array_equal(old, new)
     assert [layer.trainable for layer in start.model.layers] == flags
     again = pickle.loads(pickle.dumps(model))
-    assert again.initial_network.fingerprint() == MEGNetSnapshot(start).fingerprint()
+    assert again.initial_network.fingerprint == MEGNetSnapshot(start).fingerprint
     assert_array_equal(again.predict(X[:3]), model.predict(X[:3]))
 
 
@@ -178,7 +178,7 @@ def test_wrong_parameters(options, match, X, y):
 
 def test_wrong_data(fitted, X, y):
     model = unmoved(fitted.network_)
-    with pytest.raises(ValueError, match="Got an empty X"):
+    with pytest.raises(ValueError, match="Got an empty list"):
         model.fit([], [])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(X, y[:-1])
@@ -217,11 +217,11 @@ class Terminal(io.StringIO):
 
 def test_progress(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with _Progress(make(verbose=1, max_iter=3)) as report:
+    with _progress(1, 3) as report:
         report(1, 0.25, 0.125)
     assert "MEGNetRegressor" in sys.stderr.getvalue()
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with _Progress(make(verbose=1, max_iter=20)) as report:
+    with _progress(1, 20) as report:
         for epoch in range(1, 21):
             report(epoch, 0.25, None)
     lines = capsys.readouterr().out.splitlines()

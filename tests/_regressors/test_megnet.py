@@ -222,7 +222,7 @@ def test_network_is_trained_in_each_fold(crystals):
     result = cross_validate(
         estimator, crystals, y, cv=2, return_estimator=True, error_score="raise"
     )
-    prints = {e.network_.fingerprint() for e in result["estimator"]}
+    prints = {e.network_.fingerprint for e in result["estimator"]}
     assert len(prints) == 2
     assert not hasattr(estimator.network, "network_")
     alone = trainer().fit(crystals[12:], y[12:]).network_
