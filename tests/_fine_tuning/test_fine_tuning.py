@@ -274,7 +274,7 @@ def test_megnet(extensive):
     )  # fmt: skip
     before = network.fingerprint
     broken = [*structures[:30], "no such file"]
-    with pytest.warns(UserWarning, match="1 of 31 rows"):
+    with pytest.warns(UserWarning, match="1 of 31 samples"):
         model.fit(iter(broken), np.append(targets[:30], 0.0))
     assert network.fingerprint == before
     assert model.fine_tune_curve_[-1] > model.fine_tune_curve_[0]

@@ -264,7 +264,7 @@ def test_bad_structure_is_named_or_becomes_nan(tiny_frozen, crystals, kind):
         with pytest.raises(ValueError, match=rf"Structure 5 {message}"):
             fitted.predict(X)
         lenient = quick(tiny_frozen, on_error="nan")
-    with pytest.warns(UserWarning, match=rf"1 of 25 rows .*5 {message}"):
+    with pytest.warns(UserWarning, match=rf"1 of 25 samples .*5 {message}"):
         lenient.fit(X, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -273,7 +273,7 @@ def test_bad_structure_is_named_or_becomes_nan(tiny_frozen, crystals, kind):
         draws = lenient.sample_y(X, 3)
         interval = lenient.predict_interval(X)
         components = lenient.predict_components(X)
-        with pytest.raises(ValueError, match="the first being row 5"):
+        with pytest.raises(ValueError, match="the first being sample 5"):
             lenient.predict_dist(X)
         updated = copy.deepcopy(lenient).partial_fit(X, target)
         weighted = quick(tiny_frozen, on_error="nan").fit(
@@ -310,7 +310,7 @@ def test_all_structures_of_a_prediction_fail(tiny_frozen, crystals):
 
 
 def test_all_structures_fail(tiny_frozen):
-    with pytest.raises(ValueError, match=r"None of the 2 rows .*Structure 0 \(text"):
+    with pytest.raises(ValueError, match=r"None of the 2 samples .*Structure 0 \(text"):
         quick(tiny_frozen, on_error="nan").fit(["a\n", "b\n"], [1.0, 2.0])
 
 
