@@ -1,6 +1,5 @@
 """Train a MEGNet on labelled graphs by Adam and averaged weights."""
 
-import contextlib
 import dataclasses
 import functools
 
@@ -165,7 +164,7 @@ class _Trainer:
 
         def update(gradient):
             self.optimizer.apply_gradients([(gradient, self.vector)])
-            self._assign()
+            self._assign(self.vector)
 
         # Concrete: TensorFlow warns if each fit traces a new function
         return [
@@ -204,38 +203,33 @@ class _Trainer:
 
     def loss(self, data, batch_size):
         """Return the loss of samples with the averaged weights."""
+        self._assign(self.weights())
         parts = self._parts(data, data.weights.sum(), batch_size)
-        with self._averaged():
-            return float(sum(self._functions[0](*arrays) for arrays in parts))
+        value = float(sum(self._functions[0](*arrays) for arrays in parts))
+        self._assign(self.vector)
+        return value
 
     def weights(self):
-        """Return the averaged weights as a list of arrays."""
-        with self._averaged():
-            return self.model.get_weights()
-
-    @contextlib.contextmanager
-    def _averaged(self):
+        """Return the averaged weights as a vector."""
         current = self.vector.numpy()
         self.optimizer.finalize_variable_values([self.vector])
-        self._assign()
-        yield
+        average = self.vector.numpy()
         self.vector.assign(current)
-        self._assign()
+        return average
 
-    def _assign(self):
-        """Assign the parts of the vector to the network's variables."""
+    def _assign(self, vector):
+        """Assign the parts of a vector to the network's variables."""
         import tensorflow as tf
 
         sizes = [variable.shape.num_elements() for variable in self.variables]
-        parts = tf.split(self.vector, sizes)
-        for variable, part in zip(self.variables, parts, strict=True):
+        for variable, part in zip(self.variables, tf.split(vector, sizes), strict=True):
             variable.assign(tf.reshape(part, variable.shape))
 
     def snapshot(self, weights):
         """Return a network with these weights that predicts in target units."""
         from megnet.utils.preprocessing import StandardScaler
 
-        self.model.set_weights(weights)
+        self._assign(weights)
         mean, scale = self.mean, self.scale
         # MEGNet's scaler holds one mean and one std, and takes a tiny std for zero.
         if len(mean) > 1 or scale[0] <= np.finfo(float).eps:
