@@ -338,7 +338,7 @@ def test_bad_input_is_named(tiny_frozen, crystals):
         fitted.predict([])
     for params, message in [
         ({"on_error": "ignore"}, "on_error`='ignore'"),
-        ({"extract_batch_size": 0}, "batch_size`=0"),
+        ({"extract_batch_size": 0}, "extract_batch_size=0"),
         ({"layer": "readout"}, "layer`='readout'"),
         ({"layer": 0}, "describe atoms or bonds"),
         ({"memory": 3}, "memory`=3"),
