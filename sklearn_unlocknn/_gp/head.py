@@ -192,8 +192,9 @@ class Head:
         """Draw joint samples of new observations, of shape (n, [k,] n_samples)."""
         X, H = self._inputs(encoded.features)
         L, _ = cholesky(self._noisy_covariance(X), jitters=(0.0, *JITTERS))
-        white = rng.standard_normal((len(X), len(self.y_scale) * n_samples))
-        draws = (L @ white).reshape(len(X), -1, n_samples)
+        k = len(self.y_scale)
+        white = rng.standard_normal((len(X), k * n_samples))
+        draws = (L @ white).reshape(len(X), k, n_samples)
         draws += self.posterior.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)
         draws = target.scale[:, :, None] * draws + target.shift[:, :, None]

@@ -168,5 +168,4 @@ class KerasEncoder:
 
             values = cache.fetch(hash_rows(*arrays), compute)
             width = values.shape[1] - (n_outputs if both else 0)
-        done = split(values, width, with_output)
-        return Encoded(*done) if with_output else Encoded(done)
+        return Encoded(*split(values, width, with_output), dtype=np.float32)

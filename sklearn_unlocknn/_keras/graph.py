@@ -156,13 +156,13 @@ def traced(model, library, specs):
 
 
 def split(values, width, with_output):
-    """Return features, and with ``with_output`` outputs, of a matrix of both."""
-    features = np.ascontiguousarray(values[:, :width], dtype=float)
-    if not with_output:
-        return features
-    if width == values.shape[1]:  # a subclassed model, whose features are its output
-        return features, features.copy()
-    return features, np.ascontiguousarray(values[:, width:], dtype=float)
+    """Return features, and outputs or None, of a matrix of both."""
+    features, outputs = np.ascontiguousarray(values[:, :width], dtype=float), None
+    if with_output and width == values.shape[1]:  # a subclassed model: one and the same
+        outputs = features.copy()
+    elif with_output:
+        outputs = np.ascontiguousarray(values[:, width:], dtype=float)
+    return features, outputs
 
 
 def as_numpy(value):

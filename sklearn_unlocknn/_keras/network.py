@@ -225,7 +225,8 @@ class NetworkHandle:
             Only if ``with_output``: the network's own output.
         """
         values, width = self.run(inputs, layer, batch_size, with_output, n_jobs)
-        return split(values, width, with_output)
+        features, outputs = split(values, width, with_output)
+        return (features, outputs) if with_output else features
 
     def run(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
         """Run the network up to a layer; every pass through it starts here.

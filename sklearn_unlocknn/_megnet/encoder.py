@@ -134,8 +134,9 @@ class MEGNetEncoder:
             if self.network.extensive:
                 scale = done.n_atoms[pick, None].astype(float)
         return Encoded(
-            done.features[pick], offset, scale, index, len(valid), done.errors
-        )
+            done.features[pick], offset, scale, index, len(valid), done.errors,
+            dtype=np.float32,
+        )  # fmt: skip
 
     def extract(self, estimator, items, keep=True):
         """Run the network on structures, or look the results up.
