@@ -66,8 +66,8 @@ def test_fitted_regressor_unpickles_without_tensorflow(tmp_path):
 def test_fitted_state_is_numpy_only():
     model = VGPRegressor("rbf", max_iter=2, n_inducing_points=5)
     model.fit(battery.X, battery.y)
-    for name, value in vars(model._posterior).items():
-        assert value is None or isinstance(value, float | np.ndarray), name
+    for name, value in vars(model._head.posterior).items():
+        assert name == "kernel" or isinstance(value, float | np.ndarray), name
 
 
 def test_unknown_name_of_the_package_raises():
