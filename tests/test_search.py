@@ -1,18 +1,15 @@
-"""A search runs the network once for each sample."""
+"""Test that a search runs the network once for each sample."""
 
 import itertools
 import os
-import pickle
-import warnings
 import weakref
-from collections import deque
 from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pytest
 import tensorflow as tf
-from _megnet.megnet_nets import make_megnet, make_structures
+from _megnet.megnet_nets import make_structures, save_megnet
 from counted import CountedMEGNet, counted_net, noted
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
@@ -33,7 +30,6 @@ from sklearn_unlocknn._keras import network as keras_nets
 from sklearn_unlocknn._keras.graph import limit_threads
 from sklearn_unlocknn._keras.network import NetworkHandle
 from sklearn_unlocknn._megnet import network as megnet_graphs
-from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn._parallel import run_tasks
 
 GRID = {"kernel": ["rbf", "linear"], "n_inducing_points": [4, 8]}
@@ -43,27 +39,18 @@ HEAD = {"max_iter": 2, "hyper_subset_size": 30, "random_state": 0}
 WAYS = [("loky", 1), ("loky", 2), ("threading", 2)]
 
 
-def sharing(model, backend, n_jobs, tmp_path):
-    """Set `memory` if the search runs in several processes."""
-    if backend == "loky" and n_jobs > 1:
-        model.set_params(memory=tmp_path / "memory")
-    return model
-
-
 def grid_search(model, X, y, n_jobs):
     GridSearchCV(model, GRID, cv=CV, n_jobs=n_jobs).fit(X, y)
 
 
 def randomized_search(model, X, y, n_jobs):
-    RandomizedSearchCV(model, GRID, n_iter=3, cv=CV, n_jobs=n_jobs, random_state=0).fit(
-        X, y
-    )
+    search = RandomizedSearchCV(model, GRID, n_iter=3, cv=CV, random_state=0)
+    search.set_params(n_jobs=n_jobs).fit(X, y)
 
 
 def halving_search(model, X, y, n_jobs):
-    HalvingGridSearchCV(
-        model, GRID, cv=CV, n_jobs=n_jobs, min_resources=20, random_state=0
-    ).fit(X, y)
+    search = HalvingGridSearchCV(model, GRID, cv=CV, min_resources=20, random_state=0)
+    search.set_params(n_jobs=n_jobs).fit(X, y)
 
 
 def cross_validation(model, X, y, n_jobs):
@@ -75,51 +62,38 @@ def nested_search(model, X, y, n_jobs):
     cross_val_score(search, X, y, cv=CV, n_jobs=n_jobs)
 
 
-SEARCHES = [
-    grid_search,
-    randomized_search,
-    halving_search,
-    cross_validation,
-    nested_search,
-]
-
-
 @pytest.fixture
 def keras_case(tmp_path, small_data):
     return ProbNNRegressor(counted_net(tmp_path / "log"), **HEAD), *small_data
-
-
-@pytest.fixture(scope="module")
-def tiny_megnet():
-    return make_megnet(), make_structures(30)
 
 
 _SEEDS = itertools.count(1)
 
 
 @pytest.fixture
-def megnet_case(tmp_path, tiny_megnet):
-    network, _ = tiny_megnet
+def megnet_case(tmp_path, tiny_net):
     X = make_structures(30, next(_SEEDS))  # workers of other tests still live
     y = np.random.default_rng(0).normal(size=len(X))
-    return MEGNetProbRegressor(CountedMEGNet(network, tmp_path / "log"), **HEAD), X, y
+    return MEGNetProbRegressor(CountedMEGNet(tiny_net, tmp_path / "log"), **HEAD), X, y
 
 
 @pytest.mark.parametrize(("backend", "n_jobs"), WAYS)
-@pytest.mark.parametrize("search", SEARCHES)
-def test_samples_of_a_keras_network(search, backend, n_jobs, keras_case, tmp_path):
-    model, X, y = keras_case
-    sharing(model, backend, n_jobs, tmp_path)
-    with joblib.parallel_config(backend):
-        search(model, X, y, n_jobs)
-    assert sum(noted(tmp_path / "log")[0]) == len(X)
-
-
-@pytest.mark.parametrize(("backend", "n_jobs"), WAYS)
-@pytest.mark.parametrize("search", [grid_search, nested_search])
-def test_structures_of_a_megnet(search, backend, n_jobs, megnet_case, tmp_path):
-    model, X, y = megnet_case
-    sharing(model, backend, n_jobs, tmp_path)
+@pytest.mark.parametrize(
+    ("case", "search"),
+    [
+        ("keras_case", grid_search),
+        ("keras_case", randomized_search),
+        ("keras_case", halving_search),
+        ("keras_case", cross_validation),
+        ("keras_case", nested_search),
+        ("megnet_case", grid_search),
+        ("megnet_case", nested_search),
+    ],
+)
+def test_each_sample_is_run_once(case, search, backend, n_jobs, request, tmp_path):
+    model, X, y = request.getfixturevalue(case)
+    if (backend, n_jobs) == ("loky", 2):
+        model.set_params(memory=tmp_path / "memory")
     with joblib.parallel_config(backend):
         search(model, X, y, n_jobs)
     assert sum(noted(tmp_path / "log")[0]) == len(X)
@@ -162,11 +136,7 @@ def test_network_of_a_path_is_loaded_once(
     assert len(loads) == 1
 
 
-def test_megnet_of_a_file_is_built_once(tiny_megnet, tmp_path, monkeypatch):
-    network, X = tiny_megnet
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tf-keras would like another format
-        network.save_model(str(tmp_path / "net.hdf5"))
+def test_megnet_of_a_file_is_built_once(tiny_net, tmp_path, monkeypatch):
     builds, build = [], megnet_graphs.build_network
 
     def counted(state):
@@ -176,20 +146,12 @@ def test_megnet_of_a_file_is_built_once(tiny_megnet, tmp_path, monkeypatch):
     monkeypatch.setattr(megnet_graphs, "build_network", counted)
     # without the handles of equal content that other tests keep
     monkeypatch.setattr(megnet_graphs, "_HANDLES", megnet_graphs.Recent(2))
-    model = MEGNetProbRegressor(str(tmp_path / "net.hdf5"), **HEAD)
-    grid_search(model, X, np.arange(30.0), 1)
+    model = MEGNetProbRegressor(str(save_megnet(tiny_net, tmp_path)), **HEAD)
+    grid_search(model, make_structures(30), np.arange(30.0), 1)
     assert len(builds) == 1
 
 
-def test_few_handles_are_kept(keras3_net, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras_nets, "_RECENT", deque(maxlen=2))
-    for i in range(4):
-        keras3_net.save(tmp_path / f"{i}.keras")
-        NetworkHandle.of(tmp_path / f"{i}.keras")
-    assert len(keras_nets._RECENT) == 2
-
-
-def test_tasks_of_a_worker_share_what_they_unpickle(keras3_net):
+def test_tasks_of_a_worker_share_the_unpickled_network(keras3_net):
     handle = NetworkHandle.of(keras3_net)
     with joblib.parallel_config("loky", n_jobs=2):
         ids = joblib.Parallel()(joblib.delayed(_identity)(handle) for _ in range(6))
@@ -201,17 +163,6 @@ def test_tasks_of_a_worker_share_what_they_unpickle(keras3_net):
 
 def _identity(handle):
     return os.getpid(), id(handle.model)
-
-
-def test_what_is_unpickled_here_is_independent(keras3_net):
-    content = pickle.dumps(NetworkHandle.of(keras3_net))
-    first, second = pickle.loads(content), pickle.loads(content)
-    assert first.model is not second.model
-
-
-def test_equal_megnets_share_a_handle(tiny_megnet):
-    network, _ = tiny_megnet
-    assert MEGNetSnapshot.of(network) is MEGNetSnapshot.of(network)
 
 
 # --- tasks ------------------------------------------------------------------------
@@ -267,7 +218,7 @@ def _pools():
     )
 
 
-def test_tensorflow_in_a_worker_has_the_threads_it_is_granted(monkeypatch):
+def test_tensorflow_in_a_worker_has_the_threads_of_the_worker(monkeypatch):
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     get_reusable_executor().shutdown(wait=True)

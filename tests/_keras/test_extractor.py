@@ -96,9 +96,8 @@ def test_path(keras3_net, small_data, tmp_path):
 
 
 def test_wrong_feature_count(keras3_net):
-    with pytest.raises(
-        ValueError, match=r"X has 3 features \(shape \(6, 3\)\).*'x', which takes 4"
-    ):
+    message = r"X has 3 features \(shape \(6, 3\)\).*'x', which takes 4"
+    with pytest.raises(ValueError, match=message):
         KerasFeatureExtractor(keras3_net).fit(A)
     extractor = KerasFeatureExtractor(keras3_net).fit(np.zeros((2, 4)))
     with pytest.raises(ValueError, match="X has 3 features, but KerasFeature"):
@@ -169,16 +168,6 @@ def test_clone_and_copies_share_the_network(net, small_data):
     assert copy.deepcopy(pipe)[-1].network is net
 
 
-def test_clones_share_what_is_compiled(keras3_net, small_data):
-    X, _ = small_data
-    base = KerasFeatureExtractor(keras3_net)
-    clone(base).fit_transform(X)
-    first = NetworkHandle.of(keras3_net)._cuts
-    clone(base).fit_transform(X)
-    assert clone(base).fit(X).network_._cuts is first
-    assert len(first) == 1
-
-
 def test_pickle_round_trip(K, net, small_data):
     X, _ = small_data
     extractor = KerasFeatureExtractor(net).fit(X)
@@ -194,7 +183,7 @@ def test_pickle_round_trip(K, net, small_data):
     assert_array_equal(unfitted.fit_transform(X), extractor.transform(X))
 
 
-def test_import_and_identity_load_no_keras(tmp_path):
+def test_import_and_identity_load_no_keras():
     code = """
         import sys
         from sklearn.base import clone
@@ -231,7 +220,7 @@ def test_grid_search_over_networks_and_layers(make_net, small_data, n_jobs):
 # --- memory ---------------------------------------------------------------------
 
 
-def test_memory_tells_networks_layers_and_inputs_apart(
+def test_features_of_each_network_and_layer_are_kept_apart(
     K, make_net, small_data, tmp_path, count_rows
 ):
     X, _ = small_data
@@ -243,14 +232,12 @@ def test_memory_tells_networks_layers_and_inputs_apart(
             expected = plain.fit_transform(X)
             assert_allclose(kept.fit_transform(X), expected, rtol=1e-5, atol=1e-6)
     count_rows.clear()
-    # an index and another type of array mean the same rows
+    # an index and another type of array mean the same samples
     KerasFeatureExtractor(net, -2, memory=tmp_path).fit_transform(X.astype("f4"))
     assert count_rows == []
 
 
-def test_memory_keeps_the_output_with_the_features(
-    net, small_data, tmp_path, count_rows
-):
+def test_output_is_kept_with_the_features(net, small_data, tmp_path, count_rows):
     X, y = small_data
     model = ProbNNRegressor(
         net, "latent", "rbf", mean="network", memory=tmp_path, max_iter=0

@@ -31,9 +31,7 @@ B = np.array([0, 4, 1, 1, 2, 3])
 
 
 def frames():
-    plain = pd.DataFrame(A, columns=["a_0", "a_1", "a_kindness"]).rename(
-        columns={"a_kindness": "a_2"}
-    )
+    plain = pd.DataFrame(A, columns=["a_0", "a_1", "a_2"])
     plain.insert(1, "a_kind", B)
     levels = pd.MultiIndex.from_tuples(
         [("a_kind", "x"), ("a", "x"), ("a", "y"), ("a", "z")]
@@ -99,7 +97,7 @@ def test_errors_of_several_inputs(X, message):
         KerasFeatureExtractor(net).fit(X)
 
 
-def test_transform_checks_width_of_lists(two_inputs):
+def test_transform_checks_the_widths_of_arrays_in_a_list(two_inputs):
     extractor = KerasFeatureExtractor(two_inputs).fit([A, B])
     with pytest.raises(ValueError, match=r"X has 3 features.*expecting 4"):
         extractor.transform([A[:, :2], B])

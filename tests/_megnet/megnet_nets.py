@@ -35,6 +35,15 @@ def make_megnet(seed=0, scaler=None, converter=None, **options):
     return model
 
 
+def save_megnet(model, folder):
+    """Save a network in MEGNet's own format; return the path of the file."""
+    path = folder / "net.hdf5"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tf-keras: HDF5 is a legacy format
+        model.save_model(str(path))
+    return path
+
+
 class SquareScaler:
     """A target scaler that is neither affine nor MSONable."""
 

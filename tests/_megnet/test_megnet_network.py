@@ -1,16 +1,21 @@
-"""MEGNetSnapshot against megnet itself; batches, layers, scalers, copies and files."""
+"""Compare MEGNetSnapshot with megnet; test batches, layers, scalers, copies, files."""
 
 import copy
 import os
 import pickle
 import subprocess
 import sys
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from _megnet.megnet_nets import SquareScaler, make_megnet, make_structures, predict
+from _megnet.megnet_nets import (
+    SquareScaler,
+    make_megnet,
+    make_structures,
+    predict,
+    save_megnet,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -66,7 +71,7 @@ def test_prediction_is_that_of_megnet(options, structures):
 
 
 def test_features_are_those_of_megnet(model, network, structures):
-    """Against megnet's own layers on one structure at a time."""
+    """Compare with megnet's own layers on one structure at a time."""
     readout = type(model.model)(model.inputs, model.layers[-4].output)
     want = [
         readout(model.graph_converter.get_input(s)).numpy()[0, 0] for s in structures
@@ -77,7 +82,7 @@ def test_features_are_those_of_megnet(model, network, structures):
     assert_allclose(X, want, atol=2e-5)
 
 
-def test_batches_do_not_matter(network, structures, monkeypatch):
+def test_batches_do_not_change_features(network, structures, monkeypatch):
     want = network.extract(structures)
     for bounds in ((megnet_graphs.BLOCK, megnet_batches.MAX_BONDS), (5, 300)):
         monkeypatch.setattr(megnet_graphs, "BLOCK", bounds[0])
@@ -110,7 +115,7 @@ def test_layers(model, network, structures):
     assert none.prediction.shape == (0, 1)
 
 
-def test_auto_layer_is_all_that_describes_structures_up_to_the_readout(structures):
+def test_auto_layer_is_all_state_and_readout_layers(structures):
     network = MEGNetSnapshot.of(make_megnet(nblocks=3))
     names = network.resolve_layer("auto")
     layers = network.keras_model.layers
@@ -182,6 +187,7 @@ def test_fingerprint_and_copies(model, network):
     again = pickle.loads(pickle.dumps(network))
     for same in (MEGNetSnapshot(model), MEGNetSnapshot(network), again):
         assert same.fingerprint == want
+    assert MEGNetSnapshot.of(model) is MEGNetSnapshot.of(model)  # of equal content
     for share in (copy.copy, copy.deepcopy, clone):
         assert share(network) is network
     weights = model.get_weights()
@@ -200,22 +206,15 @@ def test_unpickling_loads_no_heavy_library(network, tmp_path):
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'megnet', 'pymatgen', 'monty'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_file(tmp_path, structures):
-    """Files in the format of megnet's released networks."""
+    """Read files in the format of megnet's released networks."""
     model = make_megnet()
-    path = tmp_path / "net.hdf5"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the format is called legacy
-        model.save_model(str(path))
+    path = save_megnet(model, tmp_path)
     want = MEGNetSnapshot(model)
     for name in (path, str(path)):
         got = MEGNetSnapshot.of(name)

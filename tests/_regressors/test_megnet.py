@@ -10,7 +10,7 @@ import battery
 import numpy as np
 import pandas as pd
 import pytest
-from _megnet.megnet_nets import make_megnet, quick
+from _megnet.megnet_nets import make_megnet, quick, save_megnet
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
@@ -28,15 +28,6 @@ from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 
 Y = np.column_stack([np.arange(24.0), np.cos(np.arange(24.0))])
 y = Y[:, 1] + 3.0
-
-
-def saved(network, folder):
-    """Save a network in MEGNet's own format."""
-    path = folder / "net.hdf5"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tf-keras: HDF5 is a legacy format
-        network.save_model(str(path))
-    return path
 
 
 # --- the battery, on graphs with a state of four numbers ----------------
@@ -125,7 +116,7 @@ def test_containers(tiny_frozen, crystals):
 def test_model_handle_and_file_are_the_same_network(
     tiny_net, tiny_frozen, crystals, tmp_path
 ):
-    path = saved(tiny_net, tmp_path)
+    path = save_megnet(tiny_net, tmp_path)
     want = quick(tiny_frozen).fit(crystals, y).predict(crystals)
     for network in (tiny_net, path, str(path)):
         assert_array_equal(quick(network).fit(crystals, y).predict(crystals), want)
