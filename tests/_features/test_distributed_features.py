@@ -1,4 +1,4 @@
-"""Searches and extraction on real clusters, one of which loses a worker on the way."""
+"""Test searches and extraction on real clusters, one of which loses a worker."""
 
 import os
 
@@ -10,6 +10,7 @@ from _megnet.megnet_nets import make_megnet, make_structures
 from clusters import Killer, dask_client
 from counted import counted_net, noted
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 
 from sklearn_unlocknn import (
@@ -33,7 +34,7 @@ def client():
 
 
 def wanted_and_got(run, **options):
-    """Run in this process, then on the backend that a context manager gives."""
+    """Run in this process, then on the backend of `joblib.parallel_config`."""
     want = run()
     forget()
     with joblib.parallel_config(**options):
@@ -54,8 +55,8 @@ def test_search_survives_the_loss_of_a_worker(client, tmp_path):
 
     want = run()
     forget()
-    # What joblib scatters by itself is lost with the worker that it went to, and so is
-    # what Dask thinks need not be on two workers.
+    # Data that joblib scatters by itself is lost with its worker, and so is data of
+    # which Dask's memory manager has deleted the other copy.
     client.amm.stop()
     data = [X, y, *sum(splits, ())]
     with Killer(client) as killer, joblib.parallel_config("dask", scatter=data):
@@ -63,23 +64,26 @@ def test_search_survives_the_loss_of_a_worker(client, tmp_path):
     assert killer.killed
     scores = "mean_test_score"
     assert_allclose(got.cv_results_[scores], want.cv_results_[scores], rtol=1e-8)
-    new = X + 0.1
-    for a, b in zip(
-        got.best_estimator_.predict(new, return_std=True),
-        want.best_estimator_.predict(new, return_std=True),
-        strict=True,
-    ):
-        assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+    models = got.best_estimator_, want.best_estimator_
+    predictions = [model.predict(X + 0.1, return_std=True) for model in models]
+    assert_allclose(*predictions, rtol=1e-8, atol=1e-8)
 
 
-def test_samples_of_a_search_on_dask(client, tmp_path):
-    X = np.random.default_rng(0).normal(size=(90, 4))
+@pytest.fixture
+def shared_search(tmp_path):
+    """Return 90 samples, and a search whose processes share features on disk."""
     model = ProbNNRegressor(
         counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30,
         random_state=0, memory=tmp_path / "memory",
     )  # fmt: skip
+    X = np.random.default_rng(0).normal(size=(90, 4))
+    return X, GridSearchCV(model, GRID, cv=3)
+
+
+def test_search_on_dask_runs_each_sample_once(client, shared_search, tmp_path):
+    X, search = shared_search
     with joblib.parallel_config("dask"):
-        GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
+        search.fit(X, X[:, 0])
     rows, processes = noted(tmp_path / "log")
     assert sum(rows) == 90
     assert processes <= set(client.run(os.getpid).values()) | {os.getpid()}
@@ -133,17 +137,12 @@ def ray():
 
 
 @pytest.mark.filterwarnings("default")
-def test_search_on_ray(ray, tmp_path):
-    X = np.random.default_rng(0).normal(size=(90, 4))
-    model = ProbNNRegressor(
-        counted_net(tmp_path / "log"), max_iter=2, hyper_subset_size=30,
-        random_state=0, memory=tmp_path / "memory",
-    )  # fmt: skip
+def test_search_on_ray(ray, shared_search, tmp_path):
+    X, search = shared_search
     with joblib.parallel_config("ray", n_jobs=2):
-        got = GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
+        got = clone(search).fit(X, X[:, 0])
     assert sum(noted(tmp_path / "log")[0]) == 90
-    model.set_params(memory=None)
-    want = GridSearchCV(model, GRID, cv=3).fit(X, X[:, 0])
+    want = search.set_params(estimator__memory=None).fit(X, X[:, 0])
     scores = "mean_test_score"
     assert_allclose(got.cv_results_[scores], want.cv_results_[scores], rtol=1e-8)
 

@@ -32,12 +32,8 @@ def test_fit_survives_the_loss_of_a_worker(data, client):
     with Killer(client) as killer, joblib.parallel_config("dask"):
         got = clone(MODEL).fit(X, y)
     assert killer.killed
-    for a, b in zip(
-        got.predict(X[:1000], return_std=True),
-        want.predict(X[:1000], return_std=True),
-        strict=True,
-    ):
-        assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+    predictions = [model.predict(X[:1000], return_std=True) for model in (got, want)]
+    assert_allclose(*predictions, rtol=1e-8, atol=1e-8)
     assert_allclose(got.elbo_, want.elbo_, rtol=1e-10)
 
 

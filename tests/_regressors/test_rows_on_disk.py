@@ -1,4 +1,4 @@
-"""Test memmaps, generators, parts and processes: the model is that of one array."""
+"""Test that fits of memmaps, generators, parts and processes equal that of an array."""
 
 import subprocess
 import sys
@@ -41,10 +41,8 @@ def small_parts(monkeypatch):
 
 def assert_same(got, want, X, **close):
     close = close or {"rtol": 1e-9, "atol": 1e-10}
-    for a, b in zip(
-        got.predict(X, return_std=True), want.predict(X, return_std=True), strict=True
-    ):
-        assert_allclose(a, b, **close)
+    predictions = [model.predict(X, return_std=True) for model in (got, want)]
+    assert_allclose(*predictions, **close)
 
 
 def on_disk(folder, X, dtype=np.float64):
@@ -152,9 +150,9 @@ def test_memory_does_not_grow_with_the_features(tmp_path, one_thread):
         capture_output=True, text=True,
     )  # fmt: skip
     grown = float(done.stdout)
-    standardised = n * d * 8 / 2**20  # what a copy of all rows would take, 195 MB
-    per_row = n * 8 * 12 / 2**20  # targets, weights, order, results
-    assert grown < 0.5 * standardised + per_row
+    standardised = n * d * 8 / 2**20  # size of a copy of all samples, 195 MB
+    per_sample = n * 8 * 12 / 2**20  # targets, weights, order, results
+    assert grown < 0.5 * standardised + per_sample
 
 
 # --- generators -----------------------------------------------------------------
@@ -164,6 +162,11 @@ def pieces(X, *others, size=100):
     for start in range(0, len(X), size):
         rows = slice(start, start + size)
         yield X[rows], *(other[rows] for other in others)
+
+
+def joined(results):
+    """Join means, and stds, of the pieces of a stream of predictions."""
+    return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
 
 def test_fit_stream_is_fit(data):
@@ -190,47 +193,39 @@ def test_predict_stream_is_lazy_and_is_predict(data):
     assert not taken
     first = next(results)
     assert taken == [0]
-    for part, whole in zip(
-        zip(first, *results, strict=True), model.predict(X, True), strict=True
-    ):
-        assert_allclose(np.concatenate(part), whole, rtol=1e-12)
+    assert_allclose(joined([first, *results]), model.predict(X, True), rtol=1e-12)
 
 
 @pytest.mark.parametrize("mean", ["constant", "network"])
-def test_streams_through_a_network(data, make_net, mean):
-    import keras
-
+def test_streams_through_a_network(data, keras3_net, mean):
     X, y = data
     X = np.column_stack([X, X[:, 0]])
-    net = make_net(keras)
     model = ProbNNRegressor(
-        net, "latent", "rbf", 25, mean=mean, extract_batch_size=100, random_state=0
-    )
+        keras3_net, "latent", "rbf", 25, mean=mean, extract_batch_size=100,
+        random_state=0,
+    )  # fmt: skip
     want = clone(model).fit(X, y)
     got = clone(model).fit_stream(pieces(X, y))
     assert_same(got, want, X, rtol=1e-6, atol=1e-8)
-    means, stds = zip(*got.predict_stream(x for (x,) in pieces(X)), strict=True)
-    want_mean, want_std = got.predict(X, return_std=True)
-    assert_allclose(np.concatenate(means), want_mean, rtol=1e-6, atol=1e-8)
-    assert_allclose(np.concatenate(stds), want_std, rtol=1e-6, atol=1e-8)
+    streamed = joined(got.predict_stream(x for (x,) in pieces(X)))
+    assert_allclose(streamed, got.predict(X, return_std=True), rtol=1e-6, atol=1e-8)
 
 
 @pytest.fixture(scope="module")
-def crystals():
-    from _megnet.megnet_nets import make_megnet
-
-    structures, y = make_ionic_crystals(60, random_state=0, return_X_y=True)
-    return make_megnet(), structures, y
+def crystals(tiny_net):
+    """Return an unfitted regressor, 60 crystals and their energies."""
+    model = MEGNetProbRegressor(tiny_net, -2, kernel="rbf", random_state=0)
+    return model, *make_ionic_crystals(60, random_state=0, return_X_y=True)
 
 
 def test_streams_of_structures(crystals, monkeypatch):
     from sklearn_unlocknn._features import cache as _feature_cache
     from sklearn_unlocknn._megnet import encoder as _megnet
 
-    network, structures, y = crystals
+    model, structures, y = crystals
     monkeypatch.setattr(_megnet, "STREAM_STRUCTURES", 16)
     # Features differ in the last digits with the batch, and so would hyperparameters.
-    model = MEGNetProbRegressor(network, -2, kernel="rbf", max_iter=0, random_state=0)
+    model = clone(model).set_params(max_iter=0)
     want = clone(model).fit(structures, y)
     got = clone(model).fit_stream(pieces(structures, y, size=20))
     assert_same(got, want, structures, rtol=1e-4, atol=1e-4 * np.std(y))
@@ -244,19 +239,17 @@ def test_streams_of_structures(crystals, monkeypatch):
     monkeypatch.undo()
     want = got.predict(structures, return_std=True)
     close = {"rtol": 1e-4, "atol": 1e-4 * np.std(y)}  # the network is float32
-    for part, whole in zip(zip(*results, strict=True), want, strict=True):
-        assert_allclose(np.concatenate(part), whole, **close)
+    assert_allclose(joined(results), want, **close)
 
 
-def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
+def test_structure_that_fails_is_named_by_its_index_in_the_stream(
     crystals, monkeypatch
 ):
     from sklearn_unlocknn._megnet import encoder as _megnet
 
-    network, structures, y = crystals
+    model, structures, y = crystals
     monkeypatch.setattr(_megnet, "STREAM_STRUCTURES", 16)
-    model = MEGNetProbRegressor(network, -2, kernel="rbf", random_state=0)
-    model.fit(structures, y)
+    model = clone(model).fit(structures, y)
     broken = [*structures[:40], "no crystal", *structures[40:]]
     with pytest.raises(ValueError, match="Structure 40 "):
         list(model.predict_stream(broken))
@@ -268,10 +261,8 @@ def test_a_structure_that_fails_is_named_by_its_place_in_the_stream(
 
 
 def test_failures_in_the_first_piece_warn_once(crystals, recwarn):
-    network, structures, y = crystals
-    model = MEGNetProbRegressor(
-        network, -2, kernel="rbf", on_error="nan", random_state=0
-    )
+    model, structures, y = crystals
+    model = clone(model).set_params(on_error="nan")
     # The same pieces: the batch changes the last bits of float32 features, on some
     # processors by 4e-5 of a feature's standard deviation.
     want = clone(model).fit_stream(pieces(structures, y, size=20)).predict(structures)
@@ -287,14 +278,13 @@ def test_failures_in_the_first_piece_warn_once(crystals, recwarn):
         clone(model).fit_stream(pieces(broken[:20], targets[:20], size=10))
 
 
-def test_bad_targets_are_named_by_their_place(crystals):
-    network, structures, y = crystals
-    model = MEGNetProbRegressor(network, -2, kernel="rbf", random_state=0)
+def test_bad_targets_are_named_by_their_index(crystals):
+    model, structures, y = crystals
     holes = y.copy()
     holes[30] = np.nan
     with pytest.raises(ValueError, match=r"target of structure 30 \("):
         clone(model).fit_stream(pieces(structures, holes, size=20))
-    model.fit(structures, y)
+    model = clone(model).fit(structures, y)
     with pytest.raises(ValueError, match=r"target of structure 1 \("):
         model.partial_fit(structures[:3], holes[29:32])
 
@@ -305,10 +295,8 @@ def test_unfitted_model_raises_before_the_stream_starts(data):
 
 
 def test_structures_that_are_added_and_fail_are_counted(crystals):
-    network, structures, y = crystals
-    model = MEGNetProbRegressor(
-        network, -2, kernel="rbf", on_error="nan", random_state=0
-    ).fit(structures, y)
+    model, structures, y = crystals
+    model = clone(model).set_params(on_error="nan").fit(structures, y)
     broken = [*structures[:2], "no crystal"]
     for call in (
         lambda: model.partial_fit(broken, y[:3]),

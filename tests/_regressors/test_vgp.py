@@ -1,4 +1,4 @@
-"""Test VGPRegressor: the battery, references, TFP as the witness, hard data."""
+"""Test VGPRegressor: the battery, references, TFP's distributions, hard data."""
 
 import pickle
 import subprocess
@@ -159,16 +159,12 @@ def test_partial_fit_is_fit_of_all_samples(n_points):
     for part in np.array_split(np.arange(40), 3):
         updated.partial_fit(mirrored[part], mirrored_y[part])
     close = {"rtol": 1e-7, "atol": 1e-7}
-    for got, want in zip(
-        updated.predict(battery.X_NEW, return_std=True),
-        whole.predict(battery.X_NEW, return_std=True),
-        strict=True,
-    ):
-        assert_allclose(got, want, **close)
+    predictions = [battery.predictions(model) for model in (updated, whole)]
+    assert_allclose(*predictions, **close)
     assert_allclose(updated.elbo_, whole.elbo_, **close)
 
 
-# --- TFP as the witness ---------------------------------------------------------
+# --- against TFP ----------------------------------------------------------------
 
 
 def test_tfp_distribution_of_outputs_in_unlike_units():
@@ -220,17 +216,12 @@ def test_tfp_finds_the_same_posterior():
     theirs = tfp.math.psd_kernels.ExponentiatedQuadratic(
         amplitude=np.sqrt(1.5), length_scale=np.float64(1.2)
     )
-    Z, jitter = np.unique(X[:6], axis=0), 1.5e-10
-    common = {
-        "kernel": theirs,
-        "inducing_index_points": Z,
-        "observation_noise_variance": np.float64(0.05),
-        "jitter": jitter,
-    }
+    Z = np.unique(X[:6], axis=0)
     VGP = tfp.distributions.VariationalGaussianProcess
     loc, scale = VGP.optimal_variational_posterior(
-        observation_index_points=X, observations=y, **common
-    )
+        kernel=theirs, inducing_index_points=Z, observation_index_points=X,
+        observations=y, observation_noise_variance=np.float64(0.05), jitter=1.5e-10,
+    )  # fmt: skip
     posterior = model._head.posterior
     order = np.lexsort(posterior.Z.T[::-1])
     assert_allclose(posterior.Z[order], Z, atol=1e-12)
@@ -310,11 +301,8 @@ def test_constant_column_of_many_samples_has_scale_one(value, weighted):
 
 def test_constant_target_of_many_samples_is_predicted():
     X = np.random.default_rng(0).normal(size=(3000, 2))
-    mean, std = (
-        quick(n_inducing_points=5)
-        .fit(X, np.full(3000, 0.1))
-        .predict(X[:4], return_std=True)
-    )
+    model = quick(n_inducing_points=5).fit(X, np.full(3000, 0.1))
+    mean, std = model.predict(X[:4], return_std=True)
     assert_allclose(mean, 0.1, rtol=1e-12)
     assert np.all(std > 1e-6)
 
