@@ -31,7 +31,7 @@ HISTORY = ("fine_tune_curve_", "fine_tune_validation_curve_", "fine_tune_best_ep
 
 
 def target(X):
-    """Return a function that the net's latent layer, of random weights, fits badly."""
+    """Return targets that the net's latent layer, of random weights, fits badly."""
     return np.sin(2 * X[:, 0]) * np.cos(X[:, 1]) + 0.3 * X[:, 2]
 
 
@@ -60,7 +60,7 @@ def keras_net():
     return build_net(importlib.import_module("keras"))
 
 
-# --- what it is for -------------------------------------------------------------
+# --- predictions ----------------------------------------------------------------
 
 
 def test_it_predicts_better_and_leaves_the_network_alone(K):
@@ -97,7 +97,7 @@ def test_it_predicts_better_and_leaves_the_network_alone(K):
 
 
 def test_network_is_kept_where_no_epoch_helps(keras_net):
-    """Steps this large destroy the features."""
+    """Fine-tune in steps so large that they destroy the features."""
     too_far = tuning(network_learning_rate=30.0, epochs=1)
     spoiled = quick(keras_net, too_far).fit(X, y)
     assert spoiled.fine_tune_best_epoch_ == 0
@@ -119,14 +119,9 @@ def test_gp_is_that_of_the_tuned_network(keras_net):
 
 def test_noise_is_that_of_samples_held_out_of_fine_tuning(keras_net):
     kernel = gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
+    settings = [tuning(epochs=20, validation_fraction=share) for share in (0, 0.3)]
     all_tuned, model = (
-        quick(
-            keras_net,
-            tuning(epochs=20, validation_fraction=fraction),
-            kernel=kernel,
-            mean="zero",
-        ).fit(X, y)
-        for fraction in (0, 0.3)
+        quick(keras_net, one, kernel=kernel, mean="zero").fit(X, y) for one in settings
     )
     assert model.noise_std_ > all_tuned.noise_std_
     # kernel_ holds the noise variance of predictions, in standardised units
@@ -223,13 +218,12 @@ def test_bad_parameters_are_named(keras_net, params, message):
             estimator.fit(X, y)
 
 
-def test_fine_tuning_that_cannot_be_is_named(keras_net):
+def test_wrong_kinds_of_fine_tuning_are_named(keras_net):
     with pytest.raises(ValueError, match="network=None, so there is nothing to"):
         quick(None, tuning()).fit(X, y)
+    message = r"Got fine_tuning=.* expected .*FineTuning"
     for wrong in (5, {"epochs": 5}, FineTuning):
-        with pytest.raises(
-            TypeError, match=r"Got fine_tuning=.* expected .*FineTuning"
-        ):
+        with pytest.raises(TypeError, match=message):
             quick(keras_net, wrong).fit(X, y)
 
 

@@ -97,9 +97,7 @@ def test_bound_by_the_weights_of_a_keras_network(K, mean, per_atom):
     target, index = random_target(mean, per_atom), np.array([0, 7, 2, 5])
     inputs = [INPUTS.astype(np.float64)]
     with_output = mean == "network"
-    trainable = KerasTrainableCopy(
-        network, ["first", "latent"][1:], inputs, with_output
-    )
+    trainable = KerasTrainableCopy(network, "latent", inputs, with_output)
     rng, kernel = np.random.default_rng(4), Covariance(KERNEL, 3)
     scaling = MovingScaling(
         rng.normal(size=3), rng.uniform(0.5, 2.0, 3), target.weights

@@ -103,12 +103,8 @@ def test_theta_has_scikit_learns_order_and_bounds(kernel):
     assert_array_equal(translated.bounds, template.bounds.reshape(-1, 2))
     theta = template.theta + np.linspace(-0.5, 0.5, len(template.theta))
     moved = template.clone_with_theta(theta)
-    assert_allclose(
-        translated.matrix(theta, X, Z),
-        reference.latent(moved, X, Z),
-        rtol=1e-10,
-        atol=1e-12,
-    )
+    got, want = translated.matrix(theta, X, Z), reference.latent(moved, X, Z)
+    assert_allclose(got, want, rtol=1e-10, atol=1e-12)
     assert_allclose(translated.noise(theta), reference.noise(moved, X), rtol=1e-12)
     fitted = translated.fitted_kernel(theta)
     assert type(fitted) is type(kernel)
@@ -242,10 +238,7 @@ UNTRANSLATABLE = {
     "power zero": (RBF() ** 0, "exponent 0, expected a positive integer"),
     "noise times linear": (White() * Dot(), "WhiteKernel times a DotProduct"),
     "linear times noise": (Dot() * (RBF() + White()), "WhiteKernel times a DotPr"),
-    "power of noisy linear": (
-        (White() + Dot()) ** 2,
-        "product or the power",
-    ),
+    "power of noisy linear": ((White() + Dot()) ** 2, "product or the power"),
     "length scales": (RBF([1.0, 2.0]), "2 length scales for 3 features"),
     "matern length scales": (Matern([1.0, 2.0]), "2 length scales for 3 features"),
 }
