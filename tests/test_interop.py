@@ -1,7 +1,7 @@
-"""Other libraries use the regressors as they are; each test runs the real library.
+"""Test the regressors as they are inside other libraries, which the tests run.
 
 modAL 0.4.2.1, the newest, passes scikit-learn an argument that 1.8 removed
-(``force_all_finite``), so a loop of our own stands for active learning. matbench pins
+(``force_all_finite``), so active learning is tested by a loop of our own. matbench pins
 libraries that cannot be installed with the newest scikit-learn.
 """
 

@@ -1,3 +1,5 @@
+"""Test the feature cache: samples, threads, processes, files and keys."""
+
 import os
 import signal
 import sqlite3
@@ -30,7 +32,7 @@ from sklearn_unlocknn._features.cache import FeatureCache, hash_rows
 
 
 class Compute:
-    """Squares samples and records which were computed."""
+    """Square samples, and record the indices of each call."""
 
     def __init__(self, X):
         self.X = X
@@ -50,7 +52,7 @@ def fetch(folder, X, *namespace):
 
 
 def start(code, folder, *arguments):
-    """Start a process that has the cache of a folder."""
+    """Start a process in a folder, with the imports of `HEAD`."""
     command = [sys.executable, "-W", "error", "-c", HEAD + textwrap.dedent(code)]
     return subprocess.Popen(
         [*command, *arguments], cwd=folder, stdout=subprocess.PIPE,
@@ -59,7 +61,7 @@ def start(code, folder, *arguments):
 
 
 def finish(process, code=0):
-    """Wait for a process; return the numbers that it printed."""
+    """Wait for a process, and return the numbers that it printed."""
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     return [int(number) for number in stdout.split()]
@@ -90,7 +92,7 @@ def test_features_outlive_the_process_in_a_file_only(folder):
     assert len(fetch(folder, X)) == (folder is None)
 
 
-def test_callers_own_what_they_get(folder):
+def test_changes_of_returned_features_are_not_kept(folder):
     keys, values = hash_rows(X), X**2
     for _ in range(2):
         got = FeatureCache(folder).fetch(keys, lambda rows: [values[rows]])
@@ -98,7 +100,7 @@ def test_callers_own_what_they_get(folder):
         got[:] = 0.0
 
 
-def test_keys_with_equal_halves_are_told_apart(folder):
+def test_keys_with_equal_halves_differ(folder):
     keys = np.array([[1, 1], [1, 2], [2, 1], [1, 1]], np.uint64)
     values = np.arange(4.0)[:, None]
     for _ in range(2):
@@ -132,7 +134,7 @@ def test_many_small_calls_leave_few_blocks(folder):
     assert len(cache._BLOCKS) == 1
 
 
-def test_samples_before_an_error_stay(folder):
+def test_samples_before_an_error_are_kept(folder):
     def compute(rows):
         yield X[rows[:3]] ** 2
         raise RuntimeError("no more")
@@ -177,7 +179,7 @@ def test_threads_compute_each_sample_once(folder):
     assert sorted(computed) == list(range(10))
 
 
-def test_threads_with_other_samples_do_not_wait():
+def test_threads_with_other_samples_compute_at_once():
     together = threading.Barrier(4, timeout=10)
 
     def work(part):
@@ -193,7 +195,7 @@ def test_threads_with_other_samples_do_not_wait():
             assert_array_equal(values, part**2)
 
 
-def test_thread_computes_what_another_could_not(folder):
+def test_samples_that_fail_in_a_thread_are_computed_in_another(folder):
     started = threading.Event()
 
     def fail(rows):
@@ -242,7 +244,7 @@ def test_processes_write_other_namespaces_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["computing", "writing"])
-def test_samples_before_a_kill_stay(tmp_path, where):
+def test_samples_before_a_kill_are_kept(tmp_path, where):
     code = """
         X = np.arange(20.0).reshape(10, 2)
         def compute(rows):
@@ -314,7 +316,7 @@ def distinct(*keys):
     return len(np.unique(keys, axis=0)) == len(keys)
 
 
-def test_hash_rows_tells_arrays_types_and_shapes_apart():
+def test_keys_depend_on_arrays_types_and_shapes():
     a, b = np.arange(6.0).reshape(2, 3), np.arange(2)
     base = hash_rows(a, b)
     assert_array_equal(base, hash_rows(a.copy(order="F"), b))

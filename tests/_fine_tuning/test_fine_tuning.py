@@ -63,7 +63,7 @@ def keras_net():
 # --- predictions ----------------------------------------------------------------
 
 
-def test_it_predicts_better_and_leaves_the_network_alone(K):
+def test_predictions_are_better_and_the_network_is_left_as_it_was(K):
     net = build_net(K)
     weights = [weight.copy() for weight in net.get_weights()]
     trainable = [layer.trainable for layer in net.layers]

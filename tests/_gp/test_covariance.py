@@ -203,7 +203,7 @@ def test_no_samples():
     assert translated.diagonal(translated.theta, X[:0]).shape == (0,)
 
 
-def test_hyperparameters_outside_their_bounds_count_until_they_are_fitted():
+def test_hyperparameters_outside_their_bounds_are_kept_until_fitted():
     kernel = RBF(5.0, (0.1, 2.0)) + White(1e-9, (1e-3, 1.0))
     assert_allclose(np.exp(Covariance(kernel, D).theta), [5.0, 1e-9])
     given = VGPRegressor(kernel, max_iter=0).fit(X, X[:, 0])

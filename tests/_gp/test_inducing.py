@@ -72,7 +72,7 @@ def test_named_inits_cover_the_samples(data, init):
 
 @pytest.mark.parametrize("n_features", [1, 3, 60, 500])
 def test_cluster_centres_are_means_of_all_features(n_features):
-    """Clusters are found in fewer dimensions; centres have all of them."""
+    """Compare the centres of clusters found in fewer dimensions with their means."""
     rng = np.random.default_rng(0)
     corners = 50.0 * np.arange(4)[:, None] + rng.normal(size=(4, n_features))
     label = np.arange(120) % 4
@@ -97,7 +97,7 @@ def test_cluster_centres_lie_as_near_as_without_projection():
 
 
 def test_cluster_centres_spread_across_a_narrow_direction():
-    """99 % of the variance lies along the diagonal; centres vary across it too."""
+    """Choose centres of samples with 99 % of their variance along the diagonal."""
     rng = np.random.default_rng(0)
     along, across = rng.normal(size=(2, 3000)) * [[1.0], [0.1]]
     X = np.column_stack([along + across, along - across])

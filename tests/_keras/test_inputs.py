@@ -56,7 +56,7 @@ def test_several_inputs(two_inputs, form):
     assert hasattr(extractor, "feature_names_in_") == (form == "plain")
 
 
-def test_longest_prefix_wins(K):
+def test_column_belongs_to_the_input_of_the_longest_prefix(K):
     inputs = [K.Input((2,), name="a"), K.Input((1,), name="a_b")]
     joined = K.layers.Concatenate(name="joined")(inputs)
     net = K.Model(inputs, K.layers.Dense(1)(joined))
@@ -71,7 +71,7 @@ def test_frame_is_split_by_cross_validation(two_inputs):
     assert len(scores["test_score"]) == 3
 
 
-def test_refit_with_arrays_forgets_names(two_inputs):
+def test_refit_with_arrays_removes_the_names(two_inputs):
     extractor = KerasFeatureExtractor(two_inputs).fit(frames()["plain"])
     extractor.fit([A, B])
     assert not hasattr(extractor, "feature_names_in_")

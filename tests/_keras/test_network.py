@@ -176,7 +176,7 @@ def test_stateful_network(K):
         NetworkHandle.of(net).extract([np.zeros((4, 2, 2), "f4")], -1)
 
 
-def test_not_finite_features_name_sample_and_layer(net):
+def test_error_of_features_that_are_not_finite_names_the_sample(net):
     bad = X.copy()
     bad[5] = np.nan
     with pytest.raises(ValueError, match=r"layer 'hidden'.*not finite for sample 5"):

@@ -1,4 +1,4 @@
-"""Import of megnet in any order with Keras and TensorFlow, and of its files."""
+"""Test imports of megnet in any order with Keras and TensorFlow, and its files."""
 
 import os
 import subprocess
@@ -81,7 +81,7 @@ def run_python(script, **environment):
     )
 
 
-# test_fresh_process_unpickles_and_predicts starts from nothing imported.
+# test_fresh_process_unpickles_and_predicts is the case without an import before.
 @pytest.mark.parametrize(
     "before",
     ["keras 3 in use", pytest.param("megnet failed to import", marks=pytest.mark.slow)],

@@ -1,4 +1,4 @@
-"""Structures of any kind as graphs, and errors that name those that fail."""
+"""Test graphs of structures of any kind, and the errors of those that fail."""
 
 import pickle
 

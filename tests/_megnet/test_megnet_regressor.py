@@ -1,4 +1,4 @@
-"""MEGNetRegressor: learning, seeds, starts, inputs and errors."""
+"""Test MEGNetRegressor: training, seeds, starts, inputs and errors."""
 
 import copy
 import io
@@ -49,7 +49,7 @@ def y(X):
 
 @pytest.fixture(scope="module")
 def fitted(X, y):
-    """Fit once for many tests, and check that global random states stay as they are."""
+    """Fit once for many tests, and check that it changes no global random state."""
     import tensorflow as tf
 
     model = make(max_iter=40, batch_size=8, learning_rate=0.01, n_iter_no_change=40)
@@ -65,7 +65,7 @@ def fitted(X, y):
     return model
 
 
-def test_learns(fitted, X, y):
+def test_training_lowers_the_error(fitted, X, y):
     assert fitted.predict(X).shape == y.shape
     assert fitted.score(X[60:], y[60:]) > 0.8
     assert fitted.loss_curve_.shape == (fitted.n_iter_,) == (40,)
@@ -84,7 +84,7 @@ def test_learns(fitted, X, y):
 
 
 def test_seeds_and_refits(X, y):
-    """Equal seeds give equal networks; a fit starts from scratch."""
+    """Compare networks of equal and other seeds, fitted before or not."""
     model = make(max_iter=2, batch_size=30)
     first = model.fit(X, y).network_.fingerprint
     assert model.fit(X, y).network_.fingerprint == first
@@ -92,7 +92,7 @@ def test_seeds_and_refits(X, y):
     assert model.fit(X, y).network_.fingerprint != first
 
 
-def test_warm_start_goes_on(fitted, X, y, capsys):
+def test_warm_start_continues_training(fitted, X, y, capsys):
     model = copy.deepcopy(fitted).set_params(warm_start=True, max_iter=1, verbose=2)
     best = fitted.validation_loss_curve_.min()
     model.fit(X[:60], y[:60])

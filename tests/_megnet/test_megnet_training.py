@@ -1,4 +1,4 @@
-"""Training of MEGNets, against finite differences, NumPy and megnet's own layers."""
+"""Compare the training of MEGNets with finite differences, NumPy and megnet."""
 
 import warnings
 
@@ -52,7 +52,7 @@ def data(network, structures):
 
 @pytest.fixture(scope="module")
 def trainer(network, data):
-    """Trainer at the start, where tests that move its weights put them back."""
+    """Return a trainer at its start; tests that move its weights restore them."""
     return _Trainer(network, data, RATE, np.random.default_rng(0))
 
 
@@ -61,7 +61,7 @@ def flat(arrays):
 
 
 def loss_and_gradient(trainer, data, total):
-    """Return both at the present weights; batches of many bonds run in parts."""
+    """Return both at the present weights, summed over parts of few bonds."""
     parts = list(trainer._parts(data, total, len(data)))
     parts = [trainer._functions[1](*arrays) for arrays in parts]
     return sum(float(p[0]) for p in parts), sum(
@@ -70,7 +70,7 @@ def loss_and_gradient(trainer, data, total):
 
 
 def test_new_network_is_megnets_own(structures):
-    """Layers, shapes and predictions are those of megnet's MEGNetModel."""
+    """Compare layers, shapes and predictions with megnet's MEGNetModel."""
     network = make_new(n_blocks=2, n_outputs=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf-keras: one initializer, many layers
@@ -138,7 +138,7 @@ def test_weights_are_repetitions_and_parts_add_up(trainer, data, monkeypatch):
 
 
 def test_steps_are_those_of_adam(network, data, monkeypatch):
-    """Against NumPy: clipped gradients, Adam's moments, mean of the weights so far."""
+    """Compare with NumPy: clipped gradients, Adam's moments, mean of the weights."""
     monkeypatch.setattr(megnet_batches, "MAX_BONDS", 200)  # steps in parts, too
     monkeypatch.setattr(megnet_training, "CLIP_NORM", 1.0)
     trainer = _Trainer(network, data, RATE, np.random.default_rng(0))
@@ -160,7 +160,7 @@ def test_steps_are_those_of_adam(network, data, monkeypatch):
 
 
 @pytest.mark.parametrize("intensive", [True, False])
-def test_start_predicts_what_the_network_did(intensive, network, structures):
+def test_start_has_the_predictions_of_the_network(intensive, network, structures):
     frozen = freeze_object(StandardScaler(3.0, 2.0, intensive))
     network = MEGNetSnapshot({**network._state, "scaler": frozen})
     want, before = network.predict(structures), network.fingerprint
@@ -187,7 +187,7 @@ def test_another_number_of_targets_replaces_the_output_layer(network, structures
 
 
 def test_best_epoch_is_kept(data, network, structures):
-    """Mirrored validation targets: weights that fit the training samples fail there."""
+    """Validate on mirrored targets, which no weights fit with the training targets."""
     training, held_out = data.take(np.arange(9)), data.take(np.arange(9))
     y, w = training.y[:, 0], training.weights
     mean = w @ y / w.sum()

@@ -258,7 +258,7 @@ def test_tfp_distribution_has_the_same_divergence_for_several_outputs():
     assert_allclose(divergence, want, rtol=1e-6)
 
 
-# --- data that is hard for the head ---------------------------------------------
+# --- hard data ------------------------------------------------------------------
 
 
 def wine(n=500, seed=0):
