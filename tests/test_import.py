@@ -43,8 +43,11 @@ def loaded_by(code, *arguments):
         "import numpy as np; from sklearn_unlocknn import VGPRegressor\n"
         "X = np.arange(8.0)[:, None]\n"
         "VGPRegressor(max_iter=2).fit(X, X[:, 0]).predict(X, return_std=True)",
+        "from sklearn_unlocknn import KerasFeatureExtractor\n"
+        "from sklearn.base import clone\n"
+        "clone(KerasFeatureExtractor()).fit_transform([[1.0]])",
     ],
-    ids=["import", "fit"],
+    ids=["import", "fit", "extractor without a network"],
 )
 def test_import_and_fit_load_no_heavy_library(code):
     assert loaded_by(code) == []
