@@ -1,4 +1,4 @@
-"""Test what every GP regressor must do, on any kind of features.
+"""Test the behaviour that every GP regressor must have, on any kind of features.
 
 Each ``check_*`` takes an unfitted regressor of 4 numeric columns, quick to fit and
 with ``random_state`` set. Parametrise over ``CHECKS``, a dict by name.

@@ -101,7 +101,7 @@ def test_active_learning_beats_random_choice_on_real_data():
     for seed in range(5):
         for way, scores in errors.items():
             rng = np.random.default_rng(seed)
-            # of fewer samples it would not learn which features count
+            # fewer samples do not show which features matter
             known = list(rng.permutation(len(X))[:50])
             for _ in range(10):
                 model = clone(HEAD).fit(X[known], y[known])

@@ -184,7 +184,7 @@ def test_subclassed_network_without_a_graph():
         assert_allclose(pull_back(*both)[1], 9.0)
 
 
-def test_frozen_layers_stay(K):
+def test_frozen_layers_are_not_trained(K):
     net = build_net(K)
     net.get_layer("hidden").trainable = False
     network = NetworkHandle.of(net)

@@ -78,7 +78,9 @@ def test_cache_keeps_errors_of_structures(tiny_net, crystals, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["lattice", "species", "coords", "state"])
-def test_cache_tells_structures_apart(tiny_frozen, crystals, tmp_path, name):
+def test_cache_keeps_features_of_like_structures_apart(
+    tiny_frozen, crystals, tmp_path, name
+):
     one, other = crystals[0], crystals[0].copy()
     if name == "lattice":
         other.scale_lattice(1.02 * one.volume)
