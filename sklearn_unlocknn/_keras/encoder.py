@@ -99,7 +99,10 @@ class KerasEncoder:
                 'Got mean="network" and network=None, which has no output. Pass a '
                 'network, or mean="constant".'
             )
-        return self.inputs(estimator, X, reset=True)
+        arrays = self.inputs(estimator, X, reset=True)
+        if self.network is not None:
+            self.network.check_frozen(arrays, self.layer, self.checksum)
+        return arrays
 
     def use(self, network):
         """Take a network, as it is now."""

@@ -193,3 +193,22 @@ def limit_threads():
             continue
         with contextlib.suppress(RuntimeError):  # it is running
             getattr(threading_, f"set_{kind}_op_parallelism_threads")(int(granted))
+
+
+def unsteady_layer(model, inputs):
+    """Return the first layer whose output or weights differ between two passes."""
+    library, graph = importlib.import_module(library_of(model)), graph_of(model)
+    for layer in model.layers if graph is not None else ():
+        try:
+            cut = library.Model(graph.inputs, outputs_of(graph, layer.name))
+        except ValueError:  # called several times
+            continue
+        run = traced(cut, library.__name__, None)
+        seen = []
+        for _ in range(2):
+            values = [*run(inputs), *layer.non_trainable_weights]
+            seen.append([np.array(as_numpy(value)) for value in values])
+        for first, second in zip(*seen, strict=True):
+            if not np.allclose(first, second, 1e-3, 1e-6, equal_nan=True):
+                return layer.name
+    return model.name

@@ -26,6 +26,7 @@ from .graph import (
     outputs_of,
     split,
     traced,
+    unsteady_layer,
 )
 
 # One handle a live model, by the model's id (a handle keeps its model alive, so the id
@@ -37,6 +38,8 @@ _RECENT = deque(maxlen=4)
 
 #: Samples of a block, which one process runs in batches.
 BLOCK = 8192
+# Samples that are run twice in `fit`.
+_CHECKED = 8
 # Multiply-adds above which caching pays, for a sample and for a byte of its inputs, by
 # benchmarks/bench_cache.py: features that are computed take at most 1.3 x longer.
 _KEY_COST, _BYTE_COST = 30_000, 64
@@ -288,6 +291,33 @@ class NetworkHandle:
                 "inputs as in training, and check the network's weights for NaN."
             )
         return values, width
+
+    def check_frozen(self, inputs, layer, checksum):
+        """Raise unless the pass is a function of its inputs and changes no weight.
+
+        Parameters
+        ----------
+        inputs, layer
+            As in `run`; the first samples are run twice.
+        checksum : bytes
+            `checksum` of the weights.
+        """
+        some = [array[:_CHECKED] for array in inputs]
+        moving = self.model.non_trainable_weights
+        before = list(map(as_numpy, moving))
+        values, _ = self.run(some, layer)
+        again, _ = self.run(some, layer)
+        if np.allclose(values, again, 1e-3, 1e-6) and self.checksum() == checksum:
+            return
+        name = unsteady_layer(self.model, some)
+        for weight, value in zip(moving, before, strict=True):
+            weight.assign(value)
+        raise ValueError(
+            f"Layer {name!r} of the network {self.model.name!r} is not frozen: it "
+            "draws at random or changes its weights when the network predicts, so that "
+            "features of the same samples differ. Build the network without "
+            "`training=True` in calls of its layers, and without layers that draw."
+        )
 
     def _run_block(self, block):
         """Run some samples by batches; return values and number of features."""

@@ -391,3 +391,36 @@ def test_caching_pays_for_networks_that_cost_more_than_a_key(K):
     assert not NetworkHandle.of(wide).worth_caching([np.zeros((2, 20_000))])
     pixels = K.Sequential([K.Input((60, 60, 3)), K.layers.Conv2D(64, 3)])
     assert NetworkHandle.of(pixels).worth_caching([np.zeros((2, 60, 60, 3), "f4")])
+
+
+def drawing(K):
+    import tensorflow as tf
+
+    return K.layers.Lambda(
+        lambda x: x + tf.random.normal(tf.shape(x)), output_shape=(4,), name="bad"
+    )
+
+
+UNSTEADY = {
+    "lambda": drawing,
+    "dropout": lambda K: K.layers.Dropout(0.5, name="bad"),
+    "averages": lambda K: K.layers.BatchNormalization(name="bad"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSTEADY)
+def test_network_that_is_not_frozen_is_refused_and_left_as_it_was(K, kind):
+    inputs = K.Input((4,))
+    training = {} if kind == "lambda" else {"training": True}
+    latent = UNSTEADY[kind](K)(inputs, **training)
+    net = K.Model(inputs, K.layers.Dense(1)(latent))
+    weights = net.get_weights()
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    extractor = KerasFeatureExtractor(net)
+    if K.__name__ == "keras" and kind != "lambda":  # Keras 3 overrides training=True
+        assert_array_equal(extractor.fit_transform(X), extractor.transform(X))
+    else:
+        with pytest.raises(ValueError, match="Layer 'bad' .* is not frozen"):
+            extractor.fit(X)
+    for got, want in zip(net.get_weights(), weights, strict=True):
+        assert_array_equal(got, want)
