@@ -420,7 +420,7 @@ def test_network_that_is_not_frozen_is_refused_and_left_as_it_was(K, kind):
     if K.__name__ == "keras" and kind != "lambda":  # Keras 3 overrides training=True
         assert_array_equal(extractor.fit_transform(X), extractor.transform(X))
     else:
-        with pytest.raises(ValueError, match="Layer 'bad' .* is not frozen"):
+        with pytest.raises(ValueError, match=r"Layer 'bad' .* is not frozen"):
             extractor.fit(X)
     for got, want in zip(net.get_weights(), weights, strict=True):
         assert_array_equal(got, want)
