@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from .._gp import minibatch
 from .._gp.encoded import Samples
 from .._gp.head import Head
+from .._validation import warn_user
 from .moving_head import MovingHead, MovingScaling, noise_of_others
 from .trainable_copy import trainable_copy
 
@@ -123,7 +124,13 @@ def fine_tune(model, encoded, y, weights):
     model.fine_tune_validation_curve_ = tuning.validation_curve
     model.fine_tune_best_epoch_ = tuning.best_epoch
     if tuning.network is None:
-        return  # no epoch predicts surely better than the original network
+        warn_user(
+            f"Fine-tuning keeps the original network: none of the "
+            f"{model.fine_tuning.epochs} epochs predicts the samples held out surely "
+            "better. More epochs, another learning rate or more samples may help; "
+            "fine_tuning=None saves the time."
+        )
+        return
     encoder.use(tuning.network)
     encoded = encoder.encode(model, encoded.inputs)
     head = Head.fit(encoded, y, weights, model, model._report)

@@ -75,7 +75,7 @@ class KerasEncoder:
         """Freeze the network, training it first if it is an estimator; encode."""
         y = validate_data(estimator, y=y, multi_output=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
-        if hasattr(X, "__len__") and not isinstance(X, list | tuple):
+        if hasattr(X, "__len__") and not isinstance(X, list | tuple | dict):
             check_consistent_length(X, y)
         arrays = self.freeze(estimator, X, y, sample_weight)
         encoded = self._run(estimator, arrays, keep=True)

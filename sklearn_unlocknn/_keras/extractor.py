@@ -58,9 +58,10 @@ class KerasFeatureExtractor(
 
     Notes
     -----
-    For a network with several inputs X is a list or tuple of arrays, a DataFrame
-    whose columns are named ``<input>`` or ``<input>_...`` (or have a MultiIndex with
-    the input as level 0), or an array with the columns of all inputs side by side.
+    For a network with several inputs X is a list or tuple of arrays, a dict of arrays
+    by input name, a DataFrame whose columns are named ``<input>`` or ``<input>_...``
+    (or have a MultiIndex with the input as level 0), or an array with the columns of
+    all inputs side by side.
     Cross-validation takes the last two, not the list.
 
     A pickle holds the architecture, the weights and the classes of custom layers. It

@@ -9,12 +9,20 @@ def network_inputs(estimator, X, specs, reset):
     """Check X against a network's inputs and return one array for each of them.
 
     For several inputs X is a list or tuple with an array for each input in the
-    network's order, a frame whose columns are named after the inputs, or a 2-D array
-    with the columns of all inputs side by side. ``specs`` is the list of `InputSpec`,
-    None if unknown. Sets ``n_features_in_`` and ``feature_names_in_`` of the
+    network's order, a dict of arrays by input name, a frame whose columns are named
+    after the inputs, or a 2-D array with the columns of all inputs side by side.
+    ``specs`` is the list of `InputSpec`, None if unknown. Sets ``n_features_in_`` and ``feature_names_in_`` of the
     estimator, or compares with them. Raises ValueError when X does not fit the inputs,
     or holds NaN or infinity.
     """
+    if isinstance(X, dict) and specs is not None:
+        names = [spec.name for spec in specs]
+        if sorted(X) != sorted(names):
+            raise ValueError(
+                f"Got a dict with the keys {list(X)}, expected an array for each input "
+                f"of the network, {names}."
+            )
+        X = tuple(X[name] for name in names) if len(names) > 1 else X[names[0]]
     if specs is None:
         if _is_several(X, None):
             parts = [_checked(x, f"input {i}") for i, x in enumerate(X)]

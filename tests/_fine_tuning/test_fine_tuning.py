@@ -99,7 +99,8 @@ def test_predictions_are_better_and_the_network_is_left_as_it_was(K):
 def test_network_is_kept_where_no_epoch_helps(keras_net):
     """Fine-tune in steps so large that they destroy the features."""
     too_far = tuning(network_learning_rate=30.0, epochs=1)
-    spoiled = quick(keras_net, too_far).fit(X, y)
+    with pytest.warns(UserWarning, match="keeps the original network"):
+        spoiled = quick(keras_net, too_far).fit(X, y)
     assert spoiled.fine_tune_best_epoch_ == 0
     assert spoiled.network_.model is keras_net
     want = predictions(quick(keras_net).fit(X, y))

@@ -40,11 +40,12 @@ def frames():
     return {"plain": plain, "nested": nested}
 
 
-@pytest.mark.parametrize("form", ["list", "tuple", "array", "plain", "nested"])
+@pytest.mark.parametrize("form", ["list", "tuple", "dict", "array", "plain", "nested"])
 def test_several_inputs(two_inputs, form):
     X = {
         "list": [A, B],
         "tuple": (A.tolist(), B),
+        "dict": {"a_kind": B, "a": A},
         "array": np.column_stack([A, B]),
         **frames(),
     }[form]
@@ -85,6 +86,7 @@ def test_refit_with_arrays_removes_the_names(two_inputs):
         ([A[:, :2], B], r"X has 2 features .*input 'a', which takes 3"),
         ([A, B + 0.5], r"not whole for the network's input 'a_kind'.*int32"),
         ([A * np.nan, B], r"X\['a'\] contains NaN"),
+        ({"a": A}, r"keys \['a'\], expected .*\['a', 'a_kind'\]"),
         (A, r"shape \(6, 3\) for the 2 inputs \['a', 'a_kind'\] of sizes \[3, 1\]"),
         (pd.DataFrame(A, columns=["a_0", "a_1", "z"]), r"without columns \['a_kind'\]"),
         (frames()["plain"].drop(columns="a_1"), r"X has 2 features .*which takes 3"),
