@@ -11,8 +11,8 @@ def network_inputs(estimator, X, specs, reset):
     For several inputs X is a list or tuple with an array for each input in the
     network's order, a dict of arrays by input name, a frame whose columns are named
     after the inputs, or a 2-D array with the columns of all inputs side by side.
-    ``specs`` is the list of `InputSpec`, None if unknown. Sets ``n_features_in_`` and ``feature_names_in_`` of the
-    estimator, or compares with them. Raises ValueError when X does not fit the inputs,
+    ``specs`` is the list of `InputSpec`, None if unknown. Sets ``n_features_in_`` and
+    ``feature_names_in_`` of the estimator, or compares with them. Raises ValueError when X does not fit the inputs,
     or holds NaN or infinity.
     """
     if isinstance(X, dict) and specs is not None:

@@ -171,6 +171,7 @@ def test_several_inputs_and_layers():
     assert np.all(std > 0)
 
 
+@pytest.mark.filterwarnings("ignore:Fine-tuning keeps the original")
 def test_one_and_two_samples(keras_net):
     for n in (1, 2):
         model = quick(keras_net, tuning(epochs=2)).fit(X[:n], y[:n])
