@@ -12,8 +12,8 @@ def network_inputs(estimator, X, specs, reset):
     network's order, a dict of arrays by input name, a frame whose columns are named
     after the inputs, or a 2-D array with the columns of all inputs side by side.
     ``specs`` is the list of `InputSpec`, None if unknown. Sets ``n_features_in_`` and
-    ``feature_names_in_`` of the estimator, or compares with them. Raises ValueError when X does not fit the inputs,
-    or holds NaN or infinity.
+    ``feature_names_in_`` of the estimator, or compares with them. Raises ValueError
+    when X does not fit the inputs, or holds NaN or infinity.
     """
     if isinstance(X, dict) and specs is not None:
         names = [spec.name for spec in specs]
