@@ -20,7 +20,7 @@ from sklearn_unlocknn import (
     VGPRegressor,
 )
 from sklearn_unlocknn._features.cache import forget
-from sklearn_unlocknn._gp import statistics as variational
+from sklearn_unlocknn._gp import posterior as gp_posterior
 from sklearn_unlocknn._keras import network as keras_nets
 from sklearn_unlocknn._megnet import network as megnet_graphs
 
@@ -160,7 +160,7 @@ def test_extraction_on_ray(ray, monkeypatch):
 
 @pytest.mark.filterwarnings("default")
 def test_fit_on_ray(ray, monkeypatch):
-    monkeypatch.setattr(variational, "PART_ROWS", 500)
+    monkeypatch.setattr(gp_posterior, "PART_ROWS", 500)
     X = np.random.default_rng(0).normal(size=(3000, 3))
     y = np.sin(X[:, 0]) + 0.1 * X[:, 1]
     model = VGPRegressor("matern52", 50, random_state=0, max_iter=5)
