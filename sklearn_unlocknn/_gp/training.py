@@ -69,7 +69,8 @@ def fit_hyperparameters(kernel, samples, n_subset, max_iter, rng, report):
     key = joblib.hash((kernel.template, kernel.has_noise, max_iter, *data))
     with _LOCK:
         if key in _OPTIMA:
-            return _OPTIMA[key]
+            theta, curve = _OPTIMA[key]
+            return theta.copy(), curve.copy()  # as the user may change the curve
 
     def objective(theta):
         value, gradient = log_marginal_likelihood(kernel, theta, groups)
@@ -90,14 +91,14 @@ def fit_hyperparameters(kernel, samples, n_subset, max_iter, rng, report):
             value, _ = objective(theta)
             if value > highest:
                 start, highest = theta, value
-    optimum = maximise(
+    theta, curve = maximise(
         objective, start, kernel.bounds, max_iter, report, "hyperparameters"
     )
     with _LOCK:
         while len(_OPTIMA) >= _MAX_OPTIMA:
             del _OPTIMA[next(iter(_OPTIMA))]
-        _OPTIMA[key] = optimum
-    return optimum
+        _OPTIMA[key] = theta.copy(), curve.copy()
+    return theta, curve
 
 
 def hyperparameter_subset(samples, n_subset, rng):
