@@ -248,6 +248,11 @@ def maximise(objective, start, bounds, max_iter, report, stage):
             finite = False
             if not curve:
                 raise
+        if not finite and not curve:
+            raise ValueError(
+                f"The objective of the {stage} or its gradient is not finite at the "
+                "start. Scale the targets, or pass a kernel with other values."
+            )
         if not finite:
             # A step too far: a finite wall makes the line search turn back.
             wall = abs(curve[0]) + 1e3 * (1.0 + abs(curve[-1]))
