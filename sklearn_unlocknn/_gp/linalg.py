@@ -10,6 +10,7 @@ multiplied here, and ``@`` is left for what no pool would share.
 
 import contextlib
 import functools
+import threading
 import time
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def product(A, B, scale=1.0):
 
 
 JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)
+_LIMIT = threading.Lock()
 
 
 def cholesky(K, jitters=JITTERS, diagonal=0.0):
@@ -100,14 +102,21 @@ def free_threads():
 
     A thread of OpenBLAS that shares its processor with another program makes all others
     wait in a busy loop: with one busy process on two processors a fit on two threads
-    takes twice as long as on one.
+    takes twice as long as on one. Of several fits in threads one sets the limit: each
+    would restore what it found, and the last one the limit of another.
     """
-    busy = max(_busy_elsewhere() for _ in range(3))
-    pools = _controller()
-    granted = min((pool.num_threads for pool in pools.lib_controllers), default=1)
-    n_threads = min(granted, max(1, cpu_count() - busy))  # of the container's quota
-    with pools.limit(limits=n_threads):
+    if not _LIMIT.acquire(blocking=False):
         yield
+        return
+    try:
+        busy = max(_busy_elsewhere() for _ in range(3))
+        pools = _controller()
+        granted = min((pool.num_threads for pool in pools.lib_controllers), default=1)
+        n_threads = min(granted, max(1, cpu_count() - busy))  # of the container's quota
+        with pools.limit(limits=n_threads):
+            yield
+    finally:
+        _LIMIT.release()
 
 
 @functools.cache

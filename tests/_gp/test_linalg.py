@@ -56,6 +56,18 @@ def test_blas_leaves_processors_to_busy_processes(monkeypatch):
     assert n_threads(0) == n_threads(2) == {2}
 
 
+def test_fits_in_threads_leave_the_limit_of_blas_as_it_was(monkeypatch):
+    monkeypatch.setattr(linalg, "_busy_elsewhere", lambda: 9)
+    with threadpool_limits(2, user_api="blas"):
+        one, other = linalg.free_threads(), linalg.free_threads()
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        other.__exit__(None, None, None)
+        pools = [p for p in threadpool_info() if p["user_api"] == "blas"]
+    assert {pool["num_threads"] for pool in pools} == {2}
+
+
 def test_a_busy_process_is_counted():
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         assert any(linalg._busy_elsewhere() for _ in range(1000))
