@@ -152,7 +152,8 @@ class NumericEncoder:
 
     def encode(self, estimator, X, keep=True, start=0):
         """Check other samples; see the class."""
-        return Encoded(validate_data(estimator, X, reset=False, dtype=self.dtypes))
+        X = validate_data(estimator, X, reset=False, dtype=self.dtypes)
+        return Encoded(X, dtype=X.dtype)
 
     def check_added(self, X, y, start=0):
         """Return samples and their targets, checked; see the class."""

@@ -177,6 +177,10 @@ def test_fit_stream_is_fit(data):
     both = np.column_stack([y, -y])
     want = clone(MODEL).fit(X, both)
     assert_same(clone(MODEL).fit_stream(pieces(X, both)), want, X)
+    X = X.astype(np.float32)
+    X[:, 0] = 1 + 1e-7 * (X[:, 1] > 50)  # constant within the resolution of float32
+    want = clone(MODEL).fit(X, y)
+    assert_same(clone(MODEL).fit_stream(pieces(X, y)), want, X)
 
 
 def test_predict_stream_is_lazy_and_is_predict(data):
