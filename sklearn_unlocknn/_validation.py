@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.utils import check_array
 
 
-def check_weights(sample_weight, n):
-    """Return float64 weights with at least one positive."""
+def check_weights(sample_weight, n, some=True):
+    """Return float64 weights, of which with ``some`` at least one is positive."""
     if sample_weight is None:
         return np.ones(n)
     weights = check_array(
@@ -18,13 +18,13 @@ def check_weights(sample_weight, n):
     if weights.shape != (n,):
         raise ValueError(
             f"Got sample_weight of shape {weights.shape}, expected ({n},), one weight "
-            "a row."
+            "for each sample."
         )
     if np.any(weights < 0):
         raise ValueError(
             f"Got sample_weight with {weights.min()} in it, expected none negative."
         )
-    if not np.any(weights):
+    if some and not np.any(weights):
         raise ValueError("Got a sample_weight of zero for all samples: nothing to fit.")
     return weights
 

@@ -131,7 +131,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
                 f"Got y with {y.size // len(y)} outputs, expected {n_outputs} as in "
                 "the first call."
             )
-        weights = check_weights(sample_weight, encoded.n)
+        weights = check_weights(sample_weight, encoded.n, some=False)
         _report_invalid(encoded, least=0)
         self._head = self._head.update(encoded, y, weights, self.n_jobs)
         self._publish()

@@ -136,7 +136,8 @@ class StreamMixin:
         else:
             encoded, y = self._encoder.fit(self, X, y)
         check_consistent_length(range(encoded.n), y)
-        return encoded, y, check_weights(rest[0] if rest else None, encoded.n)
+        weights = check_weights(rest[0] if rest else None, encoded.n, some=False)
+        return encoded, y, weights
 
 
 class _Spool:

@@ -172,8 +172,11 @@ def joined(results):
 def test_fit_stream_is_fit(data):
     X, y = data
     weights = np.random.default_rng(1).integers(0, 3, size=len(y)).astype(float)
+    weights[:300] = 0.0  # all of a batch, which is no error
     want = clone(MODEL).fit(X, y, weights)
-    assert_same(clone(MODEL).fit_stream(pieces(X, y, weights)), want, X)
+    got = clone(MODEL).fit_stream(pieces(X, y, weights))
+    assert_same(got, want, X)
+    assert_same(got.partial_fit(X[:300], y[:300], weights[:300]), want, X)
     both = np.column_stack([y, -y])
     want = clone(MODEL).fit(X, both)
     assert_same(clone(MODEL).fit_stream(pieces(X, both)), want, X)
