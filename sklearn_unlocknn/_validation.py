@@ -57,9 +57,9 @@ def check_batch_size(batch_size, name):
 def warn_user(message, category=UserWarning):
     """Warn at the first line outside this package, that of the caller."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_INSIDE):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 
 
-_PACKAGE = __name__.partition(".")[0]
+_INSIDE = __name__.partition(".")[0], "contextlib"  # which calls our generators

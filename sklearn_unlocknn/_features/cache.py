@@ -249,7 +249,8 @@ class FeatureCache:
                 store = stack.enter_context(Store(self._folder, self._namespace))
                 missing = read(missing)
                 if len(missing):  # another process may compute them now
-                    stack.enter_context(store.turn(self._namespace.hex()))
+                    with store.using():
+                        stack.enter_context(store.turn(self._namespace.hex()))
                     missing = read(missing)
             parts, start = [], 0
             try:

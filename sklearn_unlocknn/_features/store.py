@@ -2,10 +2,11 @@
 
 import contextlib
 import sqlite3
-import warnings
 import zlib
 
 import numpy as np
+
+from .._validation import warn_user
 
 #: Samples of a query or a transaction; a killed process loses fewer.
 _CHUNK = 8192
@@ -20,7 +21,7 @@ class Store:
         self._works = True
 
     def __enter__(self):
-        with self._using():
+        with self.using():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self.turn("setup"):
                 self._database = sqlite3.connect(self._path, timeout=60)
@@ -36,7 +37,7 @@ class Store:
         self._database.close()
 
     @contextlib.contextmanager
-    def _using(self):
+    def using(self):
         """Use the file; after a failure warn, and use an empty one in memory."""
         try:
             yield self._database
@@ -46,12 +47,11 @@ class Store:
             self._works = False
             self._database = sqlite3.connect(":memory:")
             self._database.execute("CREATE TABLE features (namespace, key, value)")
-            warnings.warn(
+            warn_user(
                 f"Features are neither read from {self._path} nor kept there: {error}. "
                 "They are computed again next time. Delete the file if it is damaged; "
                 "else pass as `memory` a folder with space that can be written.",
                 RuntimeWarning,
-                stacklevel=7,
             )
 
     @contextlib.contextmanager
@@ -71,7 +71,7 @@ class Store:
                 "SELECT key, value FROM features WHERE namespace = ? AND key IN "
                 f"({','.join('?' * len(some))})"
             )
-            with self._using() as database:
+            with self.using() as database:
                 for name, blob in database.execute(query, (self._namespace, *some)):
                     if zlib.crc32(blob[4:]) != int.from_bytes(blob[:4]):
                         raise ValueError("the checksum of a sample differs")
@@ -88,7 +88,7 @@ class Store:
                 blob = zlib.crc32(blob).to_bytes(4) + blob
                 rows.append((self._namespace, key.tobytes(), blob))
         for start in range(0, len(rows), _CHUNK):
-            with self._using() as database, database:
+            with self.using() as database, database:
                 database.executemany(
                     "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
                     rows[start : start + _CHUNK],

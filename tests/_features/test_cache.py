@@ -301,6 +301,15 @@ def test_folder_that_cannot_be_made(tmp_path):
     assert fetch(tmp_path / "file", X) == []  # in memory
 
 
+def test_lock_that_cannot_be_made(tmp_path):
+    lock = FeatureCache(tmp_path)._namespace.hex() + ".lock"
+    (tmp_path / lock).mkdir()
+    message = "a folder with space that can be written"
+    with pytest.warns(RuntimeWarning, match=message) as caught:
+        assert len(fetch(tmp_path, X)) == 1
+    assert caught[0].filename == __file__
+
+
 @pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may write")
 def test_folder_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
