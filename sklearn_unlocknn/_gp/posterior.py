@@ -11,13 +11,13 @@ Everything here is NumPy and BLAS in float64.
 """
 
 import dataclasses
-import warnings
 
 import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 
 from .._parallel import run_tasks
+from .._validation import warn_user
 from .encoded import blocks
 from .linalg import JITTERS, cholesky, product
 
@@ -149,16 +149,15 @@ def mean_coefficients(Q, n_outputs):
 
 
 def warn_about_jitter(jitter, diagonal):
-    """Warn where the jitter needed is large enough to be seen in predictions."""
+    """Warn where the jitter is large enough to affect predictions."""
     relative = jitter / (np.mean(diagonal) or 1.0)
     if relative > 5e-7:
-        warnings.warn(
+        warn_user(
             f"The covariance of the {len(diagonal)} inducing points is nearly "
             f"singular: {relative:.0e} of its mean diagonal was added to factor it. "
             "Points that (nearly) coincide or a very long length scale do this; fewer "
             "inducing points or inducing_init='greedy' avoid it.",
             RuntimeWarning,
-            stacklevel=2,
         )
 
 
