@@ -1,1 +1,1 @@
-"""The Gaussian process in NumPy; two files know TensorFlow Probability."""
+"""The Gaussian process in NumPy, and in two files in TensorFlow Probability."""

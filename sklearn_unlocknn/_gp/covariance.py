@@ -18,8 +18,8 @@ from sklearn.gaussian_process import kernels as gpk
 from .kernel_blocks import Gradients, Leaf, inner
 
 ALL = slice(None)
-# Rows of a block of K(X, X): temporaries then stay in the cache (2 to 3 times faster
-# than all rows at once).
+# Rows of a block of K(X, X), whose temporaries stay in the processor's cache: 2 to 3
+# times faster than all rows at once.
 BLOCK_ROWS = 128
 
 
@@ -187,7 +187,7 @@ class Covariance:
         return _covariance, (self.template, self.n_features, self.has_noise)
 
     def fitted_kernel(self, theta):
-        """Return the scikit-learn kernel at ``theta``, in the form it was given."""
+        """Return the scikit-learn kernel at ``theta``, with a noise if it had one."""
         kernel = self.template.clone_with_theta(np.asarray(theta))
         return kernel if self.has_noise else kernel.k1
 
@@ -208,8 +208,8 @@ class Covariance:
     def matrix(self, theta, X, Z, adjoints=None):
         """Return K(X, Z) without noise, a C-ordered array of shape (n, m).
 
-        A list passed as ``adjoints`` receives what :meth:`vjp` needs again, as long as
-        the matrix is not changed.
+        A list passed as ``adjoints`` receives terms of :meth:`vjp`, which are valid
+        until the matrix is changed.
         """
         if not len(X) or not len(Z):
             return np.zeros((len(X), len(Z)))
@@ -219,10 +219,10 @@ class Covariance:
         return value
 
     def lower(self, theta, X, adjoints=None):
-        """Return the lower triangle of K(X, X), Fortran-ordered, in cached blocks.
+        """Return the lower triangle of K(X, X), Fortran-ordered, computed in blocks.
 
         Above the diagonal the array is zero. A list passed as ``adjoints`` receives
-        what :meth:`lower_vjp` needs again.
+        terms of :meth:`lower_vjp`.
         """
         K = np.empty((len(X), len(X)), order="F")
         evaluate = self._evaluator(theta, X, X) if len(X) else None
@@ -273,9 +273,9 @@ class Covariance:
         theta : ndarray of shape (n_theta,)
             Log hyperparameters.
         X : ndarray of shape (n, d)
-            Rows.
+            Samples of the rows.
         Z : ndarray of shape (m, d)
-            Columns.
+            Samples of the columns.
         cotangent : ndarray of shape (n, m)
             Derivative of the objective with respect to K(X, Z).
         diagonal_cotangent : ndarray of shape (n,), default=None
@@ -326,7 +326,7 @@ class Covariance:
         return translate(self.template.clone_with_theta(np.asarray(theta)))
 
     def _evaluator(self, theta, X, Z):
-        """Return ``evaluate(rows, columns)``: a block K(X[rows], Z[columns]), its pull.
+        """Return ``evaluate(rows, columns)``: a block K(X[rows], Z[columns]), ``pull``.
 
         ``pull(G, out)`` adds to ``out`` the derivatives of an objective by theta, X and
         Z, given its derivative G by the block.

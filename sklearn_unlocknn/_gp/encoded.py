@@ -1,8 +1,8 @@
 """Encoded samples: features, affine maps of the targets, training data.
 
-An encoder turns X into an `Encoded` batch. With the standardisation
-that a fit learned, features become inputs of the GP and each sample has one affine map
-between its target and the GP's.
+An encoder turns X into an `Encoded` batch. With the standardisation of a fit, features
+become inputs of the GP and each sample has one affine map between its target and the
+GP's.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from .._validation import check_targets
 
-# A block of raw samples on its way through the standardisation.
+# Bytes of a block of samples that are standardised at a time.
 BLOCK_BYTES = 2**25
 
 
@@ -61,7 +61,7 @@ class Encoded:
     Parameters
     ----------
     features : ndarray or memmap of shape (n_valid, d)
-        Of the samples with features.
+        Features of the valid samples, those that have features.
     offset : ndarray of shape (n_valid, k), default=None
         The network's own output in target units, where it is the prior mean.
     scale : ndarray of shape (n_valid, 1), default=None
@@ -106,19 +106,19 @@ class Encoded:
             if self.offset.shape[1] != len(y_mean):
                 raise ValueError(
                     f'Got mean="network" with a network of {self.offset.shape[1]} '
-                    f"outputs for y of {len(y_mean)}, expected as many. Pass a network "
-                    'that predicts y, or mean="constant".'
+                    f"outputs for y of {len(y_mean)}, expected the same number. Pass a "
+                    'network that predicts y, or mean="constant".'
                 )
             shift = shift + self.offset
         return TargetMap(shift, np.atleast_2d(unit * y_scale))
 
     def scatter_rows(self, values, n_axes=1):
-        """Put values of the valid samples in their places, and NaN in the others.
+        """Return values of all samples: NaN where a sample is not valid.
 
         Parameters
         ----------
         values : ndarray of shape (n_valid, ...)
-            Values.
+            Values of the valid samples.
         n_axes : int, default=1
             Number of leading axes that are samples: two for a covariance.
         """
@@ -204,7 +204,7 @@ class Samples:
     T : ndarray of shape (n, k + q)
         Targets, then the basis functions of the prior mean.
     weights : ndarray of shape (n,)
-        Positive.
+        Weights, not negative.
     n_outputs : int
         k.
     """
@@ -248,7 +248,7 @@ class GroupedSamples(Samples):
 
     @classmethod
     def of(cls, samples):
-        """Group equal samples."""
+        """Return the groups of equal samples."""
         samples = samples.take(slice(None))
         T, weights = samples.T, samples.weights
         distinct, index = np.unique(samples.X, axis=0, return_inverse=True)
@@ -298,7 +298,7 @@ class RawSamples:
         return Samples(X, T, self.weights[index], self.n_outputs)
 
     def part(self, index):
-        """Return a slice of the samples as given: nothing is copied or computed."""
+        """Return a slice of the samples as given, not standardised."""
         where = index if self.index is None else self.index[index]
         return RawSamples(
             self.features[where], self.t[index], self.weights[index], self.n_outputs,
@@ -309,7 +309,7 @@ class RawSamples:
 def blocks(n_rows, row_floats, n_bytes=None, least=1024):
     """Yield slices over samples that keep a float64 block near a number of bytes.
 
-    At least one, which is empty for no samples; of at least ``least`` samples.
+    Each has ``least`` samples or more, except the last; without samples one is empty.
     """
     n_bytes = BLOCK_BYTES if n_bytes is None else n_bytes
     size = max(least, n_bytes // (8 * max(row_floats, 1)))

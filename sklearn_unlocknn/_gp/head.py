@@ -45,9 +45,9 @@ FIRST_ITERATIONS = 20
 
 @dataclasses.dataclass
 class Head:
-    """A fitted Gaussian process head; build it by `Head.fit`.
+    """A fitted Gaussian process head, made by `Head.fit`.
 
-    A head is not changed: `update` returns another.
+    Its methods do not change it: `update` returns another.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Head:
         weights : ndarray of shape (n,)
             Their weights, not negative.
         params : object
-            The regressor, or whatever has its parameters.
+            The regressor, or another object with its parameters.
         report : callable
             ``report(stage, iteration, value)``.
 
@@ -213,7 +213,7 @@ class Head:
         Returns
         -------
         mean, epistemic, aleatoric : ndarray of shape (n,) or (n, k)
-            As in `components`; no meaning for a sample that is in no fold.
+            As in `components`; not meaningful for a sample that is in no fold.
         """
         from .leave_out import predict_left_out
 
@@ -329,7 +329,7 @@ def _given_points(Z, scaling, d):
     Z = check_array(Z, dtype=np.float64, input_name="inducing_init")
     if Z.shape[1] != d:
         raise ValueError(
-            f"Got inducing_init of shape {Z.shape}, expected (m, {d}): points in the "
-            "space of the features that the GP sees."
+            f"Got inducing_init of shape {Z.shape}, expected (m, {d}): points in units "
+            "of the features."
         )
     return np.unique(scaling.features(Z), axis=0)

@@ -11,7 +11,7 @@ from .linalg import product
 
 POOL_BYTES = 2**29
 BLOCK = 128
-# More samples a centre do not improve predictions.
+# Samples for each centre; more do not improve predictions.
 KMEANS_SAMPLES = 20
 # Clusters are found among the components that hold this share of the variance, and in
 # no fewer dimensions: where points are many for the dimensions, narrow ones count.
@@ -142,9 +142,9 @@ def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
         wanted = min(block, n_points - done)
         n_candidates = min(n, 4 * wanted if wanted > 1 else 1)
         candidates = np.argpartition(-variance, n_candidates - 1)[:n_candidates]
-        known = factor[candidates, :done]
+        before = factor[candidates, :done]
         conditional = kernel.matrix(theta, X[candidates], X[candidates])
-        conditional -= product(known, known.T)
+        conditional -= product(before, before.T)
         _, order, rank, _ = lapack.dpstrf(
             np.asfortranarray(conditional), tol=floor, lower=1
         )

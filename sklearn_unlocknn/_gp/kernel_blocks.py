@@ -6,8 +6,8 @@ values ``scale * k(X[rows], Z[columns])``, and ``pull(G, out)``, which adds to `
 the derivatives of an objective by theta, X and Z, given its derivative G by these
 values.
 
-Passes over the elements set the pace beside the matrix products, so there are few:
-scales go inside the exponentials, squared norms of samples inside the products.
+Beside the matrix products, passes over the elements determine the time, so there are
+few: scales go inside the exponentials, squared norms of samples inside the products.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from sklearn.gaussian_process import kernels as gpk
 
 from .linalg import product
 
-_KNOWN = (
+_TRANSLATED = (
     gpk.ConstantKernel,
     gpk.WhiteKernel,
     gpk.RBF,
@@ -30,9 +30,9 @@ _MATERN_NU = (0.5, 1.5, 2.5, np.inf)
 
 
 class Leaf:
-    """A kernel without parts, and the place of its hyperparameters in theta.
+    """An elementary kernel, and the place of its hyperparameters in theta.
 
-    Read once: scikit-learn's introspection costs more than a block does.
+    It is read once, as scikit-learn's introspection takes longer than a block.
 
     Parameters
     ----------
@@ -41,17 +41,17 @@ class Leaf:
     n_features : int
         Number of columns of the data.
     position : int
-        Where its free hyperparameters start in theta.
+        Index in theta of its first free hyperparameter.
 
     Attributes
     ----------
     values : dict of str to (ndarray, slice or None)
-        Value of each hyperparameter, and its slice of theta, None where it is fixed:
-        else theta's values count.
+        Initial value of each hyperparameter, and its slice of theta, or None where it
+        is fixed.
     name : str
-        The first hyperparameter: the only one of a constant or a noise level.
+        The first hyperparameter, the only one of a constant or a noise level.
     end : int
-        Where the next leaf's hyperparameters start.
+        Index in theta of the next leaf's first hyperparameter.
     prepare : callable
         ``prepare(leaf, theta, X, Z, scale)`` returns ``evaluate(rows, columns)``; see
         the module.
@@ -105,13 +105,13 @@ def inner(A, B):
 
 
 def _check(kernel, n_features):
-    """Raise a ValueError that names what cannot be translated."""
+    """Raise ValueError if a kernel cannot be translated."""
     # By exact type: a subclass may compute something else.
-    if type(kernel) not in _KNOWN:
+    if type(kernel) not in _TRANSLATED:
         raise ValueError(
             f"Got kernel {kernel} of type {type(kernel).__name__}, which has no "
             "translation to tfp.math.psd_kernels. Expected sums, products and integer "
-            f"powers of {[known.__name__ for known in _KNOWN]}."
+            f"powers of {[kind.__name__ for kind in _TRANSLATED]}."
         )
     if isinstance(kernel, gpk.Matern) and kernel.nu not in _MATERN_NU:
         raise ValueError(
@@ -252,7 +252,7 @@ def _stationary(leaf, theta, X, Z, scale):
 
 
 def _profile(kernel, alpha, S, scale):
-    """Return k(S), and a function that gives dk / dS as an array and a factor."""
+    """Return k(S), and a function that returns dk / dS as an array and a factor."""
     if isinstance(kernel, gpk.RationalQuadratic):
         base = 1.0 + S
         K = scale * base**-alpha

@@ -1,4 +1,4 @@
-"""Predict every sample from the posterior of the other folds, without fitting again.
+"""Predict each sample from the posterior of the other folds, without another fit.
 
 Samples are removed from a Gaussian posterior in closed form, as they are added. The
 latent values f_F of a fold have posterior mean mu and covariance S given all samples.
@@ -12,7 +12,8 @@ and the quadratic form of the coefficients of the prior mean decreases by
 ``(t - mu)' E M^-1 E (t - mu)``. That is algebra of the size of the fold. A fold with
 more samples than a sparse model has inducing points is subtracted from its statistics.
 
-Targets T hold outputs and basis functions side by side, as in `variational`.
+Targets T hold outputs and basis functions side by side, as in
+:mod:`sklearn_unlocknn._gp.posterior`.
 """
 
 import numpy as np
@@ -47,7 +48,7 @@ def predict_left_out(posterior, samples, folds):
     posterior : Posterior
         Of the samples of positive weight.
     samples : Samples
-        All of these, and with weight zero any others that are to be predicted.
+        Those, and with weight zero others that are to be predicted.
     folds : list of ndarray of int
         Indices of the samples of each fold; disjoint.
 
@@ -85,7 +86,7 @@ def predict_left_out(posterior, samples, folds):
 
 
 def _without(Q, mu, variance, M, error, cross):
-    """Take samples out; the equations of the module.
+    """Remove samples by the equations of the module.
 
     Parameters
     ----------
@@ -96,11 +97,11 @@ def _without(Q, mu, variance, M, error, cross):
     variance : ndarray of shape (f,)
         Their latent variance.
     M : ndarray of shape (g, g)
-        As above, for the g values to take out; only its lower triangle is read.
+        As above, for the g samples to remove; only its lower triangle is read.
     error : ndarray of shape (g, p)
-        ``E (t - mu)`` of these.
+        ``E (t - mu)`` of the samples to remove.
     cross : ndarray of shape (g, f)
-        ``E S``, of these with the samples to predict.
+        ``E S`` of the samples to remove with those to predict.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def _without(Q, mu, variance, M, error, cross):
 
 
 def _predict(T, variance, Q, before, H, n_outputs):
-    """Return the latent mean and variance of what `_without` returned.
+    """Return the latent mean and variance from the results of `_without`.
 
     ``before`` is Q of all samples, H the fold's basis of the prior mean.
     """
@@ -231,7 +232,7 @@ def _sparse(posterior, samples, folds):
 
 
 def _by_statistics(posterior, samples, folds):
-    """Subtract the statistics of each fold from those of all rows."""
+    """Predict each fold by the statistics of all samples less those of the fold."""
     kernel, theta, Z = posterior.kernel, posterior.theta, posterior.Z
     k = samples.n_outputs
     total, Lz, jitter = posterior.statistics()
@@ -280,7 +281,7 @@ def _by_statistics(posterior, samples, folds):
 
 
 def _by_blocks(posterior, samples, folds):
-    """Take small folds out one by one.
+    """Remove small folds one by one.
 
     With ``C = Lb^-1 A`` the part of f that the inducing points carry has the
     posterior S = C'C and mu = C' Lb^-1 b / s2; the rest has its prior variance.
@@ -312,7 +313,7 @@ def _by_blocks(posterior, samples, folds):
 
 
 def _batches(folds):
-    """Yield lists of folds that together have about `_PASS_SAMPLES` rows."""
+    """Yield lists of folds that together have about `_PASS_SAMPLES` samples."""
     batch, count = [], 0
     for fold in folds:
         batch.append(fold)

@@ -27,11 +27,11 @@ def product(A, B, scale=1.0):
     Parameters
     ----------
     A : ndarray of shape (n, k)
-        Of float64; in C or Fortran order, or else it is copied.
+        float64, in C or Fortran order; another order is copied.
     B : ndarray of shape (k, m) or (k,)
-        Likewise.
+        As A.
     scale : float, default=1.0
-        A factor.
+        Factor.
 
     Returns
     -------
@@ -60,10 +60,10 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     ----------
     K : ndarray of shape (n, n), or callable
         Symmetric positive semi-definite; left as it is. Of a Fortran-ordered array
-        only the lower triangle is read. A function makes one whose upper triangle is
-        zero, Fortran-ordered, which becomes L.
+        only the lower triangle is read. A function returns a Fortran-ordered one whose
+        upper triangle is zero; L overwrites it.
     jitters : tuple of float, default=JITTERS
-        Tried in turn, in units of the mean of the diagonal of K.
+        Jitters to try in turn, relative to the mean of the diagonal of K.
     diagonal : float or ndarray of shape (n,), default=0.0
         Added to the diagonal first.
 
@@ -72,7 +72,7 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     L : ndarray of shape (n, n)
         Lower triangular, Fortran-ordered.
     jitter : float
-        What was added to the diagonal.
+        Number added to the diagonal.
 
     Raises
     ------

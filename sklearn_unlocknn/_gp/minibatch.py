@@ -1,4 +1,4 @@
-"""Stochastic variational inference on batches of samples."""
+"""Move hyperparameters and inducing points by batches of samples."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ WINDOW_SAMPLES = 500_000
 
 
 def ascend_by_batches(posterior, samples, max_iter, rng, report):
-    """Stochastic variational inference (Hensman et al. 2013), moving all there is.
+    """Move all parameters by stochastic variational inference (Hensman et al. 2013).
 
     Natural gradient steps for q(u), Adam for hyperparameters, mean coefficients and
     inducing points on the bound of a batch scaled by N / |batch|. Stops where the mean
@@ -29,7 +29,7 @@ def ascend_by_batches(posterior, samples, max_iter, rng, report):
     Parameters
     ----------
     posterior : SparsePosterior
-        Of all samples, where to start.
+        Initial posterior, of all samples.
     samples : Samples or RawSamples
         Training samples.
     max_iter : int
@@ -197,7 +197,7 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_samples=F
 
 
 class Adam:
-    """Adam's ascent direction (Kingma and Ba 2015, arXiv:1412.6980)."""
+    """Compute the steps of Adam, upwards (Kingma and Ba 2015, arXiv:1412.6980)."""
 
     def __init__(self, shape, rate, dtype=np.float64):
         self.rate, self.count = rate, 0

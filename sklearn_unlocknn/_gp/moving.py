@@ -22,7 +22,7 @@ MOVED_BY_BATCH = 20_000
 def move_points(kernel, theta, Z, samples, max_iter, rng, report, n_jobs=1):
     """Maximise the bound of all samples by hyperparameters and inducing points.
 
-    By L-BFGS, or by stochastic variational inference where samples are many.
+    By L-BFGS, or with many samples by stochastic variational inference.
 
     Parameters
     ----------

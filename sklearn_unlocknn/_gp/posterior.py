@@ -1,4 +1,4 @@
-"""The exact and the sparse posterior of the Gaussian process.
+"""Compute the exact and the sparse posterior of the Gaussian process.
 
 Notation (Hensman et al. 2013, arXiv:1309.6835; Titsias 2009): Z are m inducing
 points, ``Kuu = Lz Lz'``, ``A = Lz^-1 Kuf`` the whitened cross-covariance, s2 the
@@ -84,7 +84,7 @@ def collect_statistics(kernel, theta, Z, Lz, samples, n_jobs=1):
     Returns
     -------
     statistics : SufficientStatistics
-        Their sums.
+        Sums over all samples.
     """
     model = kernel, theta, Z, Lz
     # The work of a part, n m^2, outweighs the 16 m^2 bytes that it costs on a network.
@@ -163,7 +163,7 @@ def warn_about_jitter(jitter, diagonal):
 
 @dataclasses.dataclass
 class _Posterior:
-    """Gaussian process posterior: NumPy arrays and a scikit-learn kernel alone.
+    """Gaussian process posterior, of NumPy arrays and a scikit-learn kernel.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ class _Posterior:
             mean[rows] += product(K, self.alpha)
             for sign, factor in self._factors(K):
                 variance[rows] += sign * np.einsum("ij,ij->j", factor, factor)
-        # Rounding may leave a tiny negative number where the data pins f down.
+        # Rounding may leave a tiny negative number where the data determines f.
         return mean, np.maximum(variance, 0.0)
 
     def covariance(self, X):
@@ -229,7 +229,7 @@ class _Posterior:
         return 0.5 * (covariance + covariance.T)
 
     def update(self, samples, n_jobs=1):
-        """Return the posterior with samples added; all else stays.
+        """Return the posterior with samples added, and the same hyperparameters.
 
         That of an exact GP becomes sparse: its training samples are the inducing
         points.
@@ -379,7 +379,7 @@ def sparse_posterior(kernel, theta, Z, Lz, statistics, n_outputs, jitter=0.0):
 
 
 def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
-    """Pass over all samples once, for the posteriors at given inducing points.
+    """Compute the posteriors at given inducing points, in one pass over the samples.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A fitted posterior as a TensorFlow Probability distribution."""
+"""Return a fitted posterior as a TensorFlow Probability distribution."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ tfpk = tfp.math.psd_kernels
 
 
 class _LeadingFeatures(tfpk.FeatureTransformed):
-    """A kernel that reads the first columns alone, with the shape TFP asks for."""
+    """A kernel of the first columns alone, with the batch shape that TFP requires."""
 
     def __init__(self, kernel, n_features):
         super().__init__(kernel, lambda x, *_: x[..., :n_features])
@@ -60,8 +60,8 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
     # TFP takes it for lower triangular
     factor = np.linalg.qr(inverse, "r").T
 
-    # The network's output rides along as extra columns that the kernel does not see:
-    # a prior mean has to be a function of the index points.
+    # The network's output is appended as columns that the kernel does not read, as a
+    # prior mean has to be a function of the index points.
     k = len(y_scale)
     if output is None:
         output = np.zeros((len(X), k))
@@ -85,8 +85,8 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
         scale, pick = y_scale[0], lambda array: array[0]
     else:
         scale, pick = y_scale, lambda array: array
-    seen = _LeadingFeatures(latent, d)
-    scaled = tfpk.Constant(tf.constant(scale**2)) * seen
+    leading = _LeadingFeatures(latent, d)
+    scaled = tfpk.Constant(tf.constant(scale**2)) * leading
     # Each output has the jitter of its posterior, in its own units.
     jitter = tf.constant(posterior.jitter * scale[..., None] ** 2)
 

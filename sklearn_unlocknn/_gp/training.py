@@ -1,4 +1,4 @@
-"""Choose what a posterior depends on: hyperparameters, inducing points and noise.
+"""Fit the hyperparameters and the noise variance.
 
 Hyperparameters maximise the marginal likelihood of a subset of the samples, with a
 prior on vector length scales. The noise variance is then estimated again on all.
@@ -17,7 +17,7 @@ from .encoded import GroupedSamples, blocks
 from .linalg import JITTERS, cholesky, product
 from .posterior import LOG_2PI, log_marginal, mean_coefficients
 
-# Of the variance of the standardised target.
+# Initial noise variances, of the standardised target.
 NOISE_STARTS = (0.01, 0.1, 0.5)
 # Standard deviation of ln(length scale) about the mean of its kernel, if each feature
 # has one. Without a prior, a hundred of them overfit a thousand samples (bulk modulus:
@@ -81,9 +81,9 @@ def fit_hyperparameters(kernel, samples, n_subset, max_iter, rng, report):
     if max_iter and len(start):
         start = np.clip(start, *kernel.bounds.T)
     if not kernel.has_noise and max_iter:
-        # A noise level that is not given starts at the most likely of several. From
-        # far below, the way up leads past optima that explain the noise by a short
-        # length scale (diabetes, "rbf": test NLL 5.71 from 0.01, 5.46 from 0.1).
+        # Without a noise level in the kernel the most likely of several is the start.
+        # L-BFGS from a far lower one may stop at optima that explain the noise by a
+        # short length scale (diabetes, "rbf": test NLL 5.71 from 0.01, 5.46 from 0.1).
         highest = -np.inf
         for level in NOISE_STARTS:
             theta = start.copy()
@@ -102,7 +102,7 @@ def fit_hyperparameters(kernel, samples, n_subset, max_iter, rng, report):
 
 
 def hyperparameter_subset(samples, n_subset, rng):
-    """Choose samples: half of them at random, half the nearest neighbours of those.
+    """Choose samples, half of them at random and half the nearest neighbours of those.
 
     Random samples alone lie far apart: where function ends and noise begins is then
     undetermined (UCI protein: NLL 441). A choice by X alone keeps the likelihood valid.
@@ -218,9 +218,9 @@ def maximise(objective, start, bounds, max_iter, report, stage):
     Parameters
     ----------
     objective : callable
-        Of a vector: value and gradient.
+        Value and gradient, as a function of a vector.
     start : ndarray of shape (n,)
-        Where to start.
+        Initial vector.
     bounds : ndarray of shape (n, 2)
         Lower and upper bounds.
     max_iter : int
@@ -254,7 +254,7 @@ def maximise(objective, start, bounds, max_iter, report, stage):
                 "start. Scale the targets, or pass a kernel with other values."
             )
         if not finite:
-            # A step too far: a finite wall makes the line search turn back.
+            # The step is too long: a finite wall makes the line search shorten it.
             wall = abs(curve[0]) + 1e3 * (1.0 + abs(curve[-1]))
             return wall, np.zeros_like(vector)
         if not curve:
@@ -285,7 +285,7 @@ def refit_noise(posterior_at, posterior, report, score):
     posterior_at : callable
         Posterior as a function of theta, of which only the noise differs.
     posterior : ExactPosterior or SparsePosterior
-        Where to start.
+        Initial posterior.
     report : callable
         ``report(stage, iteration, value)``.
     score : callable
@@ -299,7 +299,7 @@ def refit_noise(posterior_at, posterior, report, score):
     lower, upper = lower.max(), upper.min()
     values = {0.0: score(best)}
 
-    def look(shift):
+    def evaluate(shift):
         nonlocal best
         shift = float(np.clip(shift, lower, upper))
         if shift not in values:
@@ -314,7 +314,7 @@ def refit_noise(posterior_at, posterior, report, score):
     for step in (0.5, -0.5):
         while True:
             before = max(values, key=values.get)
-            look(before + step)
+            evaluate(before + step)
             if max(values, key=values.get) == before:
                 break
             step *= 2.0
@@ -329,7 +329,7 @@ def refit_noise(posterior_at, posterior, report, score):
         vertex = -slope / (2.0 * curve)
         if np.abs(vertex - shifts).min() < 0.05:
             break
-        look(vertex)
+        evaluate(vertex)
     return best
 
 

@@ -1,4 +1,4 @@
-"""The estimator that all regressors with a Gaussian process head share."""
+"""The base class of all regressors with a Gaussian process head."""
 
 import contextlib
 import numbers
@@ -37,7 +37,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             Training samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Several share the kernel and the noise-to-signal ratio.
@@ -52,7 +52,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         Raises
         ------
         ValueError
-            If a parameter or the data cannot be used; the message says what was got,
+            If a parameter or the data cannot be used; the message states what was got,
             what was expected and what to do. The estimator is left as it was.
         """
         with self._refitting():
@@ -71,7 +71,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         return encoded, y, weights
 
     def _fit_head(self, encoded, y, weights):
-        """Fit the head to encoded samples and, if asked for, the network with it."""
+        """Fit the head to encoded samples, and with ``fine_tuning`` the network."""
         if encoded.index is not None:
             _report_invalid(encoded, least=1)
         self._head = Head.fit(encoded, y, weights, self, self._report)
@@ -95,7 +95,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         self.elbo_curve_, self.n_iter_ = head.curve, len(head.curve) - 1
 
     def partial_fit(self, X, y, sample_weight=None):
-        """Add samples to the posterior; none is seen twice, none is kept.
+        """Add samples to the posterior, without a pass over those before.
 
         Hyperparameters, standardisation and inducing points stay as the first call
         (which is :meth:`fit`) or ``fit`` left them. The order of the samples and the
@@ -103,7 +103,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             New samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their targets.
@@ -138,11 +138,11 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         return self
 
     def predict(self, X, return_std=False, return_cov=False):
-        """Predict the mean and, if asked for, the uncertainty of a new observation.
+        """Predict the mean and, on request, the uncertainty of new observations.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             Samples to predict.
         return_std : bool, default=False
             Also return the standard deviation.
@@ -162,7 +162,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         Raises
         ------
         ValueError
-            If both are asked for, or X does not fit the training data.
+            If both are True, or X does not fit the training data.
         """
         if return_std and return_cov:
             raise ValueError("Got return_std=True and return_cov=True, expected one.")
@@ -182,7 +182,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
 
     @contextlib.contextmanager
     def _refitting(self):
-        """Forget the last fit, and restore it if the block raises."""
+        """Remove the attributes of the last fit; restore them if the block raises."""
         before = dict(vars(self))
         try:
             for name in before:
@@ -195,7 +195,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             raise
 
     def _check_parameters(self):
-        """Raise on parameters that no data could make right."""
+        """Raise if a parameter is invalid for any data."""
         count = self.n_inducing_points
         whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
         share = isinstance(count, numbers.Real) and not isinstance(count, bool)

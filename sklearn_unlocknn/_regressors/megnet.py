@@ -1,4 +1,4 @@
-"""Crystals and molecules: a frozen MEGNet with a Gaussian process on its readout."""
+"""The regressor of crystals and molecules, with a frozen MEGNet."""
 
 from .._features.encoder import SharedNetworkMixin
 from .._megnet.encoder import MEGNetEncoder, structure_tags
@@ -6,7 +6,7 @@ from .base import BaseVGPRegressor
 
 
 class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
-    """From structures to a property with an error bar, through a frozen MEGNet.
+    """Predict a property of structures with an error bar, by a frozen MEGNet.
 
     The network is cut at its readout and a variational Gaussian process is fitted on
     it. It need not have been trained on the property: the readout of a network for
@@ -21,8 +21,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         snapshot; or an unfitted `MEGNetRegressor`, which is cloned and trained in
         `fit` on the same samples as the GP, so that cross-validation does not leak.
     layer : int, str or list of int or str, default="auto"
-        Latent layer, as an index or a name, with one row a structure; the outputs of
-        several are concatenated. "auto" is the concatenated readout of atoms, bonds
+        Latent layer, as an index or a name, with one vector a structure; the outputs
+        of several are concatenated. "auto" is the concatenated readout of atoms, bonds
         and state (-4 in the released networks) and the state features of the blocks
         before it: measured best on two properties (``benchmarks/RESULTS.md``).
     kernel : str, sklearn.gaussian_process.kernels.Kernel or None, default=None
@@ -40,12 +40,12 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Initial inducing points. "kmeans": cluster centres, which follow the density and
         cover outliers too (of many features, clusters are found among the principal
         components with 95 % of the variance); "greedy": the sample of largest
-        conditional variance, again and again [3]_; "random": samples; an array of
+        conditional variance, repeatedly [3]_; "random": random samples; an array of
         shape (n_inducing_points, n_features): these points, in units of the features.
     optimize_inducing_points : bool, default=False
-        Move them by the gradient of the bound, with the hyperparameters. Pays with few
-        points; many fixed ones are faster and more accurate. With more than 20000
-        samples by natural gradients and Adam on batches, else by L-BFGS.
+        Optimise the points with the hyperparameters by the gradient of the bound, which
+        pays with few points; many fixed ones are faster and more accurate. With more
+        than 20000 samples by natural gradients and Adam on batches, else by L-BFGS.
     mean : {"zero", "constant", "linear", "network"}, default="constant"
         Prior mean, to which predictions fall back far from the data; "network" is the
         network's own output, and the GP models its residual [5]_.
@@ -67,8 +67,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     n_jobs : int or None, default=None
         Processes that share the network and the pass over the samples; -1 uses all
         processors. None is 1, or the setting of ``joblib.parallel_config``: inside
-        ``parallel_config("dask")`` the cluster. The result does not depend on it. Pays
-        for some ten thousand structures.
+        ``parallel_config("dask")`` the cluster. The result does not depend on it. It
+        pays from some ten thousand structures on.
     memory : str, path-like, joblib.Memory or None, default=None
         Folder that keeps features by the content of their sample, shared by processes,
         so that a search over parameters of the GP runs the network once a sample. None
@@ -79,7 +79,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     on_error : {"raise", "nan"}, default="raise"
         What to do with a structure that cannot be converted: raise an error that
         names its index and formula; or leave it out of `fit`, with a warning that
-        counts, and predict NaN for it.
+        states the number of such structures, and predict NaN for it.
     fine_tuning : FineTuning or None, default=None
         Train a copy of the network and the GP together on the bound after the GP is
         fitted, then fit the GP again to the tuned network; see `FineTuning`. None
@@ -90,7 +90,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     kernel_ : sklearn.gaussian_process.kernels.Kernel
         The kernel with its fitted values, in the units of ``kernel``.
     inducing_points_ : ndarray of shape (n_inducing_points_, n_features)
-        In units of the features that the GP sees.
+        In units of the features.
     n_inducing_points_ : int
         Number of inducing points.
     noise_std_ : float or ndarray of shape (n_outputs,)

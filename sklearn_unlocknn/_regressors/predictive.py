@@ -16,7 +16,7 @@ class PredictiveMixin:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             Samples to predict.
         q : float or array-like of shape (n_quantiles,)
             Levels in (0, 1).
@@ -42,14 +42,14 @@ class PredictiveMixin:
         return *self.predict(X, return_std=True), None
 
     def predict_interval(self, X, coverage=0.95):
-        """Predict the central interval that holds a new observation.
+        """Predict the central interval of a new observation.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             Samples to predict.
         coverage : float, default=0.95
-            Probability that the interval holds, in (0, 1).
+            Probability that the interval contains the observation, in (0, 1).
 
         Returns
         -------
@@ -68,7 +68,7 @@ class PredictiveMixin:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             Samples to predict, at most some thousands: the covariance is dense.
 
         Returns
@@ -100,7 +100,7 @@ class PredictiveMixin:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             Samples to draw observations of.
         n_samples : int, default=1
             Number of draws.
@@ -122,7 +122,7 @@ class PredictiveMixin:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or as the class says
+        X : array-like of shape (n_samples, n_features), or as in the class
             Samples to predict.
 
         Returns
@@ -130,10 +130,10 @@ class PredictiveMixin:
         y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In target units.
         epistemic_std : ndarray of the same shape
-            Of the latent function: shrinks with more data nearby.
+            Of the latent function; it shrinks with more data nearby.
         aleatoric_std : ndarray of the same shape
-            Of the observation noise: stays. The standard deviation of ``predict`` is
-            the square root of the sum of their squares.
+            Of the observation noise; it does not shrink. The standard deviation of
+            ``predict`` is the square root of the sum of the squares of both.
         """
         check_is_fitted(self)
         return self._head.components(self._encoder.encode(self, X))

@@ -1,4 +1,4 @@
-"""Any frozen Keras network with a variational Gaussian process on a latent layer."""
+"""The regressor with a frozen Keras network."""
 
 from .._features.encoder import SharedNetworkMixin
 from .._keras.encoder import KerasEncoder
@@ -15,7 +15,7 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
     ----------
     network : keras.Model, tf_keras.Model, path-like, estimator or None, default=None
         A Keras 3 or Keras 2 (``tf_keras``) model, a file of one (.keras, .h5,
-        .hdf5), or None: the GP then sees X itself. An unfitted estimator that
+        .hdf5), or None: the GP is then fitted to X itself. An unfitted estimator that
         has a Keras model as ``model_`` once fitted (SciKeras' ``KerasRegressor``) is
         cloned and trained in ``fit``, on the same samples as the GP, so that
         cross-validation does not leak.
@@ -37,12 +37,12 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Initial inducing points. "kmeans": cluster centres, which follow the density and
         cover outliers too (of many features, clusters are found among the principal
         components with 95 % of the variance); "greedy": the sample of largest
-        conditional variance, again and again [3]_; "random": samples; an array of
+        conditional variance, repeatedly [3]_; "random": random samples; an array of
         shape (n_inducing_points, n_features): these points, in units of the features.
     optimize_inducing_points : bool, default=False
-        Move them by the gradient of the bound, with the hyperparameters. Pays with few
-        points; many fixed ones are faster and more accurate. With more than 20000
-        samples by natural gradients and Adam on batches, else by L-BFGS.
+        Optimise the points with the hyperparameters by the gradient of the bound, which
+        pays with few points; many fixed ones are faster and more accurate. With more
+        than 20000 samples by natural gradients and Adam on batches, else by L-BFGS.
     mean : {"zero", "constant", "linear", "network"}, default="constant"
         Prior mean, to which predictions fall back far from the data; "network" is the
         network's own output, and the GP models its residual [5]_.
@@ -64,8 +64,8 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
     n_jobs : int or None, default=None
         Processes that share the network and the pass over the samples; -1 uses all
         processors. None is 1, or the setting of ``joblib.parallel_config``: inside
-        ``parallel_config("dask")`` the cluster. The result does not depend on it. Pays
-        for some ten thousand samples.
+        ``parallel_config("dask")`` the cluster. The result does not depend on it. It
+        pays from some ten thousand samples on.
     memory : str, path-like, joblib.Memory or None, default=None
         Folder that keeps features by the content of their sample, shared by processes,
         so that a search over parameters of the GP runs the network once a sample. None
@@ -83,7 +83,7 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
     kernel_ : sklearn.gaussian_process.kernels.Kernel
         The kernel with its fitted values, in the units of ``kernel``.
     inducing_points_ : ndarray of shape (n_inducing_points_, n_features)
-        In units of the features that the GP sees.
+        In units of the features.
     n_inducing_points_ : int
         Number of inducing points.
     noise_std_ : float or ndarray of shape (n_outputs,)

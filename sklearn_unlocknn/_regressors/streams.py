@@ -1,4 +1,4 @@
-"""Fit and predict from generators: more samples than memory holds."""
+"""Fit and predict samples from generators, more than memory holds."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from .._validation import check_weights
 
 
 class StreamMixin:
-    """`fit` and `predict` of samples that come in batches."""
+    """Fit to and predict samples that come in batches."""
 
     def fit_stream(self, pieces):
         """Fit to samples that come in batches: the model of `fit` on all of them.

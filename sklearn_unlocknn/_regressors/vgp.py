@@ -1,4 +1,4 @@
-"""The variational Gaussian process on numeric features."""
+"""The regressor of numeric features."""
 
 from .base import BaseVGPRegressor
 
@@ -28,12 +28,12 @@ class VGPRegressor(BaseVGPRegressor):
         Initial inducing points. "kmeans": cluster centres, which follow the density and
         cover outliers too (of many features, clusters are found among the principal
         components with 95 % of the variance); "greedy": the sample of largest
-        conditional variance, again and again [3]_; "random": samples; an array of
+        conditional variance, repeatedly [3]_; "random": random samples; an array of
         shape (n_inducing_points, n_features): these points, in units of the features.
     optimize_inducing_points : bool, default=False
-        Move them by the gradient of the bound, with the hyperparameters. Pays with few
-        points; many fixed ones are faster and more accurate. With more than 20000
-        samples by natural gradients and Adam on batches, else by L-BFGS.
+        Optimise the points with the hyperparameters by the gradient of the bound, which
+        pays with few points; many fixed ones are faster and more accurate. With more
+        than 20000 samples by natural gradients and Adam on batches, else by L-BFGS.
     mean : {"zero", "constant", "linear"}, default="constant"
         Prior mean, to which predictions fall back far from the data.
         Coefficients are generalised least squares estimates.
@@ -54,15 +54,15 @@ class VGPRegressor(BaseVGPRegressor):
     n_jobs : int or None, default=None
         Processes that share the pass over the samples; -1 uses all processors. None is
         1, or the setting of ``joblib.parallel_config``: inside
-        ``parallel_config("dask")`` the cluster. The result does not depend on it. Pays
-        for some ten thousand samples.
+        ``parallel_config("dask")`` the cluster. The result does not depend on it. It
+        pays from some ten thousand samples on.
 
     Attributes
     ----------
     kernel_ : sklearn.gaussian_process.kernels.Kernel
         The kernel with its fitted values, in the units of ``kernel``.
     inducing_points_ : ndarray of shape (n_inducing_points_, n_features)
-        In units of the features that the GP sees.
+        In units of the features.
     n_inducing_points_ : int
         Number of inducing points.
     noise_std_ : float or ndarray of shape (n_outputs,)
