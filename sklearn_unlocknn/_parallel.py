@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 
 def in_worker():
-    """Tell whether this process is a worker of another one."""
+    """Return whether this process is a worker of another one."""
     if multiprocessing.parent_process() is not None:
         return True
     return "RAY_RAYLET_PID" in os.environ  # which Ray sets for its workers alone
@@ -66,15 +66,15 @@ class Recent:
         return value
 
 
-#: Networks that came to this process, by the key of their parcel.
+#: Networks that this process received, by the key of their parcel.
 _ARRIVED = Recent(4)
 
 
 class Parcel:
-    """A network on its way to workers: pickled once, unpickled once a process.
+    """A network for workers, pickled once and unpickled once in each process.
 
-    It has no weak references, on purpose: joblib's Dask backend would scatter it to
-    one worker, and lose it with that worker.
+    It has no weak references, since joblib's Dask backend would scatter it to one
+    worker, and lose it with that worker.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def _unpack(key, content):
 def run_tasks(function, tasks, n_jobs, window=4):
     """Run a function on tasks, in workers if joblib provides several.
 
-    Some tasks at a time: tasks and results need not fit in memory together, and not
-    every backend (Ray's) returns results one by one.
+    A window of tasks runs at a time, as all tasks and results may not fit in memory,
+    and some backends (Ray's) do not return results one by one.
 
     Parameters
     ----------
@@ -134,13 +134,13 @@ def run_tasks(function, tasks, n_jobs, window=4):
     tasks = iter(tasks)
     n_workers = count_workers(n_jobs)
     size = 1 if n_workers == 1 else window * n_workers
-    window = list(itertools.islice(tasks, size))
-    if len(window) < 2:
-        yield from map(function, itertools.chain(window, tasks))
+    some = list(itertools.islice(tasks, size))
+    if len(some) < 2:
+        yield from map(function, itertools.chain(some, tasks))
         return
-    while window:
-        yield from Parallel(n_jobs)(delayed(function)(task) for task in window)
-        window = list(itertools.islice(tasks, size))
+    while some:
+        yield from Parallel(n_jobs)(delayed(function)(task) for task in some)
+        some = list(itertools.islice(tasks, size))
 
 
 def run_blocks(function, network, blocks, n_jobs):

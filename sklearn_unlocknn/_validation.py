@@ -1,4 +1,4 @@
-"""Checks of targets, weights and batch sizes, and warnings at the caller's line."""
+"""Check targets, weights and batch sizes, and warn at the caller's line."""
 
 import sys
 import warnings

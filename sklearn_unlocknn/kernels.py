@@ -1,4 +1,4 @@
-"""Kernel shorthand: strings to :mod:`sklearn.gaussian_process.kernels` objects."""
+"""Translate strings to :mod:`sklearn.gaussian_process.kernels` objects."""
 
 import numpy as np
 from sklearn.gaussian_process import kernels as gpk
@@ -26,9 +26,10 @@ def make_kernel(kernel, n_features):
         (:class:`~sklearn.gaussian_process.kernels.ConstantKernel`). None is
         "matern52_ard + matern32_ard + linear". A kernel object is returned as it is.
     n_features : int
-        Number of features: it sets the initial length scale, the square root of
-        ``n_features`` (the typical distance of standardised rows is
-        :math:`\sqrt{2 d}`), and the number of length scales under "_ard".
+        Number of features: it sets the number of length scales of "_ard" and the
+        initial length scale of the first summand, :math:`\sqrt{d}` (the typical
+        distance of standardised samples is :math:`\sqrt{2 d}`), which is halved for
+        each further summand.
 
     Returns
     -------

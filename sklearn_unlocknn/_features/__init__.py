@@ -1,1 +1,1 @@
-"""Features of frozen networks: what a regressor asks of them, and their cache."""
+"""Features of frozen networks: training and sharing networks, caching features."""

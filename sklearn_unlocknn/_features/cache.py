@@ -10,11 +10,11 @@ import numpy as np
 
 from .store import Store
 
-#: Without `memory`, calls with more samples than this do without the cache.
+#: Without `memory`, calls with more samples than this do not use the cache.
 MAX_ROWS = 100_000
-#: Bytes of keys and features that a process keeps; the least recently used go first.
+#: Bytes of keys and features that a process keeps; the oldest are dropped first.
 MAX_BYTES = 256 * 2**20
-#: A block in memory of fewer samples takes those of the next call.
+#: A block in memory of fewer samples is joined with that of the next call.
 _SMALL = 1024
 #: Version of keys and values: a new number makes the contents of all stores unused.
 _FORMAT = "3"
@@ -27,9 +27,9 @@ _RUNNING = {}  # computations: event of the end -> (home, first halves of keys)
 
 
 def cache_location(memory):
-    """Return the folder that a ``memory`` parameter stands for.
+    """Return the folder of a ``memory`` parameter.
 
-    None, also of a joblib.Memory without a location, is the memory of this process.
+    None, also for a joblib.Memory without a location, is the memory of this process.
     """
     if hasattr(memory, "cache") and hasattr(memory, "location"):  # a joblib.Memory
         memory = memory.location
@@ -135,14 +135,14 @@ def _insert(home, keys, values):
 
 
 def _find(home, keys):
-    """Return [(positions of keys, values, rows)] in memory, and what is missing."""
+    """Return [(positions of keys, values, rows)] in memory, and missing positions."""
     found, missing = [], np.arange(len(keys))
     for block_home, block_keys, rows, values in _BLOCKS[::-1]:
         if block_home == home and len(rows) and len(missing):
-            wanted = keys[missing]
-            at = np.searchsorted(block_keys[:, 0], wanted[:, 0])
+            sought = keys[missing]
+            at = np.searchsorted(block_keys[:, 0], sought[:, 0])
             at[at == len(rows)] = 0
-            hit = (block_keys[at] == wanted).all(axis=1)
+            hit = (block_keys[at] == sought).all(axis=1)
             if hit.any():
                 found.append((missing[hit], values, rows[at[hit]]))
                 missing = missing[~hit]
@@ -152,17 +152,17 @@ def _find(home, keys):
 class FeatureCache:
     """Features of samples, each computed once.
 
-    Threads wait for one another only for samples that they share. Of processes that
-    share a folder, those that miss samples of one namespace compute them in turn.
+    In memory, threads wait for one another only for samples that they share. With a
+    folder, threads and processes that miss samples of one namespace compute in turn.
 
     Parameters
     ----------
     location : path-like or None
-        Folder of the SQLite file ``features.sqlite`` that processes share, made when
-        first needed. None: the memory of this process, up to `MAX_BYTES`.
+        Folder of the SQLite file ``features.sqlite`` that processes share, made at the
+        first use. None: the memory of this process, up to `MAX_BYTES`.
     *namespace : str
-        All that features depend on beside the inputs, such as the identity of the
-        network and the layer.
+        Everything that features depend on except the inputs, such as the identity of
+        the network and the layer.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What an estimator needs of any frozen network: training it, sharing it."""
+"""Train a network in `fit`, and share a model between clones, copies and pickles."""
 
 import copy
 
@@ -24,7 +24,7 @@ def train(network, X, y, sample_weight=None, name="network"):
 
 
 class _LiveModel:
-    """Stands in a pickle for the model object that the user passed."""
+    """Replace the model that the user passed, in a pickle, by its handle."""
 
     def __init__(self, handle):
         self.handle = handle

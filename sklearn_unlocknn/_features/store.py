@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validation import warn_user
 
-#: Samples of a query or a transaction; a killed process loses fewer.
+#: Samples of a query or a transaction; of a killed process fewer are lost.
 _CHUNK = 8192
 
 
@@ -56,7 +56,7 @@ class Store:
 
     @contextlib.contextmanager
     def turn(self, name):
-        """Hold a lock that the system frees should the process die."""
+        """Hold a lock, which the system releases if the process ends."""
         file = self._path.with_name(f"{name}.lock") if self._works else ":memory:"
         with contextlib.closing(sqlite3.connect(file, timeout=1e6)) as lock:
             lock.execute("BEGIN IMMEDIATE")

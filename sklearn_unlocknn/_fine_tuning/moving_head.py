@@ -1,4 +1,4 @@
-"""The head and its standardisation while the network's features move."""
+"""Train the head and its standardisation while the network's features change."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ MAX_POINTS = 300
 
 
 class MovingScaling:
-    """A standardisation of features that follows the network.
+    """Standardise features that change with the network.
 
     The head standardises the network's features, so that a shift or scale common to all
     samples has no effect. Without this, features that hardly differ between samples
@@ -43,7 +43,7 @@ class MovingScaling:
         return np.ascontiguousarray((features - self.mean) / self.scale)
 
     def keep(self, index, features):
-        """Standardise all samples of a full pass, the reference of later batches."""
+        """Standardise all samples of a full pass, and keep them as the reference."""
         if self._then is not None:
             self.mean, self.scale, *_ = self._moved(index, features)
         self._then = np.zeros((len(self.weights), features.shape[1]))
@@ -92,7 +92,7 @@ class MovingScaling:
 
 
 class MovingHead:
-    """The head while the features move."""
+    """Train the head while the features change."""
 
     def __init__(self, posterior, learning_rate):
         self.kernel, self.theta = posterior.kernel, posterior.theta
@@ -100,10 +100,10 @@ class MovingHead:
         self.Z, self.beta = posterior.Z, posterior.beta
 
     def place(self, samples, rng):
-        """Choose few enough inducing points, and start values of the hyperparameters.
+        """Choose inducing points and initial hyperparameters.
 
-        Points that are the samples themselves explain any target by a short length
-        scale and little noise, and nothing once the samples move.
+        There are at most half as many points as samples: with one at each sample a
+        short length scale and little noise fit any target, until the features change.
         """
         groups = GroupedSamples.of(samples)
         limit = max(1, min(MAX_POINTS, len(groups.X) // 2))
@@ -111,7 +111,7 @@ class MovingHead:
             self.Z = inducing.select(
                 self.kernel, self.theta, groups, limit, "kmeans", rng
             )
-            # A head without signal has no gradient: then the kernel's are better.
+            # A head without signal has no gradient: the kernel's are then better.
             starts = [
                 highest_bound(self.kernel, theta, self.Z, samples, _silent)
                 for theta in (self.theta, self.kernel.theta)
@@ -156,10 +156,10 @@ def _silent(stage, iteration, value):
 
 
 def noise_of_others(posterior, samples, held_out, report):
-    """Return the posterior at the noise that samples held out of the tuning need.
+    """Return the posterior at a noise variance fitted to held-out samples.
 
-    A tuned network has hardly any residual on its own training samples, so that the
-    noise fitted to them is too small elsewhere.
+    The residuals of a tuned network on its own training samples are small, so that the
+    noise variance fitted to them is too small for others.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def noise_of_others(posterior, samples, held_out, report):
     samples : Samples
         All samples.
     held_out : ndarray of int
-        Those that the network was not tuned on.
+        Indices of the samples that the network was not tuned on.
     report : callable
         As for `tune`.
 
@@ -189,7 +189,7 @@ def noise_of_others(posterior, samples, held_out, report):
     tuned_on = np.setdiff1d(np.arange(len(samples.weights)), held_out)
     posterior_at = posteriors_of(samples.take(tuned_on))
     found = _refit_noise_on(posterior_at, theta, samples.take(held_out), report)
-    # A smaller noise on few samples is chance; tuning is no reason for it.
+    # A smaller noise variance of few samples is chance, not an effect of tuning.
     if found.noise <= posterior.noise:
         return posterior
     return posteriors_of(samples)(found.theta)

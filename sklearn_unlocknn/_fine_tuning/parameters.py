@@ -1,4 +1,4 @@
-"""The parameters of fine-tuning."""
+"""Define and check the parameters of fine-tuning."""
 
 import numbers
 
@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 
 
 class FineTuning(BaseEstimator):
-    """Parameters of the training of a network and its Gaussian process together.
+    """Parameters for training a network together with its Gaussian process.
 
     Pass it as ``fine_tuning`` to `ProbNNRegressor` or `MEGNetProbRegressor`; a search
     reaches its parameters as ``fine_tuning__epochs`` and so on.
@@ -77,7 +77,7 @@ class FineTuning(BaseEstimator):
 
 
 def check_fine_tuning(fine_tuning, network):
-    """Raise on parameters that no data could make right."""
+    """Raise if a parameter is invalid for any data."""
     if not isinstance(fine_tuning, FineTuning):
         raise TypeError(
             f"Got fine_tuning={fine_tuning!r}, expected a FineTuning, such as "

@@ -1,4 +1,4 @@
-"""Copies of networks that fine-tuning may change: Keras networks and MEGNets."""
+"""Copy Keras networks and MEGNets for fine-tuning."""
 
 import importlib
 

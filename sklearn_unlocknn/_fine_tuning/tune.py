@@ -215,7 +215,7 @@ def tune(copy, posterior, target, scaling, settings, rng, report):
         if n_validation:
             features, output = _forward(copy, held_out, settings)
             samples = target.samples(held_out, scaling.at(features), output)
-            choice.look(head.densities(samples))
+            choice.compare(head.densities(samples))
     best_epoch = choice.restore() if n_validation else settings.epochs
     return Tuning(
         copy.freeze() if best_epoch else None,
@@ -240,8 +240,8 @@ class _Choice:
         self.copy, self.sample_weights = copy, weights
         self.curve, self.best = [], 0
 
-    def look(self, densities):
-        """Compare another epoch."""
+    def compare(self, densities):
+        """Compare the next epoch with the best one."""
         self.curve.append(-float(np.average(densities, weights=self.sample_weights)))
         epoch = len(self.curve) - 1
         if epoch and self.curve[epoch] >= self.curve[self.best]:
@@ -254,8 +254,8 @@ class _Choice:
     def restore(self):
         """Restore the best epoch and return it; 0 where the gain may be chance.
 
-        An epoch chosen by chance makes a network that predicts well already worse: the
-        gain has to exceed its own standard error.
+        An epoch chosen by chance would make a good network worse, so the gain has to
+        exceed its own standard error.
         """
         gain = self.densities - self.first
         mean = np.average(gain, weights=self.sample_weights)

@@ -44,7 +44,7 @@ class KerasEncoder:
     network : NetworkHandle or None
         The network; None passes numeric X through.
     layer : int, str or list of them
-        Where it is cut.
+        Layer at which it is cut.
     width : int
         Number of features.
     with_output : bool
@@ -105,7 +105,7 @@ class KerasEncoder:
         return arrays
 
     def use(self, network):
-        """Take a network, as it is now."""
+        """Use a network with its present weights."""
         self.network, self.checksum = network, network.checksum()
 
     def inputs(self, estimator, X, reset=False):
@@ -115,13 +115,13 @@ class KerasEncoder:
         return network_inputs(estimator, X, self.network.input_specs, reset)
 
     def encode(self, estimator, X, keep=True, start=0):
-        """Encode samples; ``keep=False`` neither looks features up nor keeps them."""
+        """Encode samples; ``keep=False`` does not use the cache."""
         arrays = self.inputs(estimator, X)
         if self.network is not None and self.network.checksum() != self.checksum:
             raise ValueError(
                 f"The network {self.network.model.name!r} has other weights than when "
-                f"this {type(estimator).__name__} was fitted, so its features would "
-                "mean something else. Fit again, or pass a copy of the network to one "
+                f"this {type(estimator).__name__} was fitted, so its features differ. "
+                "Fit again, or pass a copy of the network to one "
                 "that you train on (`keras.models.clone_model` and `set_weights`)."
             )
         encoded = self._run(estimator, arrays, keep)
@@ -142,7 +142,7 @@ class KerasEncoder:
         return stream
 
     def _run(self, estimator, arrays, keep):
-        """Run the network on checked inputs, or look its features up."""
+        """Return the features of checked inputs, by the network or from the cache."""
         network, layer, with_output = self.network, self.layer, self.with_output
         if network is None:
             return Encoded(arrays[0])

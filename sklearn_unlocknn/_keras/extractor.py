@@ -39,7 +39,7 @@ class KerasFeatureExtractor(
         None keeps features of this process alone, in memory, bounded, and only where
         the network costs more than the look-up.
     batch_size : int, default=1024
-        Samples that go through the network at a time; bounds the memory.
+        Samples in a pass of the network, which bounds the memory.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ list of array-like or DataFrame
         ValueError
             When a parameter or X does not suit the network, or X is not finite.
         TypeError
-            When ``network`` is nothing that holds a network.
+            When ``network`` is neither a network, nor a path, nor an estimator.
         FileNotFoundError
             When there is no such file.
         """

@@ -1,4 +1,4 @@
-"""Tell Keras networks apart by weights, configuration and outputs on fixed inputs."""
+"""Identify Keras networks by weights, configuration and outputs on fixed inputs."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from .graph import as_numpy, filled
 
 # A prime number of words: changes of sign alone hardly cancel out in every block.
 _MULTIPLIERS = np.random.PCG64(1).random_raw(1021) | np.uint64(1)
-#: Parts of a configuration that do not matter, or that differ between copies.
+#: Parts of a configuration without effect on features, or that differ among copies.
 _UNRELATED = ("trainable", "build_config", "compile_config", "function", "code")
 #: Factors of the probe inputs, one a sample.
 _SCALES = np.array([0.1, 1.0, 1.0, 10.0])
@@ -19,7 +19,7 @@ _FREE_LENGTH = 32
 
 
 def checksum(weights):
-    """Hash weights at the speed of memory.
+    """Hash weights, at the speed of memory.
 
     Multilinear hashes modulo 2**64 of blocks of 64-bit words, then blake2b of these.
     """

@@ -143,7 +143,7 @@ def traced(model, library, specs):
     if library == "keras":
         import keras
 
-        if keras.backend.backend() != "tensorflow":  # no tracing: run as it is
+        if keras.backend.backend() != "tensorflow":  # without tracing
             return lambda arrays: call(*map(keras.ops.convert_to_tensor, arrays))
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Turn X into the arrays that a network takes."""
+"""Convert X to the arrays that a network takes."""
 
 import numpy as np
 from sklearn.utils import check_array

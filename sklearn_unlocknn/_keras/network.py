@@ -93,7 +93,7 @@ class NetworkHandle:
             try:
                 info = os.stat(network)
             except OSError:
-                return cls(serialization.load(network))  # raises with the right words
+                return cls(serialization.load(network))  # raises with the reason
             key = (os.path.realpath(network), info.st_mtime_ns, info.st_size)
         with _OF:
             handle = _HANDLES.get(key)
@@ -151,7 +151,7 @@ class NetworkHandle:
             Inputs of which a network without a functional graph has its probe inputs'
             shapes and types.
         weights : bytes, default=None
-            The `checksum`, if it is known already.
+            The `checksum`, if the caller has it.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class NetworkHandle:
         return self._identities[key]
 
     def worth_caching(self, inputs):
-        """Tell whether the network costs more than the cache, on any machine alike."""
+        """Return whether the network costs more than the cache, by its operations."""
         if self._multiply_adds is None:
             self._multiply_adds = multiply_adds(self.model)
         n_bytes = 0
@@ -336,7 +336,7 @@ class NetworkHandle:
                     raise ValueError(
                         f"Layer {list(names)} of {self.model.name!r} returned an "
                         f"array of shape {value.shape} for {len(arrays[0])} samples, "
-                        "expected a row for each. Choose another layer."
+                        "expected one vector for each. Choose another layer."
                     )
                 if value.dtype != np.float32:
                     value = value.astype(float)
@@ -406,7 +406,7 @@ class NetworkHandle:
 
 
 def _kept(key, handle):
-    """Return a handle that will be found by its key, and is kept alive for a while."""
+    """Register a handle by its key, keep it among the recent ones, and return it."""
     _HANDLES[key] = _HANDLES[id(handle.model)] = handle
     if handle in _RECENT:
         _RECENT.remove(handle)

@@ -60,7 +60,7 @@ def _without(node, keys):
 
 
 def _of_a_library(obj):
-    """Tell whether a class or function belongs to Keras or to a dependency of it."""
+    """Return whether a class or function belongs to Keras or to a dependency of it."""
     root = (getattr(obj, "__module__", None) or "builtins").partition(".")[0]
     return root in (*LIBRARIES, "tensorflow", "numpy", "builtins")
 

@@ -339,11 +339,11 @@ def test_gain_by_chance_keeps_the_network():
     for gain, best in ((luck, 0), (0.2 * luck + 0.5, 1), (luck - 2.0, 0)):
         variable.assign([0.0])
         choice = _Choice(SimpleNamespace(variables=[variable]), np.ones(10))
-        choice.look(np.zeros(10))
+        choice.compare(np.zeros(10))
         variable.assign([1.0])
-        choice.look(gain)
+        choice.compare(gain)
         variable.assign([2.0])
-        choice.look(gain - 1.0)
+        choice.compare(gain - 1.0)
         assert choice.restore() == best
         if best:
             assert_array_equal(variable.numpy(), best)
