@@ -293,11 +293,11 @@ def task_name(text):
     task = text.removeprefix("matbench_")
     if task == "ionic" or task in TASKS:
         return task
-    known = f"expected ionic or one of {', '.join(TASKS)}"
+    expected = f"expected ionic or one of {', '.join(TASKS)}"
     if task not in MATBENCH_TASKS:
-        raise argparse.ArgumentTypeError(f"got {text!r}, {known}")
+        raise argparse.ArgumentTypeError(f"got {text!r}, {expected}")
     raise argparse.ArgumentTypeError(
-        f"got {text!r}, which is of compositions or a classification; {known}"
+        f"got {text!r}, which is of compositions or a classification; {expected}"
     )
 
 

@@ -48,8 +48,8 @@ UNITS = "log10 of eV/atom"
 
 # The most electronegative element of each: the anion.
 anion = np.array([max(s.elements, key=lambda e: e.X).symbol for s in X])
-known, nitrides = np.flatnonzero(anion != "N"), np.flatnonzero(anion == "N")
-train, test = train_test_split(known, test_size=0.4, random_state=0)
+others, nitrides = np.flatnonzero(anion != "N"), np.flatnonzero(anion == "N")
+train, test = train_test_split(others, test_size=0.4, random_state=0)
 test = np.concatenate([test, nitrides])
 
 model = make_pipeline(

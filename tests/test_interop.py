@@ -89,8 +89,8 @@ def test_scikit_optimize_finds_a_minimum(page):
 
 
 def test_active_learning_labels_new_samples(page):
-    known = page[6]["known"]
-    assert len(known) == len(set(known)) == 25
+    labelled = page[6]["labelled"]
+    assert len(labelled) == len(set(labelled)) == 25
 
 
 @needs_data
