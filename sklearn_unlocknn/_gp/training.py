@@ -251,7 +251,7 @@ def maximise(objective, start, bounds, max_iter, report, stage):
         if not finite and not curve:
             raise ValueError(
                 f"The objective of the {stage} or its gradient is not finite at the "
-                "start. Scale the targets, or pass a kernel with other values."
+                "start. Pass a kernel with other values, such as a noise level above 0."
             )
         if not finite:
             # The step is too long: a finite wall makes the line search shorten it.
