@@ -162,14 +162,14 @@ def _cast(X, spec):
         )
     if spec.dtype == "string":
         return X.astype(str).astype(object)
-    whole = np.dtype(_numpy_type(spec.dtype)).kind in "iu"
-    if whole and X.dtype.kind == "f" and not np.array_equal(X, np.rint(X)):
-        raise ValueError(
-            f"Got numbers that are not whole for the network's input {spec.name!r}, "
-            f"which takes {spec.dtype}. Encode them as integers and do not scale them."
-        )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         cast = X.astype(_numpy_type(spec.dtype))
+    if cast.dtype.kind in "iu" and not np.array_equal(cast, X):
+        raise ValueError(
+            f"Got numbers that are not whole for the network's input {spec.name!r} or "
+            f"exceed the range of its type, {spec.dtype}. Encode them as such integers "
+            "and do not scale them."
+        )
     if cast.dtype.kind == "f" and not np.isfinite(cast).all():
         raise ValueError(
             f"X has values too large for {spec.dtype}, which the network's input "

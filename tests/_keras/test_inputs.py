@@ -11,6 +11,8 @@ from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 
 from sklearn_unlocknn import KerasFeatureExtractor
+from sklearn_unlocknn._keras.graph import InputSpec
+from sklearn_unlocknn._keras.inputs import network_inputs
 
 
 def build_two_inputs(K):
@@ -24,6 +26,13 @@ def build_two_inputs(K):
 @pytest.fixture
 def two_inputs(K):
     return build_two_inputs(K)
+
+
+@pytest.mark.parametrize("value", [-1, 256, 256.0, 0.5])
+def test_integers_out_of_range_are_named(value):
+    spec = InputSpec("pixels", (2,), "uint8")
+    with pytest.raises(ValueError, match=r"'pixels' or exceed the range.*uint8"):
+        network_inputs(KerasFeatureExtractor(), [[0, 255], [1, value]], [spec], True)
 
 
 A = np.random.default_rng(0).normal(size=(6, 3))
