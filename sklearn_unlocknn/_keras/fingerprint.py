@@ -8,7 +8,7 @@ import numpy as np
 
 from .graph import as_numpy, filled
 
-# A prime number of words: changes of sign alone hardly cancel out in every block.
+# Of the words of a block; a prime number, so that blocks are no rows of weights.
 _MULTIPLIERS = np.random.PCG64(1).random_raw(1021) | np.uint64(1)
 #: Parts of a configuration without effect on features, or that differ among copies.
 _UNRELATED = ("trainable", "build_config", "compile_config", "function", "code")
@@ -30,7 +30,10 @@ def checksum(weights):
         n_blocks = content.size // (8 * size)
         if n_blocks:
             blocks = content[: 8 * size * n_blocks].view(np.uint64)
-            digest.update(blocks.reshape(n_blocks, size) @ _MULTIPLIERS)
+            for some in np.split(blocks, range(64 * size, blocks.size, 64 * size)):
+                # A product passes no bit on to lower ones: two signs would cancel out.
+                mixed = some ^ (some >> np.uint64(32))
+                digest.update(mixed.reshape(-1, size) @ _MULTIPLIERS)
         digest.update(content[8 * size * n_blocks :])
     return digest.digest()
 
