@@ -238,7 +238,7 @@ class Covariance:
         K[np.diag_indices_from(K)] = self.diagonal(theta, X)
         return K
 
-    def lower_vjp(self, theta, X, cotangent, adjoints):
+    def lower_vjp(self, theta, cotangent, adjoints):
         """Pull a cotangent that is zero above the diagonal back to ``theta``."""
         out = Gradients(np.zeros(len(theta)))
         for i, pull in enumerate(adjoints):

@@ -194,7 +194,7 @@ def log_marginal_likelihood(kernel, theta, groups):
     noise_gradient += (
         0.5 * np.einsum("pk,pq,qk->", residual, groups.within, residual) / noise**2
     )
-    gradient = kernel.lower_vjp(theta, groups.X, adjoint, adjoints)
+    gradient = kernel.lower_vjp(theta, adjoint, adjoints)
     return value, gradient + noise_gradient * kernel.noise_gradient(theta)
 
 

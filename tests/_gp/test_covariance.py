@@ -191,7 +191,7 @@ def test_lower_triangle_in_blocks(monkeypatch):
     assert np.count_nonzero(np.triu(K, 1)) == 0
     cotangent = np.tril(rng.normal(size=(7, 7)))
     assert_allclose(
-        translated.lower_vjp(theta, X, cotangent, adjoints),
+        translated.lower_vjp(theta, cotangent, adjoints),
         translated.vjp(theta, X, X, cotangent),
         rtol=1e-10,
     )
