@@ -13,6 +13,7 @@ import operator
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.gaussian_process import kernels as gpk
 
 from .kernel_blocks import Gradients, Leaf, inner
@@ -136,7 +137,7 @@ class Covariance:
     Attributes
     ----------
     template : sklearn.gaussian_process.kernels.Kernel
-        The kernel with its noise.
+        A copy of the kernel, with its noise.
     has_noise : bool
         Whether the noise was part of the given kernel.
     theta : ndarray of shape (n_theta,)
@@ -164,7 +165,7 @@ class Covariance:
             white = gpk.WhiteKernel(noise_level, noise_level_bounds)
             terms += read_terms(white, n_features, leaves)
             kernel = kernel + white
-        self.template, self.n_features = kernel, n_features
+        self.template, self.n_features = clone(kernel), n_features
         self._terms, self._noise_terms, self._uses = [], [], {}
         self.vectors, self.noise_index = [], []
         for term in terms:

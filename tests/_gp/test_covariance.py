@@ -89,7 +89,7 @@ def test_white_noise_is_split_off(kernel):
     level = translated.noise(translated.theta)
     if translated.has_noise:
         assert_allclose(level, reference.noise(kernel, X), rtol=1e-12)
-        assert translated.template is kernel
+        assert translated.template == kernel
     else:
         assert reference.noise(kernel, X) == 0.0
         assert_allclose(level, translated.template.k2.noise_level)

@@ -1,5 +1,7 @@
 """Test training: hyperparameters, moved inducing points, the noise variance."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -175,6 +177,14 @@ def test_candidates_of_a_search_share_hyperparameters(data, monkeypatch):
         training._OPTIMA.clear()
         assert_array_equal(fit(data, **params).predict(data[0]), want)
     assert len(calls) == 3 * n_shared
+
+
+def test_kernel_that_the_user_changes_later_does_not_change_the_model(data):
+    kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.1)
+    model = fit(data, kernel=kernel)
+    want = model.predict(data[0])
+    kernel.k1.length_scale = 5.0
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(data[0]), want)
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
