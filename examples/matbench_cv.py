@@ -74,7 +74,7 @@ def make_model(args, memory, X, y, train):
     The errors of a network on its training samples are too small, and so are error bars
     fitted to them: the Gaussian process is fitted to other samples.
     """
-    network, rows = args.network, train
+    network, samples = args.network, train
     if network == "train":
         memory = None  # no two folds share a network
         trainer = MEGNetRegressor(
@@ -83,7 +83,7 @@ def make_model(args, memory, X, y, train):
             n_jobs=args.n_jobs,
             random_state=args.random_state,
         )
-        for_network, rows = train_test_split(
+        for_network, samples = train_test_split(
             train, test_size=args.head_share, random_state=args.random_state
         )
         network = trainer.fit(X[for_network], y[for_network]).network_
@@ -95,7 +95,7 @@ def make_model(args, memory, X, y, train):
         on_error="nan",
         random_state=args.random_state,
     )
-    return model, rows
+    return model, samples
 
 
 def settings_of(args, y):
@@ -145,7 +145,7 @@ def run_fold(model, X, y, train, test):
             "kernel": str(model.kernel_),
             "n_inducing_points": int(model.n_inducing_points_),
             "noise_std": float(model.noise_std_),
-            "n_rows_without_graph": int(failed.sum()),
+            "n_samples_without_graph": int(failed.sum()),
         },
     }
 
@@ -242,8 +242,8 @@ def run(args):
             print(f"fold {k}: was done already")
         elif k in args.folds:
             started = time.perf_counter()
-            model, rows = make_model(args, args.out / "features", X, y, train)
-            fold = run_fold(model, X, y, rows, test)
+            model, samples = make_model(args, args.out / "features", X, y, train)
+            fold = run_fold(model, X, y, samples, test)
             fold["parameters"]["seconds"] = round(time.perf_counter() - started, 1)
             done[k] = {"index": index[test].tolist(), **fold}
             write_json(done[k], files[k])
@@ -274,7 +274,7 @@ def report(k, fold, truth):
     parameters = fold["parameters"]
     mae = mean_absolute_error(truth, fold["mean"])
     text = f"fold {k}: MAE {mae:.4g}, {parameters['seconds']:.0f} s"
-    if n := parameters["n_rows_without_graph"]:
+    if n := parameters["n_samples_without_graph"]:
         text += (
             f"; {n} of {len(truth)} samples have no graph: mean of the training samples"
         )

@@ -116,7 +116,7 @@ def test_matbench_cv_predicts_every_sample(quick, matbench_cv):
     X[20] = Structure(Lattice.cubic(30), ["Ar"], [[0, 0, 0]])  # no bond, no graph
     model = MEGNetProbRegressor("net.hdf5", kernel="rbf", on_error="nan")
     fold = matbench_cv.run_fold(model, X, y, np.arange(15), np.arange(15, 21))
-    assert fold["parameters"]["n_rows_without_graph"] == 1
+    assert fold["parameters"]["n_samples_without_graph"] == 1
     assert np.isfinite(fold["mean"]).all()
     assert fold["mean"][-1] == y[:15].mean()
     assert fold["std"][-1] == y[:15].std()

@@ -1,7 +1,7 @@
 """Elementary kernels of scikit-learn by blocks of their matrix, and their adjoints.
 
-``leaf.prepare(leaf, theta, X, Z, scale)`` does once what all blocks share, samples over
-length scales above all, and returns ``evaluate(rows, columns)``. That returns the
+``leaf.prepare(leaf, theta, X, Z, scale)`` computes the terms of all blocks, such as
+samples over length scales, and returns ``evaluate(rows, columns)``. That returns the
 values ``scale * k(X[rows], Z[columns])``, and ``pull(G, out)``, which adds to ``out``
 the derivatives of an objective by theta, X and Z, given its derivative G by these
 values.

@@ -4,8 +4,8 @@ The wheels of NumPy and SciPy bring a BLAS each, with a pool of threads each. A 
 that has no work waits for it in a busy loop: where large products (NumPy) and
 factorisations (SciPy) take turns, the two pools compete for the processors. On two
 cores that made the marginal likelihood of 800 samples take 102 ms, where SciPy's pool
-alone takes 26 ms and one thread 37 ms. So whatever is large and repeated is
-multiplied here, and ``@`` is left for what no pool would share.
+alone takes 26 ms and one thread 37 ms. So large and repeated
+products are computed here, and small ones, which use no pool, by ``@``.
 """
 
 import contextlib
@@ -102,8 +102,8 @@ def free_threads():
 
     A thread of OpenBLAS that shares its processor with another program makes all others
     wait in a busy loop: with one busy process on two processors a fit on two threads
-    takes twice as long as on one. Of several fits in threads one sets the limit: each
-    would restore what it found, and the last one the limit of another.
+    takes twice as long as on one. Of several fits in threads only one sets the limit,
+    since the last to end would restore the limit of another.
     """
     if not _LIMIT.acquire(blocking=False):
         yield

@@ -253,7 +253,7 @@ class NetworkHandle:
         -------
         values : ndarray of shape (n_samples, n_features + n_outputs)
             Features, then outputs, in float32 if the network computes in it; of a
-            subclassed model the output alone, which is all there is.
+            subclassed model the output alone.
         n_features : int
             Number of columns that are features.
 

@@ -214,8 +214,8 @@ def load(path):
         )
     if not path.is_file():
         raise FileNotFoundError(
-            f"Got `network`={str(path)!r}, but there is no such file (looked from "
-            "the current working directory if the path is relative)."
+            f"Got `network`={str(path)!r}, but there is no such file (a relative "
+            "path starts from the current working directory)."
         )
     order = LIBRARIES[::-1] if _written_by(path).startswith("2.") else LIBRARIES
     reasons = []

@@ -60,7 +60,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         return self
 
     def _fit(self, X, y, sample_weight=None):
-        """Fit; return the encoded samples, targets and weights."""
+        """Fit, and return the encoded samples, targets and weights."""
         self._check_parameters()
         self._encoder = self._encoder_type()
         encoded, y = self._encoder.fit(self, X, y, sample_weight)
