@@ -26,6 +26,17 @@ _BLOCKS = []  # of features in memory, the oldest first: (home, keys, rows, valu
 _RUNNING = {}  # computations: event of the end -> (home, first halves of keys)
 
 
+def _forget_parent():
+    """Free a forked process of computations that only its parent ends."""
+    global _GUARD
+    _GUARD = threading.Lock()
+    _RUNNING.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
+
+
 def cache_location(memory):
     """Return the folder of a ``memory`` parameter.
 

@@ -319,7 +319,8 @@ class SparsePosterior(_Posterior):
     def factor(self):
         """Return Lz."""
         if self.Lz is None:
-            self.Lz, _ = cholesky(self.kernel.matrix(self.theta, self.Z, self.Z))
+            K = self.kernel.matrix(self.theta, self.Z, self.Z)
+            self.Lz, _ = cholesky(K, (0.0, *JITTERS), diagonal=self.jitter)
         return self.Lz
 
     def _factors(self, K):

@@ -15,6 +15,8 @@ from .network import NetworkHandle
 # Outputs of up to this number of values are cached beside the features, so that a
 # search over `mean` runs the network once.
 _MAX_KEPT_OUTPUTS = 64
+# Without `memory`, a single sample is not worth the look-up.
+_LEAST_CACHED = 2
 
 
 def resolve_network(network, X, y=None, sample_weight=None):
@@ -101,7 +103,8 @@ class KerasEncoder:
             )
         arrays = self.inputs(estimator, X, reset=True)
         if self.network is not None:
-            self.network.check_frozen(arrays, self.layer, self.checksum)
+            _, both = self._plan(estimator, arrays)
+            self.network.check_frozen(arrays, self.layer, both, self.checksum)
         return arrays
 
     def use(self, network):
@@ -141,34 +144,41 @@ class KerasEncoder:
         """Return the stream's own batches."""
         return stream
 
+    def _plan(self, estimator, arrays):
+        """Return whether features pay to be cached, and whether to compute outputs."""
+        cached = estimator.memory is not None or self.network.worth_caching(arrays)
+        n_outputs = self.network.n_outputs
+        few = n_outputs is not None and n_outputs <= _MAX_KEPT_OUTPUTS
+        return cached, self.with_output or (cached and few)
+
     def _run(self, estimator, arrays, keep):
         """Return the features of checked inputs, by the network or from the cache."""
-        network, layer, with_output = self.network, self.layer, self.with_output
+        network, layer, n = self.network, self.layer, len(arrays[0])
         if network is None:
             return Encoded(arrays[0])
         batch_size = getattr(estimator, "extract_batch_size", None)
         batch_size = batch_size or estimator.batch_size
         n_jobs = getattr(estimator, "n_jobs", None)
-        location = (
-            None if estimator.memory is None else cache_location(estimator.memory)
-        )
-        if keep and location is None:
-            keep = len(arrays[0]) <= MAX_ROWS and network.worth_caching(arrays)
-        names = network.resolve_layer(layer) if keep else ()
-        n_outputs = network.n_outputs if names else 0
-        if not keep or (with_output and n_outputs is None):
-            values, width = network.run(arrays, layer, batch_size, with_output, n_jobs)
+        cached, both = self._plan(estimator, arrays)
+        location = estimator.memory
+        if location is not None:
+            location = cache_location(location)
+        elif not _LEAST_CACHED <= n <= MAX_ROWS:
+            cached = False
+        if not keep or not cached or (both and network.n_outputs is None):
+            values, width = network.run(arrays, layer, batch_size, both, n_jobs)
         else:
-            both = with_output or (n_outputs or np.inf) <= _MAX_KEPT_OUTPUTS
+            names = network.resolve_layer(layer)
             identity = network.identity(names, arrays, self.checksum)
             cache = FeatureCache(location, identity, repr(names), str(both))
 
             def compute(rows):
                 part = arrays
-                if len(rows) < len(arrays[0]):
+                if len(rows) < n:
                     part = [array[rows] for array in arrays]
                 return [network.run(part, layer, batch_size, both, n_jobs)[0]]
 
             values = cache.fetch(hash_rows(*arrays), compute)
-            width = values.shape[1] - (n_outputs if both else 0)
-        return Encoded(*split(values, width, with_output), dtype=np.float32)
+            width = values.shape[1] - (network.n_outputs if both else 0)
+        features, outputs = split(values, width, self.with_output)
+        return Encoded(features, outputs, dtype=np.float32)

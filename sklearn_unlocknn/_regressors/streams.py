@@ -176,7 +176,7 @@ class _Spool:
         self.dtype = encoded.dtype
         valid = encoded.pick(np.arange(encoded.n))
         self.index.append(self.n + valid)
-        self.y.append(y)
+        self.y.append(y.reshape(len(y), *self.y[0].shape[1:]) if self.y else y)
         self.weights.append(weights)
         self.n += encoded.n
 

@@ -321,3 +321,10 @@ def test_noise_is_not_explained_by_a_short_length_scale(kernel):
     by_hand = VGPRegressor(given, random_state=0).fit(X, y)
     assert model.elbo_ > by_hand.elbo_ - 0.01
     assert model.noise_std_ > 0.5 * y.std()
+
+
+@pytest.mark.parametrize("n_points", [5, 1.0])
+def test_a_noise_of_zero_is_refused(n_points):
+    kernel = gpk.RBF() + gpk.WhiteKernel(0.0, "fixed")
+    with pytest.raises(ValueError, match="with a noise of 0, expected some noise"):
+        VGPRegressor(kernel, n_points, max_iter=0).fit(*make_data())

@@ -236,3 +236,17 @@ def test_output_is_kept_with_the_features(net, small_data, tmp_path, count_rows)
     assert_allclose(extractor.fit(X).transform(X[:9]), want, rtol=1e-5, atol=1e-6)
     assert count_rows == []
     assert_allclose(model.set_params(memory=None).predict(X[:9]), mean, rtol=1e-5)
+
+
+def test_constants_of_a_compiled_pass_are_those_of_the_fit():
+    import keras
+
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    norm = keras.layers.Normalization()
+    norm.adapt(X)
+    layers = [keras.Input((3,)), norm, keras.layers.Dense(1)]
+    extractor = KerasFeatureExtractor(keras.Sequential(layers))
+    extractor.fit(X)
+    norm.adapt(10 * X)
+    want = norm(X.astype("f4")).numpy()
+    assert_allclose(extractor.fit(X).transform(X), want, rtol=1e-6)
