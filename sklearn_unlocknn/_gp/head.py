@@ -279,8 +279,8 @@ def fit_posterior(samples, params, report):
     kernel = Covariance(make_kernel(params.kernel, d), d)
     if not kernel.noise(kernel.theta) > 0.0:
         raise ValueError(
-            f"Got kernel={params.kernel!r} with a noise of 0, expected some noise. Give "
-            "its WhiteKernel a small level, such as 1e-10."
+            f"Got kernel={params.kernel!r} with a noise of 0, expected some noise. "
+            "Give its WhiteKernel a small level, such as 1e-10."
         )
     m, Z = params.n_inducing_points, params.inducing_init
     m = min(n, m if isinstance(m, numbers.Integral) else int(np.ceil(m * n)))

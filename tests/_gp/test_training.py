@@ -187,10 +187,14 @@ def test_kernel_that_the_user_changes_later_does_not_change_the_model(data):
     assert_array_equal(pickle.loads(pickle.dumps(model)).predict(data[0]), want)
 
 
-@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-def test_objective_that_is_not_finite_at_the_start_is_named(data):
+def test_objective_that_is_not_finite_at_the_start_is_named():
+    def objective(theta):
+        return np.nan, theta
+
     with pytest.raises(ValueError, match="hyperparameters or its gradient is not fini"):
-        fit(data, kernel=gpk.RBF() + gpk.WhiteKernel(0.0, "fixed"))
+        training.maximise(
+            objective, np.ones(1), np.array([[0.0, 2.0]]), 3, print, "hyperparameters"
+        )
 
 
 def test_hyperparameter_subset_holds_nearest_neighbours():
