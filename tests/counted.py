@@ -52,13 +52,14 @@ class Counted(keras.layers.Layer):
         return {**super().get_config(), "log": self.log}
 
 
-def counted_net(log, n_inputs=4):
+def counted_net(log, n_inputs=4, dtype="float32"):
     """Build a recorded Keras net with a latent layer of 5 that is worth caching."""
     keras.utils.set_random_seed(0)
-    inputs = keras.Input((n_inputs,))
-    wide = keras.layers.Dense(5000, activation="tanh")(Counted(str(log))(inputs))
-    hidden = keras.layers.Dense(5, activation="tanh")(wide)
-    return keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    inputs = keras.Input((n_inputs,), dtype=dtype)
+    counted = Counted(str(log), dtype=dtype)(inputs)
+    wide = keras.layers.Dense(5000, activation="tanh", dtype=dtype)(counted)
+    hidden = keras.layers.Dense(5, activation="tanh", dtype=dtype)(wide)
+    return keras.Model(inputs, keras.layers.Dense(1, dtype=dtype)(hidden))
 
 
 class CountedMEGNet(MEGNetSnapshot):
