@@ -20,8 +20,8 @@ from .files import (
     check_output,
     load_model,
     open_output,
+    print_message,
     save_model,
-    say,
     structure_files,
 )
 from .predictions import predictions, reasons
@@ -50,14 +50,14 @@ def fit(args):
         model = _regressor(args, memory)
         if args.holdout:
             _report_holdout(model, good, quantity, args)
-        say(f"Fitting the Gaussian process to {len(good)} rows")
+        print_message(f"Fitting the Gaussian process to {len(good)} rows")
         model.fit(good["structure"], good["target"])
         # settings of this run, not of the model
         model.set_params(memory=None, n_jobs=None)
         save_model(file, model, target=args.target, log10=args.log10)
     _report_left_out(samples)
     per_atom = args.mean == "network" and model.network_.extensive
-    say(
+    print_message(
         f"Wrote {args.output}: {quantity} from {len(good)} rows, noise std "
         f"{model.noise_std_:.3g}{' per atom' if per_atom else ''}, "
         f"{time.monotonic() - start:.1f} s"
@@ -142,7 +142,9 @@ def _report_holdout(model, samples, quantity, args):
     train, test = train_test_split(
         samples, test_size=args.holdout, random_state=args.random_state
     )
-    say(f"Fitting the Gaussian process to {len(train)} rows, {len(test)} held out")
+    print_message(
+        f"Fitting the Gaussian process to {len(train)} rows, {len(test)} held out"
+    )
     trial = clone(model).fit(train["structure"], train["target"])
     mean, std = trial.predict(test["structure"], return_std=True)
     print(f"{quantity}, held out")
@@ -168,12 +170,12 @@ def predict(args):
             failed = block[block["error"] != ""]
             n_failed += len(failed)
             for name, error in zip(failed["file"], failed["error"], strict=True):
-                say(f"{name}: {error}")
+                print_message(f"{name}: {error}")
             first = block.index[0] == 0
             block.to_csv(file, header=first, index=False, lineterminator="\n")
             file.flush()
     if n_failed:
-        say(f"{n_failed} of {len(names)} files failed")
+        print_message(f"{n_failed} of {len(names)} files failed")
     return int(n_failed > 0)
 
 
@@ -231,7 +233,9 @@ def _load(args):
     model = load_model(args.model)
     version = model["version"]
     if version is not None and version != __version__:
-        say(f"{args.model} was written by version {version}, this is {__version__}")
+        print_message(
+            f"{args.model} was written by version {version}, this is {__version__}"
+        )
     model["estimator"].set_params(
         on_error="nan", memory=args.memory, n_jobs=args.n_jobs, verbose=0
     )
@@ -259,7 +263,7 @@ def _usable(samples, on_error):
 def _report_left_out(samples):
     n, n_failed = len(samples), (samples["error"] != "").sum()
     if n_failed:
-        say(f"Left out {n_failed} of {n} rows:\n{_listed(samples)}")
+        print_message(f"Left out {n_failed} of {n} rows:\n{_listed(samples)}")
 
 
 def _listed(samples):

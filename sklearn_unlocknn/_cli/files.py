@@ -18,7 +18,7 @@ class CommandError(Exception):
     """An error with a complete message for the user, who needs no traceback."""
 
 
-def say(text):
+def print_message(text):
     """Print a line on standard error, above a progress bar if there is one."""
     from tqdm import tqdm
 

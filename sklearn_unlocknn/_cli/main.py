@@ -9,7 +9,7 @@ import warnings
 from contextlib import contextmanager
 
 from .. import __version__
-from .files import CommandError, say
+from .files import CommandError, print_message
 
 _STATUS = """\
 exit status: 0 success; 1 some files failed (predict); 2 no output, for a reason on
@@ -60,7 +60,7 @@ def main(argv=None):
             sys.stdout.flush()
             return status
         except KeyboardInterrupt:
-            _complain(args, "interrupted; no file was written")
+            _print_error(args, "interrupted; no file was written")
             return 130
         except BrokenPipeError:
             # as in `| head`; the flush at exit must not fail too
@@ -73,11 +73,11 @@ def main(argv=None):
             text = str(error) or "unknown reason"
             if not expected:
                 text = f"{type(error).__name__}: {text} (--debug shows the traceback)"
-            _complain(args, f"error: {text}")
+            _print_error(args, f"error: {text}")
             return 2
 
 
-def _complain(args, text):
+def _print_error(args, text):
     print(f"unlocknn {args.name}: {text}", file=sys.stderr)
 
 
@@ -109,7 +109,7 @@ def _quiet_libraries():
                 text = " ".join(str(first).split())
                 text = text if len(text) <= 300 else text[:297] + "..."
                 times = f" ({n} times, the first)" if n > 1 else ""
-                say(f"warning{times}: {text}")
+                print_message(f"warning{times}: {text}")
 
 
 def _parser():
