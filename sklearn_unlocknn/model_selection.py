@@ -259,10 +259,7 @@ def _refit(estimator, X, y, splits, fit_params, components, n_jobs, verbose):
 
 def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
     """Fit to the samples of other folds and predict those of this one."""
-    train = split.train_samples(n)
-    fit_params = {name: part_of(value, train, n) for name, value in fit_params.items()}
-    targets = () if y is None else (_safe_indexing(y, train),)
-    estimator.fit(_safe_indexing(X, train), *targets, **fit_params)
+    fit_part(estimator, X, y, split.train_samples(n), fit_params)
     X = _safe_indexing(X, split.test)
     if components:
         return _parts(*_predict_components(estimator, X), components)
@@ -270,7 +267,15 @@ def _fit_and_predict(estimator, X, y, n, split, fit_params, components):
     return {"mean": np.asarray(mean), "std": np.asarray(std)}
 
 
-def part_of(value, index, n):
+def fit_part(estimator, X, y, train, fit_params):
+    """Fit to the samples `train`, with their part of parameters for each sample."""
+    n = _length(X)
+    fit_params = {name: _part_of(value, train, n) for name, value in fit_params.items()}
+    targets = () if y is None else (_safe_indexing(y, train),)
+    return estimator.fit(_safe_indexing(X, train), *targets, **fit_params)
+
+
+def _part_of(value, index, n):
     """Index an argument of fit if it has a value for each of n samples."""
     try:
         length = _length(value)

@@ -302,7 +302,7 @@ def fit_posterior(samples, params, report):
             return exact_posterior(kernel, theta, candidates, K)
 
         posterior = posterior_at(theta)
-        score = _elbo
+        score = None  # the bound
     else:
         if isinstance(Z, str):
             m = min(m, len(candidates.weights))
@@ -323,10 +323,6 @@ def fit_posterior(samples, params, report):
     if max_iter:
         posterior = refit_noise(posterior_at, posterior, report, score)
     return posterior, curve
-
-
-def _elbo(posterior):
-    return posterior.elbo
 
 
 def _given_points(Z, scaling, d):

@@ -21,7 +21,7 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
 from .encoded import GroupedSamples, Samples, blocks
-from .linalg import product
+from .linalg import product, symmetric
 from .posterior import (
     CHUNK,
     ExactPosterior,
@@ -176,7 +176,7 @@ def _exact(posterior, samples, folds):
             Samples(numbers, samples.T[taken], samples.weights[taken], k)
         )
         index = part.X[:, 0]
-        G_ff = _symmetric(G[np.ix_(index, index)])
+        G_ff = symmetric(G[np.ix_(index, index)])
         N = shrink[index]
         share = part.weights / groups.weights[index]
         root = np.sqrt(part.weights / posterior.noise)  # diagonal of E
@@ -210,11 +210,6 @@ def _exact(posterior, samples, folds):
 def _solve(L, B):
     """Return ``(L L')^-1 B``."""
     return dtrsm(1.0, L, dtrsm(1.0, L, B, lower=1), lower=1, trans_a=1)
-
-
-def _symmetric(lower):
-    """Fill the upper triangle from the lower."""
-    return np.tril(lower) + np.tril(lower, -1).T
 
 
 # --- sparse ----------------------------------------------------------------------

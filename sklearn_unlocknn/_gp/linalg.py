@@ -49,6 +49,11 @@ def product(A, B, scale=1.0):
     return dgemm(scale, left, right, trans_a=trans_left, trans_b=trans_right).T
 
 
+def symmetric(lower):
+    """Return a symmetric matrix, of which only the lower triangle is read."""
+    return np.tril(lower) + np.tril(lower, -1).T
+
+
 JITTERS = (1e-10, 1e-8, 1e-6, 1e-4)
 _LIMIT = threading.Lock()
 

@@ -54,7 +54,7 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
         )
     Z, d = posterior.Z, posterior.Z.shape[1]
     # q(v) of v = Lz^-1 u: mean Lz' alpha (beside the prior mean), covariance B^-1.
-    # Of u itself TFP would solve with Kuu twice, and once forget its jitter.
+    # Of u itself TFP would solve with Kuu twice, once without its jitter.
     loc = dtrmm(1.0, posterior.factor(), posterior.alpha, lower=1, trans_a=1)
     inverse, _ = lapack.dtrtri(posterior.Lb, lower=1)
     # TFP takes it for lower triangular

@@ -4,6 +4,7 @@ Hyperparameters maximise the marginal likelihood of a subset of the samples, wit
 prior on vector length scales. The noise variance is then estimated again on all.
 """
 
+import operator
 import threading
 
 import joblib
@@ -272,7 +273,7 @@ def maximise(objective, start, bounds, max_iter, report, stage):
     return result.x, np.array(curve)
 
 
-def refit_noise(posterior_at, posterior, report, score):
+def refit_noise(posterior_at, posterior, report, score=None):
     """Return the posterior at the noise variance with the highest score.
 
     The hyperparameters come from a subset and an exact GP: all samples, and the error
@@ -288,9 +289,10 @@ def refit_noise(posterior_at, posterior, report, score):
         Initial posterior.
     report : callable
         ``report(stage, iteration, value)``.
-    score : callable
-        ``score(posterior)``, in nats.
+    score : callable, default=None
+        ``score(posterior)``, in nats; None: its ``elbo``.
     """
+    score = score or operator.attrgetter("elbo")
     best, kernel, theta = posterior, posterior.kernel, posterior.theta
     index = kernel.noise_index
     if not index:

@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from .._gp.encoded import scales
 from .architecture import output_layer, with_outputs
 from .batches import batches, join
 from .network import MEGNetSnapshot
@@ -115,7 +116,7 @@ class _Trainer:
         self.model = self.network.keras_model
         self.model.trainable = True
         self.mean_weight = data.weights.mean()
-        self.mean, self.scale = _moments(self._intensive(data), data.weights)
+        self.mean, self.scale = scales(self._intensive(data), data.weights)
         if same:
             self._rescale((shift, slope), (self.mean, self.scale))
         self.variables = self.model.trainable_variables
@@ -249,11 +250,3 @@ def _joined(tensors):
     import tensorflow as tf
 
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
-
-
-def _moments(y, weights):
-    """Return weighted means and standard deviations, 1 for a constant target."""
-    mean = y[0] + np.average(y - y[0], axis=0, weights=weights)
-    scale = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
-    constant = scale <= 10 * np.finfo(float).eps * np.abs(mean)
-    return mean, np.where(constant | (scale == 0), 1.0, scale)

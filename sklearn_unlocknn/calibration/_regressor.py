@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from .._gp.training import LEAST_SUBSET
 from .._prediction import WrappingRegressor, as_columns, plain, predict_mean_std
 from .._validation import check_targets, check_weights
-from ..model_selection import Split, fit_and_leave_out, obstacle, part_of
+from ..model_selection import Split, fit_and_leave_out, fit_part, obstacle
 from ._calibrators import METHODS, Scores, calibrate, standardised
 
 __all__ = ["CalibratedProbRegressor"]
@@ -232,11 +232,10 @@ class CalibratedProbRegressor(WrappingRegressor):
             else:
                 held_out = []
                 for split in splits:
-                    one = _fit(
-                        clone(model), X, y, split.train_samples(len(y)), fit_params
-                    )
+                    train = split.train_samples(len(y))
+                    one = fit_part(clone(model), X, y, train, fit_params)
                     held_out.append(self._predicted(one, X, split.test))
-                _fit(model, X, y, None, fit_params)
+                model.fit(X, y, **fit_params)
         calibrators = self._calibrate(y, weights, held_out)
 
         self.estimator_ = model
@@ -360,14 +359,6 @@ class CalibratedProbRegressor(WrappingRegressor):
     def _quantiles_at(self, X, q):
         """Return quantiles at valid levels."""
         return self._predict_distribution(X)[2](q)
-
-
-def _fit(model, X, y, train, fit_params):
-    """Fit to the samples `train`, with their part of parameters for each sample."""
-    if train is not None:
-        fit_params = {k: part_of(v, train, len(y)) for k, v in fit_params.items()}
-        X, y = _safe_indexing(X, train), y[train]
-    return model.fit(X, y, **fit_params)
 
 
 def _held_out_twice(splits):

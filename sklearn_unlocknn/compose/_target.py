@@ -24,7 +24,7 @@ from .._prediction import (
     quantiles_of,
 )
 from .._validation import check_targets, check_weights
-from ._target_map import TargetMap
+from ._target_map import InverseMap
 
 __all__ = ["ProbTransformedTargetRegressor"]
 
@@ -229,7 +229,7 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
             fit_params = process_routing(self, "fit", **fit_params).regressor.fit
         regressor.fit(plain(X, self), t.reshape(y.shape), **fit_params)
 
-        self._map = TargetMap.of(transformer, t)
+        self._map = InverseMap.of(transformer, t)
         self.transformer_, self.regressor_ = transformer, regressor
         self.affine_ = self._map.slope is not None
         self._one_output = y.ndim == 1

@@ -14,7 +14,7 @@ _HALVINGS = 60
 _ROUNDING = 1e-12
 
 
-class TargetMap(NamedTuple):
+class InverseMap(NamedTuple):
     """Map of k columns from transformed to target units.
 
     `inverse` maps (m, k) to (m, k). An affine map has `slope` and `offset` of shape
