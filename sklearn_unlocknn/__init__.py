@@ -12,6 +12,7 @@ _PUBLIC = {
     "MEGNetProbRegressor": "_regressors.megnet",
     "MEGNetRegressor": "_megnet.regressor",
     "ProbNNRegressor": "_regressors.prob_nn",
+    "StructureDescriptors": "_structures.descriptors",
     "VGPRegressor": "_regressors.vgp",
 }
 
@@ -22,6 +23,7 @@ __all__ = [
     "MEGNetProbRegressor",
     "MEGNetRegressor",
     "ProbNNRegressor",
+    "StructureDescriptors",
     "VGPRegressor",
 ]
 
