@@ -73,6 +73,8 @@ OWN_TEXT = {
     "network": "a Keras network or a MEGNet",
     "network_": "a Keras network or a MEGNet",
     "layer": "different defaults",
+    "kernel": "MEGNetProbRegressor has blocks of features by default",
+    "n_features_out_": "MEGNetProbRegressor has descriptors, too",
     "n_jobs": "only network regressors run a network in the processes",
     "extract_batch_size": "different defaults, array rows or structures",
 }

@@ -102,6 +102,11 @@ def check_fine_tuning(fine_tuning, network):
             f"Got FineTuning(validation_fraction={share!r}), expected a number in "
             "[0, 1)."
         )
+    if isinstance(network, list | tuple):
+        raise ValueError(
+            f"Got fine_tuning={fine_tuning!r} with a list of {len(network)} networks, "
+            "expected a single one. Pass one network, or fine_tuning=None."
+        )
     if network is None:
         raise ValueError(
             f"Got fine_tuning={fine_tuning!r} and network=None, so there is nothing to "

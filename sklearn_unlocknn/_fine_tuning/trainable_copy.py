@@ -91,6 +91,32 @@ class _TrainableCopy:
         return features, output, pull_back
 
 
+class WithConstants:
+    """A trainable copy whose features are followed by others, which stay.
+
+    Parameters
+    ----------
+    copy : KerasTrainableCopy or MEGNetTrainableCopy
+        The copy of the network.
+    constants : ndarray of shape (n_samples, d)
+        The other features of its samples.
+    """
+
+    def __init__(self, copy, constants):
+        self.copy, self.constants, self.variables = copy, constants, copy.variables
+        self.freeze = copy.freeze
+
+    def forward(self, index):
+        """As that of the copy."""
+        features, output, pull_back = self.copy.forward(index)
+        n_latent = features.shape[1]
+
+        def pull_latent(by_features, *by_output):
+            return pull_back(by_features[:, :n_latent], *by_output)
+
+        return np.hstack([features, self.constants[index]]), output, pull_latent
+
+
 class KerasTrainableCopy(_TrainableCopy):
     """A copy of a Keras network, with the samples to train it on.
 

@@ -19,7 +19,7 @@ from .._gp.encoded import Samples
 from .._gp.head import Head
 from .._validation import warn_user
 from .moving_head import MovingHead, MovingScaling, noise_of_others
-from .trainable_copy import trainable_copy
+from .trainable_copy import WithConstants, trainable_copy
 
 
 class TargetTransform:
@@ -115,10 +115,13 @@ def fine_tune(model, encoded, y, weights):
     )
     target = TargetTransform(head, used, targets[places], weights[places])
     scaling = MovingScaling(head.scaling.x_mean, head.scaling.x_scale, weights[places])
+    copy = trainable_copy(encoder, model, encoded.inputs, places)
+    if "network" in encoded.blocks:
+        latent = encoded.blocks["network"]
+        copy = WithConstants(copy, encoded.features[kept, latent.stop :])
     tuning = tune(
-        trainable_copy(encoder, model, encoded.inputs, places), head.posterior, target,
-        scaling, model.fine_tuning, check_random_state(model.random_state),
-        model._report,
+        copy, head.posterior, target, scaling, model.fine_tuning,
+        check_random_state(model.random_state), model._report,
     )  # fmt: skip
     model.fine_tune_curve_ = tuning.curve
     model.fine_tune_validation_curve_ = tuning.validation_curve
@@ -153,7 +156,7 @@ def tune(copy, posterior, target, scaling, settings, rng, report):
 
     Parameters
     ----------
-    copy : KerasTrainableCopy or MEGNetTrainableCopy
+    copy : KerasTrainableCopy, MEGNetTrainableCopy or WithConstants
         Copy of the network.
     posterior : ExactPosterior or SparsePosterior
         Posterior for the original network, where the head starts.

@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.gaussian_process import kernels as gpk
 
+from ..kernels import OnFeatures, TFPKernel, find_columns
 from .kernel_blocks import Gradients, Leaf, inner
 
 ALL = slice(None)
@@ -46,11 +47,12 @@ class Term(NamedTuple):
         leaves, noise = self.leaves + other.leaves, self.noise or other.noise
         if noise:
             for leaf in leaves:
-                if isinstance(leaf.kernel, gpk.DotProduct):
+                if leaf.custom or isinstance(leaf.kernel, gpk.DotProduct):
                     raise ValueError(
-                        f"Got kernel {kernel}: a WhiteKernel times a DotProduct is "
-                        "noise that varies with x, expected one noise level. Add the "
-                        "WhiteKernel outside the product or the power."
+                        f"Got kernel {kernel}: a WhiteKernel times a "
+                        f"{type(leaf.kernel).__name__} is noise that varies with x, "
+                        "expected one noise level. Add the WhiteKernel outside the "
+                        "product or the power."
                     )
             leaves = ()  # stationary kernels are 1 at distance 0
         return Term(self.scalars + other.scalars, leaves, noise)
@@ -72,7 +74,7 @@ class Term(NamedTuple):
                 gradient[where] += amount
 
 
-def read_terms(kernel, n_features, leaves):
+def read_terms(kernel, n_features, leaves, columns=None):
     """Read a kernel as a sum of terms.
 
     Parameters
@@ -83,6 +85,8 @@ def read_terms(kernel, n_features, leaves):
         Number of columns of the data.
     leaves : list of Leaf
         Those read so far; the kernel's own are added, in the order of theta.
+    columns : slice or list of int, default=None
+        Columns of the data that the kernel is a function of; None: all.
 
     Returns
     -------
@@ -90,8 +94,8 @@ def read_terms(kernel, n_features, leaves):
         The summands.
     """
     if isinstance(kernel, gpk.KernelOperator):
-        left = read_terms(kernel.k1, n_features, leaves)
-        right = read_terms(kernel.k2, n_features, leaves)
+        left = read_terms(kernel.k1, n_features, leaves, columns)
+        right = read_terms(kernel.k2, n_features, leaves, columns)
         if isinstance(kernel, gpk.Sum):
             return left + right
         terms = []
@@ -105,11 +109,15 @@ def read_terms(kernel, n_features, leaves):
                 f"Got kernel {kernel} with exponent {exponent}, expected a positive "
                 "integer: other powers of a kernel need not be positive semi-definite."
             )
-        power = base = read_terms(kernel.kernel, n_features, leaves)
+        power = base = read_terms(kernel.kernel, n_features, leaves, columns)
         for _ in range(int(exponent) - 1):
             power = [a.times(b, kernel) for a in power for b in base]
         return power
-    leaf = Leaf(kernel, n_features, leaves[-1].end if leaves else 0)
+    if isinstance(kernel, OnFeatures):
+        columns = find_columns(kernel.columns, n_features)
+        count = len(np.arange(n_features)[columns])
+        return read_terms(kernel.kernel, count, leaves, columns)
+    leaf = Leaf(kernel, n_features, leaves[-1].end if leaves else 0, columns)
     leaves.append(leaf)
     if isinstance(kernel, gpk.ConstantKernel | gpk.WhiteKernel):
         return [Term((leaf,), noise=isinstance(kernel, gpk.WhiteKernel))]
@@ -148,6 +156,8 @@ class Covariance:
         Parts of ``theta`` with one hyperparameter for each feature.
     noise_index : list of int
         Indices into ``theta`` of free noise levels.
+    custom : bool
+        Whether a kernel of the user's own class, not of TFP, is part of it.
 
     Raises
     ------
@@ -174,10 +184,14 @@ class Covariance:
                 self._uses[leaf] = self._uses.get(leaf, 0) + 1
         for leaf in leaves:
             for _, part in leaf.values.values():
-                if part is not None and part.stop - part.start > 1:
+                one = part is None or part.stop - part.start == 1
+                if not (one or leaf.custom):
                     self.vectors.append(part)
                 if part is not None and isinstance(leaf.kernel, gpk.WhiteKernel):
                     self.noise_index.append(part.start)
+        self.custom = any(
+            leaf.custom and not isinstance(leaf.kernel, TFPKernel) for leaf in leaves
+        )
         self.bounds = kernel.bounds.reshape(-1, 2)
         self.theta = kernel.theta
         # glibc returns temporaries of a block to the system and faults them in
@@ -253,7 +267,7 @@ class Covariance:
         for term in self._terms:
             value = term.coefficient(theta)
             for leaf in term.leaves:
-                value = value * _diagonal(leaf, theta, X)
+                value = value * leaf.diagonal(theta, X)
             total += value
         return total
 
@@ -308,17 +322,16 @@ class Covariance:
         """Add the derivatives, given that by diag K(X, X)."""
         for term in self._terms:
             coefficient = term.coefficient(theta)
-            diagonals = [_diagonal(leaf, theta, X) for leaf in term.leaves]
+            diagonals = [leaf.diagonal(theta, X) for leaf in term.leaves]
             value = coefficient
             for diagonal in diagonals:
                 value = value * diagonal
             term.add_to(out.theta, cotangent, value)
             for i, leaf in enumerate(term.leaves):
-                if isinstance(leaf.kernel, gpk.DotProduct):
-                    slope = cotangent * coefficient
-                    for other in diagonals[:i] + diagonals[i + 1 :]:
-                        slope = slope * other
-                    leaf.pull_diagonal(theta, X, slope, out)
+                slope = cotangent * coefficient
+                for other in diagonals[:i] + diagonals[i + 1 :]:
+                    slope = slope * other
+                leaf.pull_diagonal(theta, X, slope, out)
 
     def tfp(self, theta):
         """Return the latent kernel at ``theta`` as a TFP object."""
@@ -341,7 +354,7 @@ class Covariance:
             plan.append((term, coefficient, inside))
             for leaf in term.leaves:
                 scale = coefficient if inside else 1.0
-                parts[leaf] = parts[leaf] or leaf.prepare(leaf, theta, X, Z, scale)
+                parts[leaf] = parts[leaf] or leaf.evaluator(theta, X, Z, scale)
 
         def evaluate(rows, columns):
             done, values, total = {}, [], 0.0
@@ -374,14 +387,6 @@ class Covariance:
             return total, pull
 
         return evaluate
-
-
-def _diagonal(leaf, theta, X):
-    """Return the diagonal of an elementary kernel: 1, or sigma_0^2 + x.x."""
-    if not isinstance(leaf.kernel, gpk.DotProduct):
-        return 1.0
-    sigma, _ = leaf.get("sigma_0", theta)
-    return sigma**2 + np.einsum("ij,ij->i", X, X)
 
 
 def _covariance(template, n_features, has_noise):

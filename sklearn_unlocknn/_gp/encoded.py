@@ -78,6 +78,12 @@ class Encoded:
     dtype : type
         Floating-point type in which the features were computed; a column that varies
         less than its resolution is constant.
+    blocks : dict of str to slice
+        Names of columns, for kernels on some of them.
+    together : tuple of slice
+        Columns of one unit, which share one scale.
+    kernel : str, default=None
+        The default kernel on these features; None: that of `make_kernel`.
     """
 
     features: np.ndarray
@@ -88,6 +94,9 @@ class Encoded:
     errors: Mapping | None = None
     inputs: object = None
     dtype: type = np.float64
+    blocks: Mapping = dataclasses.field(default_factory=dict)
+    together: tuple = ()
+    kernel: str | None = None
 
     @property
     def n(self):
@@ -148,7 +157,9 @@ class NumericEncoder:
         X, y = validate_data(
             estimator, X, y, dtype=self.dtypes, multi_output=True, y_numeric=True
         )
-        return Encoded(X, dtype=X.dtype), np.asarray(y, dtype=np.float64)
+        names = getattr(estimator, "feature_names_in_", ())
+        blocks = {name: slice(i, i + 1) for i, name in enumerate(names)}
+        return Encoded(X, dtype=X.dtype, blocks=blocks), np.asarray(y, dtype=float)
 
     def encode(self, estimator, X, keep=True, start=0):
         """Check other samples; see the class."""
@@ -317,7 +328,7 @@ def blocks(n_rows, row_floats, n_bytes=None, least=1024):
         yield slice(start, min(start + size, n_rows))
 
 
-def scales(values, weights, index=None, dtype=np.float64):
+def scales(values, weights, index=None, dtype=np.float64, together=()):
     """Return weighted means and standard deviations; constant columns get scale 1.
 
     Parameters
@@ -330,6 +341,8 @@ def scales(values, weights, index=None, dtype=np.float64):
         Positions of the samples in ``values``; None: all of them.
     dtype : type, default=numpy.float64
         Floating-point type in which the values were computed.
+    together : list of slice or list of int, default=()
+        Columns whose scale is the root of their mean variance.
 
     Returns
     -------
@@ -348,5 +361,7 @@ def scales(values, weights, index=None, dtype=np.float64):
         moments.append(total / weights.sum())
         mean = first + moments[0]
     scale = np.sqrt(moments[1])
-    constant = scale <= 10 * np.finfo(dtype).eps * np.abs(mean)
-    return mean, np.where(constant | (scale == 0), 1.0, scale)
+    scale[scale <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 0.0
+    for columns in together:
+        scale[columns] = np.sqrt(np.mean(scale[columns] ** 2))
+    return mean, np.where(scale == 0, 1.0, scale)

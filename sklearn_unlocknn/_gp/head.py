@@ -7,7 +7,7 @@ import numbers
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
-from ..kernels import make_kernel
+from ..kernels import make_kernel, resolve_columns
 from .covariance import Covariance
 from .encoded import (
     GroupedSamples,
@@ -111,15 +111,16 @@ class Head:
             mean, y_scale = scales(t, weights)
             # A residual of the network has its prior mean at zero, not at its own.
             y_mean = y_mean if params.mean == "network" else mean
+        kernel, together = initial_kernel(encoded, params.kernel)
         scaling = Standardisation(
-            *scales(features, weights, index, encoded.dtype), params.mean
+            *scales(features, weights, index, encoded.dtype, together), params.mean
         )
         samples = RawSamples(
             features, (t - y_mean) / y_scale, weights, t.shape[1], scaling, index
         )
         many = len(weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
-            posterior, curve = fit_posterior(samples, params, report)
+            posterior, curve = fit_posterior(samples, kernel, params, report)
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
         return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
 
@@ -230,7 +231,7 @@ class Head:
         """Return the joint predictive distribution of a batch as a TFP object."""
         from . import tfp_distribution
 
-        if encoded.scale is not None:
+        if encoded.scale is not None or self.posterior.kernel.custom:
             return tfp_distribution.joint_normal(*self.mean_and_covariance(encoded))
         X, _ = self._inputs(encoded.features)
         return tfp_distribution.variational_gaussian_process(
@@ -256,13 +257,23 @@ class Head:
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
 
 
-def fit_posterior(samples, params, report):
+def initial_kernel(encoded, kernel):
+    """Return the kernel of encoded samples, and the columns that share a scale."""
+    d, blocks = encoded.features.shape[1], encoded.blocks
+    kernel = make_kernel(encoded.kernel if kernel is None else kernel, d, blocks)
+    kernel, together = resolve_columns(kernel, d, blocks)
+    return kernel, (*encoded.together, *together)
+
+
+def fit_posterior(samples, kernel, params, report):
     """Fit hyperparameters, inducing points and posterior.
 
     Parameters
     ----------
     samples : RawSamples
         Training samples.
+    kernel : sklearn.gaussian_process.kernels.Kernel
+        Initial kernel.
     params : object
         As in `Head.fit`.
     report : callable
@@ -276,7 +287,7 @@ def fit_posterior(samples, params, report):
     """
     n, d = len(samples.weights), samples.features.shape[1]
     rng = check_random_state(params.random_state)
-    kernel = Covariance(make_kernel(params.kernel, d), d)
+    kernel = Covariance(kernel, d)
     if not kernel.noise(kernel.theta) > 0.0:
         raise ValueError(
             f"Got kernel={params.kernel!r} with a noise of 0, expected some noise. "

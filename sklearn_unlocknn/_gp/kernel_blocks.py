@@ -1,10 +1,10 @@
 """Elementary kernels of scikit-learn by blocks of their matrix, and their adjoints.
 
-``leaf.prepare(leaf, theta, X, Z, scale)`` computes the terms of all blocks, such as
-samples over length scales, and returns ``evaluate(rows, columns)``. That returns the
-values ``scale * k(X[rows], Z[columns])``, and ``pull(G, out)``, which adds to ``out``
-the derivatives of an objective by theta, X and Z, given its derivative G by these
-values.
+``leaf.evaluator(theta, X, Z, scale)`` computes the terms of all blocks, such as samples
+over length scales, and returns ``evaluate(rows, columns)``. That returns the values
+``scale * k(X[rows], Z[columns])``, and ``pull(G, out)``, which adds to ``out`` the
+derivatives of an objective by theta, X and Z, given its derivative G by these values.
+A kernel of the user's own class is evaluated by its own ``__call__``.
 
 Beside the matrix products, passes over the elements determine the time, so there are
 few: scales go inside the exponentials, squared norms of samples inside the products.
@@ -39,9 +39,11 @@ class Leaf:
     kernel : sklearn.gaussian_process.kernels.Kernel
         The kernel.
     n_features : int
-        Number of columns of the data.
+        Number of columns that the kernel is a function of.
     position : int
         Index in theta of its first free hyperparameter.
+    columns : slice or list of int, default=None
+        Columns of the data that the kernel is a function of; None: all.
 
     Attributes
     ----------
@@ -52,14 +54,16 @@ class Leaf:
         The first hyperparameter, the only one of a constant or a noise level.
     end : int
         Index in theta of the next leaf's first hyperparameter.
-    prepare : callable
-        ``prepare(leaf, theta, X, Z, scale)`` returns ``evaluate(rows, columns)``; see
-        the module.
+    custom : bool
+        Whether the kernel is of the user's own class.
     """
 
-    def __init__(self, kernel, n_features, position):
+    def __init__(self, kernel, n_features, position, columns=None):
+        # By exact type: a subclass may compute something else.
+        self.custom = type(kernel) not in _TRANSLATED
         _check(kernel, n_features)
-        self.kernel, self.values = kernel, {}
+        self.kernel, self.columns, self.values = kernel, columns, {}
+        self.start = position
         for hyper in kernel.hyperparameters:
             where = None
             value = np.ravel(getattr(kernel, hyper.name)).astype(float)
@@ -68,9 +72,46 @@ class Leaf:
                 position = where.stop
             self.values[hyper.name] = value, where
         self.end = position
-        self.name = next(iter(self.values))
+        self.name = next(iter(self.values), None)
+
+    def evaluator(self, theta, X, Z, scale):
+        """Return ``evaluate(rows, columns)``; see the module."""
         special = {gpk.DotProduct: _dot_product, gpk.ExpSineSquared: _periodic}
-        self.prepare = special.get(type(kernel), _stationary)
+        prepare = special.get(
+            type(self.kernel), _custom if self.custom else _stationary
+        )
+        where = self.columns
+        if where is None:
+            return prepare(self, theta, X, Z, scale)
+        some = X[:, where]
+        whole = prepare(self, theta, some, some if X is Z else Z[:, where], scale)
+
+        def evaluate(rows, columns):
+            value, pull = whole(rows, columns)
+
+            def pull_columns(G, out):
+                part = out.of(where)
+                pull(G, part)
+                if part.X is not None:  # a list of columns makes copies
+                    out.X[:, where], out.Z[:, where] = part.X, part.Z
+
+            return value, pull_columns
+
+        return evaluate
+
+    def diagonal(self, theta, X):
+        """Return the diagonal of the kernel's matrix, of shape (n,), or 1."""
+        X = X if self.columns is None else X[:, self.columns]
+        if self.custom:
+            return self.at(theta).diag(X)
+        if not isinstance(self.kernel, gpk.DotProduct):
+            return 1.0
+        sigma, _ = self.get("sigma_0", theta)
+        return sigma**2 + np.einsum("ij,ij->i", X, X)
+
+    def at(self, theta):
+        """Return the scikit-learn kernel with its values in ``theta``."""
+        return self.kernel.clone_with_theta(theta[self.start : self.end])
 
     def get(self, name, theta):
         """Return a hyperparameter's value (a vector or a float) and its slice."""
@@ -80,12 +121,17 @@ class Leaf:
         return value if value.size > 1 else value.item(), where
 
     def pull_diagonal(self, theta, X, G, out):
-        """Add the derivatives of sigma_0^2 + x.x at every sample."""
+        """Add the derivatives of `diagonal`."""
+        if self.custom:
+            raise _no_gradient(self.kernel)
+        if not isinstance(self.kernel, gpk.DotProduct):
+            return
         sigma, where = self.get("sigma_0", theta)
         if where is not None:
             out.theta[where] += 2.0 * sigma**2 * np.sum(G)
         if out.X is not None:
-            out.X += 2.0 * np.reshape(G, (-1, 1)) * X
+            where = slice(None) if self.columns is None else self.columns
+            out.X[:, where] += 2.0 * np.reshape(G, (-1, 1)) * X[:, where]
 
 
 @dataclasses.dataclass
@@ -95,6 +141,12 @@ class Gradients:
     theta: np.ndarray
     X: np.ndarray | None = None
     Z: np.ndarray | None = None
+
+    def of(self, columns):
+        """Return those by some columns of X and Z."""
+        if self.X is None:
+            return self
+        return Gradients(self.theta, self.X[:, columns], self.Z[:, columns])
 
 
 def inner(A, B):
@@ -106,13 +158,15 @@ def inner(A, B):
 
 def _check(kernel, n_features):
     """Raise ValueError if a kernel cannot be translated."""
-    # By exact type: a subclass may compute something else.
-    if type(kernel) not in _TRANSLATED:
+    if type(kernel) in (gpk.CompoundKernel, gpk.PairwiseKernel):
         raise ValueError(
-            f"Got kernel {kernel} of type {type(kernel).__name__}, which has no "
-            "translation to tfp.math.psd_kernels. Expected sums, products and integer "
-            f"powers of {[kind.__name__ for kind in _TRANSLATED]}."
+            f"Got kernel {kernel} of type {type(kernel).__name__}, expected sums, "
+            "products and integer powers of "
+            f"{[kind.__name__ for kind in _TRANSLATED]}, or of kernels of your own "
+            "class."
         )
+    if type(kernel) not in _TRANSLATED:
+        return
     if isinstance(kernel, gpk.Matern) and kernel.nu not in _MATERN_NU:
         raise ValueError(
             f"Got kernel {kernel} with nu={kernel.nu}, expected nu in "
@@ -131,6 +185,41 @@ def _check(kernel, n_features):
                 f"Got kernel {kernel} with {count} length scales for {n_features} "
                 "features, expected a single one or one per feature."
             )
+
+
+def _no_gradient(kernel):
+    """Return the error of a kernel of the user's own where points or features move."""
+    return ValueError(
+        f"Got kernel {kernel} of type {type(kernel).__name__}, whose derivatives by "
+        "the samples are not known. Pass optimize_inducing_points=False and "
+        f"fine_tuning=None, or a kernel of {[kind.__name__ for kind in _TRANSLATED]}."
+    )
+
+
+def _custom(leaf, theta, X, Z, scale):
+    """Evaluate a kernel of the user's own class by its ``__call__``.
+
+    Its derivatives are known by theta alone, and between the samples of one array:
+    an array of shape (n, n, n_theta).
+    """
+    kernel, gradient = leaf.at(theta), []
+
+    def evaluate(rows, columns):
+        K = scale * kernel(X[rows], Z[columns])
+
+        def pull(G, out):
+            if X is not Z or out.X is not None:
+                raise _no_gradient(kernel)
+            if leaf.end > leaf.start:
+                if not gradient:
+                    gradient.append(kernel(X, eval_gradient=True)[1])
+                by_theta = gradient[0][rows, columns]
+                amount = np.einsum("ij,ijp->p", G, by_theta)
+                out.theta[leaf.start : leaf.end] += scale * amount
+
+        return K, pull
+
+    return evaluate
 
 
 def _dot_product(leaf, theta, X, Z, scale):

@@ -5,6 +5,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from sklearn.gaussian_process import kernels as gpk
 
+from ..kernels import OnFeatures, TFPKernel
+
 tfpk = tfp.math.psd_kernels
 
 _MATERN = {
@@ -13,6 +15,25 @@ _MATERN = {
     2.5: tfpk.MaternFiveHalves,
     np.inf: tfpk.ExponentiatedQuadratic,
 }
+
+
+class _OnColumns(tfpk.FeatureTransformed):
+    """A kernel on some columns of its inputs."""
+
+    def __init__(self, kernel, columns):
+        def gather(x, feature_ndims, example_ndims):
+            if isinstance(columns, slice):
+                return x[..., columns]
+            return tf.gather(x, columns, axis=-1)
+
+        super().__init__(kernel, gather)
+
+    # TFP does not know that the transformation keeps the batch of the kernel.
+    def _batch_shape(self):
+        return self.kernel.batch_shape
+
+    def _batch_shape_tensor(self):
+        return self.kernel.batch_shape_tensor()
 
 
 def translate(kernel):
@@ -41,6 +62,11 @@ def translate(kernel):
         for _ in range(int(kernel.exponent) - 1):
             power = None if base is None else power * base
         return power
+    if isinstance(kernel, OnFeatures):
+        base = translate(kernel.kernel)
+        return None if base is None else _OnColumns(base, kernel.columns)
+    if isinstance(kernel, TFPKernel):
+        return kernel.kernel
     return _leaf(kernel)
 
 

@@ -35,22 +35,46 @@ def input_limits(model):
     return vocabulary, widths
 
 
+def read_many(items, start=0):
+    """Read structures, with a `StructureError` in place of a failure.
+
+    Errors count structures from ``start``.
+    """
+    structures = []
+    for index, item in enumerate(items, start):
+        try:
+            is_error = isinstance(item, StructureError)
+            structures.append(item if is_error else as_structure(item))
+        except Exception as error:  # readers raise errors of any class
+            structures.append(_error(index, item, error))
+    return structures
+
+
 def convert_many(converter, limits, items, start=0):
     """Convert structures to graphs, with a `StructureError` in place of a failure.
 
-    ``limits`` is from `input_limits`; errors count structures from ``start``.
+    ``items`` may contain the errors of `read_many`, which are returned. ``limits`` is
+    from `input_limits`; errors count structures from ``start``.
     """
     graphs = []
-    for index, item in enumerate(items, start):
+    for index, graph in enumerate(read_many(items, start), start):
         try:
-            graph = as_structure(item)
+            if isinstance(graph, StructureError):
+                graphs.append(graph)
+                continue
             if not isinstance(graph, dict):
                 graph = _convert(converter, graph)
             graphs.append(_check(graph, converter, limits))
-        except Exception as error:  # readers and converters raise errors of any class
-            reason = str(error) or type(error).__name__
-            graphs.append(StructureError(index, describe(item), reason))
+        except Exception as error:  # converters raise errors of any class
+            graphs.append(_error(index, items[index - start], error))
     return graphs
+
+
+def _error(index, item, error):
+    """Return the error of a structure, the same if it is one already."""
+    if isinstance(error, StructureError):
+        return error
+    return StructureError(index, describe(item), str(error) or type(error).__name__)
 
 
 def _convert(converter, structure):

@@ -14,10 +14,25 @@ from .._parallel import count_workers
 from .._structures.checks import check_structure_targets
 from .._structures.read import StructureError, as_items, content_of, describe
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
-from .network import Extraction, MEGNetSnapshot
+from .batches import Extraction
+from .blocks import FeatureBlocks, check_groups
+from .network import MEGNetSnapshot
 
 # Structures of a stream that are in memory together, for each process.
 STREAM_STRUCTURES = 1024
+
+
+def resolve_megnets(network, X=None, y=None, sample_weight=None):
+    """Return the snapshots of a ``network`` parameter, which may be a list."""
+    several = isinstance(network, list | tuple)
+    networks = list(network) if several else [network]
+    if not networks:
+        raise ValueError("Got an empty list as `network`, expected at least one.")
+    names = [f"network[{i}]" if several else "network" for i in range(len(networks))]
+    return [
+        resolve_megnet(one, X, y, sample_weight, name)
+        for one, name in zip(networks, names, strict=True)
+    ]
 
 
 def resolve_megnet(network, X=None, y=None, sample_weight=None, name="network"):
@@ -55,13 +70,18 @@ class MEGNetEncoder:
 
     @staticmethod
     def is_model(network):
-        """Return whether a ``network`` parameter is a live model."""
+        """Return whether a ``network`` parameter is a live model, or a list of some."""
+        if isinstance(network, list | tuple):
+            return any(map(MEGNetEncoder.is_model, network))
         # Without getattr: megnet's models hand unknown names on to Keras.
         return hasattr(type(network), "save_model") and hasattr(network, "model")
 
     @staticmethod
     def handle_of(model):
-        """Return a snapshot of a live model."""
+        """Return a snapshot of a live model; of a list, of each."""
+        if isinstance(model, list | tuple):
+            is_model = MEGNetEncoder.is_model
+            return [MEGNetSnapshot.of(one) if is_model(one) else one for one in model]
         return MEGNetSnapshot.of(model)
 
     @staticmethod
@@ -72,13 +92,20 @@ class MEGNetEncoder:
     @property
     def public(self):
         """Public attributes of a fitted estimator."""
-        return {"network_": self.network, "n_features_out_": self.width}
+        network = self.networks if self.several else self.network
+        return {
+            "network_": network,
+            "n_features_out_": self.blocks.width,
+            "feature_blocks_": dict(self.blocks.slices),
+        }
 
     def fit(self, estimator, X, y, sample_weight=None):
         """Freeze the network, training it first if it is an estimator; encode."""
         items, y = self.check_added(X, y)
         self.freeze(estimator, items, y, sample_weight)
-        encoded = self._encoded(self.extract(estimator, items))
+        done = self.extract(estimator, items)
+        self.fill = _means(done.features[done.n_atoms > 0])
+        encoded = self._encoded(done)
         encoded.inputs = items
         return encoded, y
 
@@ -90,16 +117,22 @@ class MEGNetEncoder:
                 f"Got `on_error`={estimator.on_error!r}, expected 'raise' or 'nan'."
             )
         items = as_list(X)
-        network = resolve_megnet(estimator.network, items, y, sample_weight)
         self.layer = estimator.layer
+        self.groups = check_groups(getattr(estimator, "descriptors", None))
         self.with_output = getattr(estimator, "mean", None) == "network"
-        self.width = network.n_features(self.layer)
-        self.use(network)
+        self.several = isinstance(estimator.network, list | tuple)
+        if self.several and self.with_output:
+            raise ValueError(
+                f'Got mean="network" with a list of {len(estimator.network)} networks, '
+                'expected a single one. Pass mean="constant", or one network.'
+            )
+        self.use(*resolve_megnets(estimator.network, items, y, sample_weight))
         return items
 
-    def use(self, network):
-        """Take a network."""
-        self.network = network
+    def use(self, *networks):
+        """Take the networks."""
+        self.networks, self.network = list(networks), networks[0]
+        self.blocks = FeatureBlocks(networks, self.layer, self.groups)
 
     def encode(self, estimator, X, keep=True, start=0):
         """Encode structures; ``keep=False`` neither looks features up nor keeps them.
@@ -125,7 +158,7 @@ class MEGNetEncoder:
 
     def _encoded(self, done):
         """Return the samples with features as an `Encoded` batch."""
-        valid = ~np.isnan(done.features).any(axis=1)
+        valid = done.n_atoms > 0
         index = None if valid.all() else np.flatnonzero(valid)
         pick = slice(None) if index is None else index
         offset = scale = None
@@ -133,9 +166,13 @@ class MEGNetEncoder:
             offset = done.prediction[pick]
             if self.network.extensive:
                 scale = done.n_atoms[pick, None].astype(float)
+        features = done.features[pick]
+        if self.groups:  # a descriptor that is not defined has no effect
+            features = np.where(np.isnan(features), self.fill, features)
         return Encoded(
-            done.features[pick], offset, scale, index, len(valid), done.errors,
-            dtype=np.float32,
+            features, offset, scale, index, len(valid), done.errors,
+            dtype=np.float32, blocks=self.blocks.slices, together=self.blocks.together,
+            kernel=self.blocks.kernel,
         )  # fmt: skip
 
     def extract(self, estimator, items, keep=True):
@@ -149,8 +186,8 @@ class MEGNetEncoder:
         if not keep or (location is None and len(items) > MAX_ROWS):
             parts = self._run(estimator, items, np.arange(len(items)))
             return Extraction.joined(parts)
-        layers = repr(self.network.resolve_layer(self.layer))
-        cache = FeatureCache(location, self.network.fingerprint, layers)
+        layers = repr([net.resolve_layer(self.layer) for net in self.networks])
+        cache = FeatureCache(location, self.blocks.fingerprint, layers)
         errors = {}
 
         def compute(rows):
@@ -164,11 +201,11 @@ class MEGNetEncoder:
             failed = {keys[i].tobytes(): error for i, error in errors.items()}
             names = [key.tobytes() for key in keys]
             errors = {i: failed[k].at(i) for i, k in enumerate(names) if k in failed}
-        features, prediction, n_atoms = np.split(values, [self.width, -1], axis=1)
+        features, prediction, n_atoms = np.split(values, [self.blocks.width, -1], 1)
         return Extraction(
             np.ascontiguousarray(features),
             np.ascontiguousarray(prediction),
-            n_atoms[:, 0].astype(int),
+            np.nan_to_num(n_atoms[:, 0]).astype(int),
             errors,
         )
 
@@ -184,15 +221,16 @@ class MEGNetEncoder:
             shown = tqdm(chosen, "Extracting features", disable=None)
         try:
             start = 0
-            for done in self.network.stream(
-                shown, self.layer, predict=True, batch_size=batch_size,
-                n_jobs=estimator.n_jobs, on_error=estimator.on_error,
+            for done in self.blocks.stream(
+                shown, batch_size=batch_size, n_jobs=estimator.n_jobs,
+                on_error=estimator.on_error,
             ):  # fmt: skip
                 part = rows[start : start + len(done.n_atoms)]
                 done.errors = {
                     int(rows[i]): error.at(rows[i]) for i, error in done.errors.items()
                 }
-                values = np.hstack([done.features, done.prediction])
+                latent = done.features[:, self.blocks.slices["network"]]
+                values = np.hstack([latent, done.prediction])
                 finite = np.isfinite(values).all(axis=1)
                 bad = np.flatnonzero(~finite & ~np.isin(part, list(done.errors)))
                 if len(bad):
@@ -206,6 +244,13 @@ class MEGNetEncoder:
                 yield done
         except StructureError as error:
             raise error.at(rows[error.index]) from error
+
+
+def _means(features):
+    """Return the mean of each column, disregarding NaN; 0 where all are NaN."""
+    known = ~np.isnan(features)
+    total = np.where(known, features, 0.0).sum(axis=0)
+    return total / np.maximum(known.sum(axis=0), 1)
 
 
 def as_list(X):

@@ -25,12 +25,12 @@ class MEGNetFeatureExtractor(
 
     Parameters
     ----------
-    network : str, path-like, GraphModel or estimator, default="Eform_MP_2019"
+    network : str, path-like, GraphModel, estimator or list, default="Eform_MP_2019"
         A pretrained name (see `sklearn_unlocknn.datasets.fetch_megnet_model`), which
         is fetched at the first use; an .hdf5 file with its .json beside it; a
         ``megnet.models.MEGNetModel`` or ``GraphModel``, of which `fit` takes a
         snapshot; or an unfitted `MEGNetRegressor`, which is cloned and trained in
-        `fit`.
+        `fit`. Of a list of these, the features of all networks are concatenated.
     layer : int, str or list of int or str, default="auto"
         Index or name of the layer whose output is taken, one row a structure; the
         outputs of a list are concatenated. "auto" is the concatenated readout of
@@ -55,10 +55,13 @@ class MEGNetFeatureExtractor(
 
     Attributes
     ----------
-    network_ : MEGNetSnapshot
-        Snapshot of the network; ``network_.predict(X)`` is its own prediction.
+    network_ : MEGNetSnapshot or list of MEGNetSnapshot
+        Snapshot of the network; ``network_.predict(X)`` is its own prediction. A list
+        for a list of networks.
     n_features_out_ : int
         Number of features of `transform`.
+    feature_blocks_ : dict of str to slice
+        Columns of each of several networks: "network 0", "network 1", ...
 
     See Also
     --------

@@ -228,7 +228,7 @@ class MEGNetSnapshot:
             raise ValueError("Nothing to compute: got `layer=None`, `predict=False`.")
         n_features = 0 if layer is None else self.n_features(layer)
         names = () if layer is None else self.resolve_layer(layer)
-        _ = self._gaussians  # raises before the first structure is read
+        self.check()  # raises before the first structure is read
         options = (names, n_features, predict, batch_size, on_error)
         # Whole batches, so that they do not depend on the number of processes
         size = batch_size * max(1, BLOCK // batch_size)
@@ -263,6 +263,10 @@ class MEGNetSnapshot:
                 prediction[at] = self.scaler.inverse_transform(prediction[at], int(n))
         features = features if names else None
         return Extraction(features, prediction if predict else None, n_atoms, errors)
+
+    def check(self):
+        """Raise ValueError if graph converter and network do not fit together."""
+        _ = self._gaussians
 
     def graphs(self, structures, *, n_jobs=None):
         """Return structures as graphs, with a `StructureError` in place of a failure.

@@ -9,29 +9,42 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     """Predict a property of structures with an error bar, by a frozen MEGNet.
 
     The network is cut at its readout and a variational Gaussian process is fitted on
-    it. It need not have been trained on the property: the readout of a network for
-    formation energies serves many others.
+    it and on descriptors of composition and geometry. The network need not have been
+    trained on the property: the readout of one for formation energies serves many
+    others.
 
     Parameters
     ----------
-    network : str, path-like, GraphModel or estimator, default="Eform_MP_2019"
+    network : str, path-like, GraphModel, estimator or list, default="Eform_MP_2019"
         A pretrained name (see `sklearn_unlocknn.datasets.fetch_megnet_model`), which
         is fetched at the first use; an .hdf5 file with its .json beside it; a
         ``megnet.models.MEGNetModel`` or ``GraphModel``, of which `fit` takes a
         snapshot; or an unfitted `MEGNetRegressor`, which is cloned and trained in
-        `fit` on the same samples as the GP, so that cross-validation does not leak.
+        `fit` on the same samples as the GP, so that cross-validation does not leak. Of
+        a list of these, the features of all networks are used.
     layer : int, str or list of int or str, default="auto"
         Latent layer, as an index or a name, with one vector a structure; the outputs
         of several are concatenated. "auto" is the concatenated readout of atoms, bonds
         and state (-4 in the released networks) and the state features of the blocks
         before it: measured best on two properties (``benchmarks/RESULTS.md``).
-    kernel : str, sklearn.gaussian_process.kernels.Kernel or None, default=None
+    descriptors : {"auto"}, list of str or None, default="auto"
+        Features beside those of the network: groups of
+        :class:`~sklearn_unlocknn.StructureDescriptors`, of which "auto" is all, or None.
+        One that is not defined for a structure, such as the density of a molecule, is
+        replaced by its mean over the training samples.
+    kernel : str, sklearn or TFP kernel, or None, default=None
         Covariance of the latent function, over standardised features: length scales are
         in standard deviations of a feature, variances in squared standard deviations of
-        the target. A kernel object of scikit-learn, bounds and "fixed" honoured, or
-        names joined by "+" and "*" (see
-        :func:`sklearn_unlocknn.kernels.make_kernel`). A ``WhiteKernel`` in it is the
-        observation noise; without one, a noise variance is fitted too. None is
+        the target. Names joined by "+" and "*", with columns in brackets where a kernel
+        is on some of them: "rbf_ard[0:96] + linear" (see
+        :func:`~sklearn_unlocknn.kernels.make_kernel`). Or a kernel of scikit-learn,
+        bounds and "fixed" honoured, or of your own subclass, evaluated by its
+        ``__call__``, or of :mod:`tfp.math.psd_kernels`: both are slower. A
+        ``WhiteKernel`` in it is the observation noise; without one, a noise variance is
+        fitted too. The names "network", "descriptors" and "element_fractions"
+        are blocks of columns. None is "matern52_ard[descriptors] +
+        matern32_ard[network, descriptors] + linear[network, descriptors] +
+        linear[element_fractions]", an effect of each element; without descriptors
         "matern52_ard + matern32_ard + linear".
     n_inducing_points : int or float, default=4000
         Number of inducing points, or a share of the samples in (0, 1]. At most the
@@ -104,11 +117,15 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         samples, or the bound where inducing points move, each plus the log prior.
     n_iter_ : int
         Iterations (epochs) of the last stage.
-    network_ : MEGNetSnapshot
+    network_ : MEGNetSnapshot or list of MEGNetSnapshot
         Snapshot of the network; ``network_.predict(X)`` is its own prediction. After
-        fine-tuning that of a copy.
+        fine-tuning that of a copy. A list for a list of networks.
     n_features_out_ : int
-        Number of latent features.
+        Number of features.
+    feature_blocks_ : dict of str to slice
+        Columns of the features by the name of their block, for ``kernel``: "network"
+        (of several networks also "network 0", "network 1", ...), "descriptors",
+        "element_fractions".
     fine_tune_curve_ : ndarray of shape (epochs + 1,)
         Bound of the samples that the network was tuned on before the first and after
         each epoch, in nats, of the standardised target. With ``fine_tuning``.
@@ -120,6 +137,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     See Also
     --------
     MEGNetFeatureExtractor : The latent features, as a transformer.
+    StructureDescriptors : The descriptors, as a transformer.
     VGPRegressor : The GP alone, on numeric features.
     MEGNetRegressor : Trains a MEGNet; for ``network``.
     FineTuning : Training of network and GP together.
@@ -184,6 +202,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         self,
         network="Eform_MP_2019",
         layer="auto",
+        descriptors="auto",
         kernel=None,
         n_inducing_points=4000,
         *,
@@ -203,6 +222,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     ):
         self.network = network
         self.layer = layer
+        self.descriptors = descriptors
         self.kernel = kernel
         self.n_inducing_points = n_inducing_points
         self.inducing_init = inducing_init

@@ -151,7 +151,8 @@ class _Spool:
 
     def __init__(self, folder):
         self.folder, self.n, self.widths, self.errors = folder, 0, None, {}
-        self.index, self.y, self.weights, self.dtype = [], [], [], None
+        self.index, self.y, self.weights = [], [], []
+        self.kept = {}
 
     def append(self, encoded, y, weights):
         """Write the valid samples of a batch behind those before it."""
@@ -173,7 +174,7 @@ class _Spool:
             first = min(encoded.errors)
             place = self.n + first
             self.errors[place] = encoded.errors[first].at(place)
-        self.dtype = encoded.dtype
+        self.kept = {name: getattr(encoded, name) for name in _KEPT}
         valid = encoded.pick(np.arange(encoded.n))
         self.index.append(self.n + valid)
         self.y.append(y.reshape(len(y), *self.y[0].shape[1:]) if self.y else y)
@@ -200,9 +201,10 @@ class _Spool:
         if len(index) == self.n:
             index = None
         encoded = Encoded(
-            features, offset, scale, index, self.n, self.errors, dtype=self.dtype
+            features, offset, scale, index, self.n, self.errors, **self.kept
         )
         return encoded, np.concatenate(self.y), np.concatenate(self.weights)
 
 
 _FILES = ("features", "offset", "scale")
+_KEPT = ("dtype", "blocks", "together", "kernel")

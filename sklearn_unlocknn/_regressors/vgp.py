@@ -13,14 +13,16 @@ class VGPRegressor(BaseVGPRegressor):
 
     Parameters
     ----------
-    kernel : str, sklearn.gaussian_process.kernels.Kernel or None, default=None
+    kernel : str, sklearn or TFP kernel, or None, default=None
         Covariance of the latent function, over standardised features: length scales are
         in standard deviations of a feature, variances in squared standard deviations of
-        the target. A kernel object of scikit-learn, bounds and "fixed" honoured, or
-        names joined by "+" and "*" (see
-        :func:`sklearn_unlocknn.kernels.make_kernel`). A ``WhiteKernel`` in it is the
-        observation noise; without one, a noise variance is fitted too. None is
-        "matern52_ard + matern32_ard + linear".
+        the target. Names joined by "+" and "*", with columns in brackets where a kernel
+        is on some of them: "rbf_ard[0:96] + linear" (see
+        :func:`~sklearn_unlocknn.kernels.make_kernel`). Or a kernel of scikit-learn,
+        bounds and "fixed" honoured, or of your own subclass, evaluated by its
+        ``__call__``, or of :mod:`tfp.math.psd_kernels`: both are slower. A
+        ``WhiteKernel`` in it is the observation noise; without one, a noise variance is
+        fitted too. None is "matern52_ard + matern32_ard + linear".
     n_inducing_points : int or float, default=4000
         Number of inducing points, or a share of the samples in (0, 1]. At most the
         number of distinct samples; with that many the model is the exact GP.

@@ -9,11 +9,24 @@ from sklearn.gaussian_process import kernels as gpk
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import covariance
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn.kernels import OnFeatures
 
 C, White, RBF, Matern = gpk.ConstantKernel, gpk.WhiteKernel, gpk.RBF, gpk.Matern
 RQ, Dot = gpk.RationalQuadratic, gpk.DotProduct
 D = 3
 ARD = [0.5, 1.3, 2.0]
+
+
+class ScaledRBF(RBF):
+    """A kernel of the user's own class, with a diagonal other than 1."""
+
+    def __call__(self, X, Y=None, eval_gradient=False):
+        found = super().__call__(X, Y, eval_gradient)
+        return (2 * found[0], 2 * found[1]) if eval_gradient else 2 * found
+
+    def diag(self, X):
+        return 2 * super().diag(X)
+
 
 KERNELS = {
     "rbf": RBF(0.8),
@@ -52,6 +65,13 @@ KERNELS = {
     "noise alone": White(0.3),
     "fixed": C(2.0, "fixed") * RBF(ARD) + White(0.3, "fixed"),
     "fixed ard": C(2.0) * RBF(ARD, "fixed") + Dot(0.7, "fixed"),
+    "on features": OnFeatures(Matern(ARD[:2], nu=1.5), [2, 0]),
+    "blocks": C(2.0) * OnFeatures(RBF(ARD[:2]), slice(0, 2)) * Matern(1.2, nu=2.5)
+    + C(0.3) * OnFeatures(Dot(0.6), [1]) * OnFeatures(Dot(0.4), [0, 2], "together")
+    + OnFeatures(C(0.5) * RQ(0.9, 1.7) + White(0.3), [0, 2]) ** 2,
+    "own class": C(0.5) * ScaledRBF(0.8) * RBF(ARD) + Dot(0.5),
+    "own class on features": OnFeatures(ScaledRBF(0.8) + Dot(0.4), [0, 2]),
+    "own class fixed": C(0.5) * ScaledRBF(0.8, "fixed") ** 2,
     "all fixed": C(2.0, "fixed") * RBF(0.8, "fixed") + White(0.3, "fixed"),
 }
 parametrize_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
@@ -133,6 +153,8 @@ PERIODIC = C(1.5) * gpk.ExpSineSquared(0.9, 2.1) + White(0.1)
     [
         *((KERNELS[name], D) for name in list(KERNELS)[:14]),
         (KERNELS["nested"], D),
+        (KERNELS["on features"], D),
+        (KERNELS["blocks"], D),
         (KERNELS["noise alone"], D),
         (PERIODIC, 1),
     ],
@@ -221,17 +243,12 @@ def test_vectors_are_the_free_lengths_of_ard():
     assert_allclose(vectors, [ARD, ARD])
 
 
-class ScaledRBF(RBF):
-    def __call__(self, X, Y=None, eval_gradient=False):
-        return 2 * super().__call__(X, Y, eval_gradient)
-
-
 UNTRANSLATABLE = {
     "PairwiseKernel": (gpk.PairwiseKernel(metric="laplacian"), "PairwiseKernel"),
     "CompoundKernel": (gpk.CompoundKernel([RBF(), RBF()]), "CompoundKernel"),
-    "subclass": (ScaledRBF(), "of type ScaledRBF"),
-    "inside a sum": (RBF() + C(2.0) * ScaledRBF(), "of type ScaledRBF"),
-    "inside a power": (ScaledRBF() ** 2, "of type ScaledRBF"),
+    "noise times own class": (White() * ScaledRBF(), "WhiteKernel times a ScaledRBF"),
+    "columns": (OnFeatures(RBF(), [0, 3]), r"\[0, 3\].* on 3 features"),
+    "length scales of columns": (OnFeatures(RBF(ARD), [0, 1]), "3 length scales for 2"),
     "nu": (Matern(nu=2.0), r"Matern\(length_scale=1, nu=2\) with nu=2.0"),
     "periodic": (gpk.ExpSineSquared(), r"ExpSineSquared.* for 3 features"),
     "fractional power": (RBF() ** 1.5, r"exponent 1.5, expected a positive integer"),
@@ -250,6 +267,36 @@ UNTRANSLATABLE = {
 def test_kernel_that_cannot_be_translated_is_named(kernel, message):
     with pytest.raises(ValueError, match=message):
         Covariance(kernel, D)
+
+
+def test_derivatives_by_samples_of_a_kernel_of_own_class_are_refused():
+    translated = Covariance(KERNELS["own class"], D)
+    with pytest.raises(ValueError, match="ScaledRBF, whose derivatives by the samples"):
+        translated.vjp(translated.theta, X, Z, COTANGENT, wrt_inputs=True)
+    model = VGPRegressor(
+        ScaledRBF(), n_inducing_points=3, optimize_inducing_points=True
+    )
+    with pytest.raises(ValueError, match="Pass optimize_inducing_points=False"):
+        model.fit(X, X[:, 0])
+
+
+@pytest.mark.parametrize("n_inducing_points", [4000, 10])
+def test_kernel_of_own_class_is_the_built_in_one(n_inducing_points):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(40, D))
+    y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=40)
+    options = {"n_inducing_points": n_inducing_points, "random_state": 0}
+    own = VGPRegressor(ScaledRBF(1.0), **options).fit(X, y)
+    built_in = C(2.0, "fixed") * RBF(1.0)
+    built_in = VGPRegressor(built_in, **options).fit(X, y)
+    assert_allclose(own.elbo_, built_in.elbo_, rtol=1e-6)
+    for mine, theirs in zip(
+        own.predict(X, return_std=True), built_in.predict(X, return_std=True),
+        strict=True,
+    ):  # fmt: skip
+        assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+    joint = own.predict_dist(X[:5])  # by its moments, as TFP has no such kernel
+    assert_allclose(joint.stddev(), own.predict(X[:5], return_std=True)[1])
 
 
 def test_power_one_of_noisy_linear_is_translated():
