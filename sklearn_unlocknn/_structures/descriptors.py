@@ -9,98 +9,114 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._parallel import run_tasks
 from .element_data import N_ELEMENTS, element_table
-from .geometry import COMPLEXITY, GEOMETRY, Sites, atomic_number, describe_geometry
+from .geometry import GEOMETRY, Sites, describe_geometry
 from .read import StructureError, as_items, as_structure, describe
+from .symmetry import COMPLEXITY, SYMMETRY, describe_symmetry
 
-GROUPS = ("composition", "geometry", "complexity", "element_fractions")
+DESCRIPTOR_GROUPS = ("composition", "geometry", "complexity", "element_fractions")
 
-_STATISTICS = ("mean", "mean deviation of", "minimum", "maximum", "range of")
+_STATISTICS = ("mean", "mean deviation of", "minimum", "maximum")
 
+# Structures that a process reads and describes at a time.
 _BLOCK = 500
 
 
 @functools.cache
 def descriptor_names(groups):
-    """Return names and units of the descriptors of a tuple of groups."""
-    table = element_table()
+    """Return names and units of the descriptors of a tuple of groups, as two lists."""
     pairs = []
     for group in groups:
         if group == "composition":
+            table = element_table()
             pairs += [
                 (f"{statistic} {name}", unit)
                 for name, unit in zip(table.names, table.units, strict=True)
                 for statistic in _STATISTICS
             ]
-            pairs += [
-                ("number of elements", ""),
-                ("2-norm of fractions", ""),
-                ("3-norm of fractions", ""),
-                ("mean ionic character", ""),
-                ("maximum ionic character", ""),
-            ]
         elif group == "geometry":
-            pairs += GEOMETRY
+            pairs += GEOMETRY + SYMMETRY
         elif group == "complexity":
             pairs += COMPLEXITY
         else:
             from pymatgen.core import Element
 
-            pairs += [
-                (f"fraction {Element.from_Z(z).symbol}", "")
-                for z in range(1, N_ELEMENTS + 1)
-            ]
+            symbols = [Element.from_Z(z).symbol for z in range(1, N_ELEMENTS + 1)]
+            pairs += [(f"fraction {symbol}", "") for symbol in symbols]
     return [name for name, _ in pairs], [unit for _, unit in pairs]
 
 
-def describe_structures(
-    structures, groups=("composition", "geometry", "complexity"), on_error="raise"
-):
+def check_groups(groups):
+    """Return the groups of descriptors as a tuple, or raise for a wrong one."""
+    listed = isinstance(groups, tuple | list) and len(groups)
+    if (
+        not listed
+        or len(set(groups)) < len(groups)
+        or set(groups) - set(DESCRIPTOR_GROUPS)
+    ):
+        raise ValueError(
+            f"Got `groups`={groups!r}, expected a tuple of one or more of "
+            f"{', '.join(map(repr, DESCRIPTOR_GROUPS))}, each once."
+        )
+    return tuple(groups)
+
+
+def describe_structures(structures, groups, errors=None):
     """Return the descriptors of structures that have been read.
 
     Parameters
     ----------
     structures : list of Structure, Molecule or dict
-        Results of `as_structure`: a dictionary is a MEGNet graph.
+        Results of `as_structure`; a dictionary is a MEGNet graph.
     groups : tuple of str
         Groups of descriptors, in the order of their columns.
-    on_error : {"raise", "nan"}
-        Whether to raise a `StructureError` or return a row of NaN for a structure
-        that cannot be described.
+    errors : dict or None, default=None
+        Where to put the `StructureError` of each structure that cannot be described,
+        by its index; its row is NaN. None raises it.
 
     Returns
     -------
-    ndarray of shape (n_structures, n_descriptors)
+    ndarray of shape (n_structures, n_descriptors), float64
+        In the units of `descriptor_names`.
     """
-    n_geometry, n = len(GEOMETRY) + len(COMPLEXITY), len(structures)
-    with_geometry = not {"geometry", "complexity"}.isdisjoint(groups)
-    geometry = np.full((n, n_geometry), math.nan)
-    amounts = []
+    n = len(structures)
+    numbers = {
+        "geometry": np.full((n, len(GEOMETRY + SYMMETRY)), math.nan),
+        "complexity": np.full((n, len(COMPLEXITY)), math.nan),
+    }
+    amounts = [{}] * n
     for index, structure in enumerate(structures):
-        amounts.append({})
         try:
             if isinstance(structure, dict):
-                amounts[-1] = _amounts_of_graph(structure)
+                amounts[index] = _amounts_of_graph(structure)
                 continue
             sites = Sites(structure)
-            for species in sites.species:
-                for z, amount in species.items():
-                    amounts[-1][z] = amounts[-1].get(z, 0.0) + amount
-            if with_geometry:
-                geometry[index] = describe_geometry(sites)
-        except Exception as error:
-            if on_error == "raise":
-                reason = str(error) or type(error).__name__
-                raise StructureError(index, describe(structure), reason) from error
-            amounts[-1] = {}
-    parts = {
-        "geometry": geometry[:, : len(GEOMETRY)],
-        "complexity": geometry[:, len(GEOMETRY) :],
-    }
+            for group in numbers.keys() & set(groups):
+                numbers[group][index] = _describe(sites, group)
+            amounts[index] = sites.amounts
+        except Exception as error:  # pymatgen and spglib raise errors of any class
+            reason = str(error) or type(error).__name__
+            failure = StructureError(index, describe(structure), reason)
+            if errors is None:
+                raise failure from error
+            errors[index] = failure
+            for values in numbers.values():
+                values[index] = math.nan
     if "composition" in groups:
-        parts["composition"] = _composition(amounts)
+        numbers["composition"] = _composition(amounts)
     if "element_fractions" in groups:
-        parts["element_fractions"] = _fractions(amounts)
-    return np.hstack([parts[group] for group in groups])
+        numbers["element_fractions"] = _fractions(amounts)
+    return np.hstack([numbers[group] for group in groups])
+
+
+def _describe(sites, group):
+    """Return the numbers of "geometry" or "complexity" of one structure."""
+    symmetry = [math.nan] * len(SYMMETRY + COMPLEXITY)
+    if sites.is_crystal:
+        kinds = [tuple(sorted(one.items())) for one in sites.species]
+        symmetry = describe_symmetry(sites.matrix, sites.fractional, kinds)
+    if group == "complexity":
+        return symmetry[len(SYMMETRY) :]
+    return describe_geometry(sites) + symmetry[: len(SYMMETRY)]
 
 
 def _amounts_of_graph(graph):
@@ -117,78 +133,64 @@ def _amounts_of_graph(graph):
 
 
 def _fractions(amounts):
+    """Return the fraction of each element, NaN for a structure without amounts."""
     fractions = np.zeros((len(amounts), N_ELEMENTS))
     for row, one in zip(fractions, amounts, strict=True):
-        total = sum(one.values())
-        for z, amount in one.items():
-            row[z - 1] = amount / total
-        if not one:
-            row[:] = math.nan
+        total = sum(one.values()) if one else math.nan
+        row[[z - 1 for z in one]] = list(one.values())
+        row /= total
     return fractions
 
 
 def _composition(amounts):
-    table = element_table()
-    out = np.full((len(amounts), len(_STATISTICS) * len(table.names) + 5), math.nan)
-    good = [k for k, one in enumerate(amounts) if one]
-    if not good:
-        return out
-    sizes = np.array([len(amounts[k]) for k in good])
-    start = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    z = np.concatenate([list(amounts[k]) for k in good])
-    f = np.concatenate([list(amounts[k].values()) for k in good])
-    f = f / np.repeat(np.add.reduceat(f, start), sizes)
-    P = table.values[z]
-    valid = ~np.isnan(P)
-    w = valid * f[:, None]
-    total = np.add.reduceat(w, start)
-    none = total == 0
-    total[none] = math.nan
-    P0 = np.where(valid, P, 0.0)
-    mean = np.add.reduceat(w * P0, start) / total
-    deviation = np.abs(P0 - np.repeat(mean, sizes, axis=0))
-    deviation = np.add.reduceat(w * np.nan_to_num(deviation), start) / total
-    low = np.minimum.reduceat(np.where(valid, P, math.inf), start)
-    high = np.maximum.reduceat(np.where(valid, P, -math.inf), start)
-    low[none] = high[none] = math.nan
-    statistics = np.stack([mean, deviation, low, high, high - low], axis=2)
-    X = table.electronegativity
-    ionic = []
-    for k in good:
-        zs, x = list(amounts[k]), np.array(list(amounts[k].values()))
-        chi = X[zs]
-        character = np.nan_to_num(1 - np.exp(-((chi[:, None] - chi) ** 2) / 4))
-        x = x / x.sum()
-        ionic.append([x @ character @ x, character.max()])
-    out[good] = np.hstack([
-        statistics.reshape(len(good), -1),
-        sizes[:, None],
-        np.sqrt(np.add.reduceat(f**2, start))[:, None],
-        np.cbrt(np.add.reduceat(f**3, start))[:, None],
-        ionic,
-    ])  # fmt: skip
-    return out
+    """Return statistics of element properties over the fractions of the elements.
+
+    Elements without a value of a property are left out of its statistics.
+    """
+    properties = element_table().values
+    out = np.full((len(amounts), properties.shape[1], len(_STATISTICS)), math.nan)
+    some = [index for index, one in enumerate(amounts) if one]
+    if some:
+        # The elements of all structures one after another
+        size = [len(amounts[index]) for index in some]
+        start = np.cumsum([0, *size[:-1]])
+        z = np.concatenate([list(amounts[index]) for index in some])
+        x = np.concatenate([list(amounts[index].values()) for index in some])
+        P = properties[z]
+        missing = np.isnan(P)
+        weight = np.where(missing, 0.0, x[:, None])
+        P = np.where(missing, 0.0, P)
+        total = np.add.reduceat(weight, start)
+        total[total == 0] = math.nan
+        mean = np.add.reduceat(weight * P, start) / total
+        deviation = np.abs(P - np.repeat(np.nan_to_num(mean), size, axis=0))
+        deviation = np.add.reduceat(weight * deviation, start) / total
+        low = np.minimum.reduceat(np.where(missing, math.inf, P), start)
+        high = np.maximum.reduceat(np.where(missing, -math.inf, P), start)
+        statistics = np.stack([mean, deviation, low, high], axis=2)
+        out[some] = np.where(np.isfinite(statistics), statistics, math.nan)
+    return out.reshape(len(amounts), -1)
 
 
 def _describe_block(task):
-    """Read and describe structures; errors have their indices in the whole."""
+    """Read and describe structures, numbered from ``start`` in errors."""
     start, items, groups, on_error = task
-    structures, rows, errors = [], [], {}
-    for index, item in enumerate(items):
+    structures, index = [], []
+    for k, item in enumerate(items):
         try:
             structures.append(as_structure(item))
-            rows.append(index)
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            errors[index] = StructureError(start + index, describe(item), reason)
+            index.append(k)
+        except Exception as error:  # readers raise errors of any class
             if on_error == "raise":
-                raise errors[index] from error
+                reason = str(error) or type(error).__name__
+                raise StructureError(start + k, describe(item), reason) from error
     out = np.full((len(items), len(descriptor_names(groups)[0])), math.nan)
+    errors = None if on_error == "raise" else {}
     try:
-        if rows:
-            out[rows] = describe_structures(structures, groups, on_error)
+        if index:
+            out[index] = describe_structures(structures, groups, errors)
     except StructureError as error:
-        raise error.at(start + rows[error.index]) from error
+        raise error.at(start + index[error.index]) from error
     return out
 
 
