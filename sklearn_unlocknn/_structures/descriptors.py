@@ -83,6 +83,7 @@ def describe_structures(structures, groups, errors=None):
         "geometry": np.full((n, len(GEOMETRY + SYMMETRY)), math.nan),
         "complexity": np.full((n, len(COMPLEXITY)), math.nan),
     }
+    wanted = numbers.keys() & set(groups)
     amounts = [{}] * n
     for index, structure in enumerate(structures):
         try:
@@ -90,8 +91,12 @@ def describe_structures(structures, groups, errors=None):
                 amounts[index] = _amounts_of_graph(structure)
                 continue
             sites = Sites(structure)
-            for group in numbers.keys() & set(groups):
-                numbers[group][index] = _describe(sites, group)
+            if wanted:
+                symmetry = _symmetry(sites)
+                numbers["complexity"][index] = symmetry[len(SYMMETRY) :]
+            if "geometry" in wanted:
+                geometry = describe_geometry(sites) + symmetry[: len(SYMMETRY)]
+                numbers["geometry"][index] = geometry
             amounts[index] = sites.amounts
         except Exception as error:  # pymatgen and spglib raise errors of any class
             reason = str(error) or type(error).__name__
@@ -108,15 +113,12 @@ def describe_structures(structures, groups, errors=None):
     return np.hstack([numbers[group] for group in groups])
 
 
-def _describe(sites, group):
-    """Return the numbers of "geometry" or "complexity" of one structure."""
-    symmetry = [math.nan] * len(SYMMETRY + COMPLEXITY)
-    if sites.is_crystal:
-        kinds = [tuple(sorted(one.items())) for one in sites.species]
-        symmetry = describe_symmetry(sites.matrix, sites.fractional, kinds)
-    if group == "complexity":
-        return symmetry[len(SYMMETRY) :]
-    return describe_geometry(sites) + symmetry[: len(SYMMETRY)]
+def _symmetry(sites):
+    """Return the numbers of `SYMMETRY` and `COMPLEXITY`, NaN for a molecule."""
+    if not sites.is_crystal:
+        return [math.nan] * len(SYMMETRY + COMPLEXITY)
+    kinds = [tuple(sorted(one.items())) for one in sites.species]
+    return describe_symmetry(sites.matrix, sites.fractional, kinds)
 
 
 def _amounts_of_graph(graph):

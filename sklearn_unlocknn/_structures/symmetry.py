@@ -55,8 +55,8 @@ def describe_symmetry(matrix, fractional, kinds):
     types = tuple(numbers.setdefault(kind, len(numbers)) for kind in kinds)
     return list(
         _analyse(
-            tuple(lattice.round(5).ravel().tolist()),
-            tuple((fractional % 1.0).round(5).ravel().tolist()),
+            tuple(lattice.round(3).ravel().tolist()),
+            tuple((fractional.round(4) % 1.0).ravel().tolist()),
             types,
         )
     )
