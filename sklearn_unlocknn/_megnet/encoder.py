@@ -11,8 +11,8 @@ from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_bytes
 from .._features.encoder import train
 from .._gp.encoded import Encoded
 from .._parallel import count_workers
-from .._structures.checks import check_structure_targets
-from .._structures.read import StructureError, as_items, content_of, describe
+from .._structures.checks import as_list, check_structure_targets
+from .._structures.read import StructureError, content_of, describe
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
 from .network import Extraction, MEGNetSnapshot
 
@@ -206,22 +206,3 @@ class MEGNetEncoder:
                 yield done
         except StructureError as error:
             raise error.at(rows[error.index]) from error
-
-
-def as_list(X):
-    """Return structures as a list with at least one of them."""
-    items = list(as_items(X))
-    if not items:
-        raise ValueError(
-            "Got an empty list, expected at least one structure: pymatgen Structure "
-            "or Molecule, ASE Atoms, MEGNet graph, or the path of a CIF or POSCAR file."
-        )
-    return items
-
-
-def structure_tags(estimator, tags):
-    """Return the tags of an estimator that takes structures."""
-    tags.input_tags.two_d_array = False
-    tags.input_tags.allow_nan = estimator.on_error == "nan"
-    tags.no_validation = True
-    return tags

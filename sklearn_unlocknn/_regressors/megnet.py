@@ -1,7 +1,8 @@
 """The regressor of crystals and molecules, with a frozen MEGNet."""
 
 from .._features.encoder import SharedNetworkMixin
-from .._megnet.encoder import MEGNetEncoder, structure_tags
+from .._megnet.encoder import MEGNetEncoder
+from .._structures.checks import structure_tags
 from .base import BaseVGPRegressor
 
 

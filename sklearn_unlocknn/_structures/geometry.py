@@ -206,8 +206,12 @@ def _real_pairs(sites, radius, i, j, vector):
     return i, j, vector, d, np.where(np.isfinite(nearest), nearest, math.nan)
 
 
-def describe_geometry(sites):
-    """Return the numbers of `GEOMETRY`, NaN where undefined."""
+def describe_geometry(sites, primitive):
+    """Return the numbers of `GEOMETRY`, NaN where undefined.
+
+    ``primitive`` is the index of the site of the primitive cell that each site
+    repeats.
+    """
     mass, radius = sites.mean_of("atomic mass"), sites.mean_of("covalent radius")
     occupancy = sites.occupancy
     share = occupancy / occupancy.sum()
@@ -233,7 +237,7 @@ def describe_geometry(sites):
         *_summary(1 / np.sqrt(mass), share),
         *_mean_and(weight, inverse_root, strong, np.max),
         *_mean_and(weight, inverse_root / d, strong, np.max),
-        *_springs(bonds, relative, atoms, mass, share, volume),
+        *_springs(bonds, relative, atoms, mass, share, volume, primitive),
     ]
 
 
@@ -251,7 +255,7 @@ def _mean_and(weight, values, strong, *functions):
     return [weight @ values, *(function(values[strong]) for function in functions)]
 
 
-def _springs(bonds, relative, atoms, mass, share, volume):
+def _springs(bonds, relative, atoms, mass, share, volume, primitive):
     """Return frequencies and bulk modulus of a crystal of springs between neighbours.
 
     k = sqrt(w_ij w_ji) ((r_i + r_j) / d)^6, times the occupancies, acts along a bond.
@@ -265,7 +269,7 @@ def _springs(bonds, relative, atoms, mass, share, volume):
     i, j = bonds.i, bonds.j
     site = np.sqrt(np.bincount(i, k, n) / (3 * mass))
     return [
-        _highest_frequency(bonds, k, mass),
+        _highest_frequency(bonds, k, mass, primitive),
         share @ site,
         site.min(),
         site.max(),
@@ -274,16 +278,21 @@ def _springs(bonds, relative, atoms, mass, share, volume):
     ]
 
 
-def _highest_frequency(bonds, k, mass):
-    """Return the root of the largest eigenvalue of the dynamical matrix at Gamma."""
-    size = 3 * len(mass)
+def _highest_frequency(bonds, k, mass, primitive):
+    """Return the root of the largest eigenvalue of the dynamical matrix at Gamma.
+
+    It is that of the primitive cell, which is the mean over its repetitions.
+    """
+    size = 3 * (primitive.max() + 1)
     i, j = bonds.i, bonds.j
+    repetitions = len(mass) / (primitive.max() + 1)
     unit = bonds.vector / bonds.d[:, None]
-    block = k[:, None, None] * unit[:, :, None] * unit[:, None, :]
+    block = (k / repetitions)[:, None, None] * unit[:, :, None] * unit[:, None, :]
     # D_ii = sum_j k_ij u u' / m_i,  D_ij = - k_ij u u' / sqrt(m_i m_j)
     own = block / mass[i][:, None, None]
     other = -block / np.sqrt(mass[i] * mass[j])[:, None, None]
     a, b = np.mgrid[:3, :3]
+    i, j = primitive[i], primitive[j]
     row = 3 * np.concatenate([i, i])[:, None, None] + a
     column = 3 * np.concatenate([i, j])[:, None, None] + b
     entry = np.concatenate([own, other]).ravel()
@@ -297,6 +306,7 @@ def _highest_frequency(bonds, k, mass):
 
         D = coo_array((entry, (row, column)), shape=(size, size)).tocsr()
         start = np.random.default_rng(0).normal(size=size)
-        (largest,) = eigsh(D, 1, which="LA", v0=start, tol=1e-6, maxiter=1000 * size,
-                           return_eigenvectors=False)  # fmt: skip
+        (largest,) = eigsh(
+            D, 1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False
+        )
     return math.sqrt(max(largest, 0.0))

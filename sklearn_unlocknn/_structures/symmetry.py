@@ -1,7 +1,9 @@
 """Cell shape, symmetry and complexity of a crystal, by spglib."""
 
+import contextlib
 import functools
 import math
+import warnings
 
 import numpy as np
 
@@ -32,7 +34,7 @@ COMPLEXITY = [
 
 
 def describe_symmetry(matrix, fractional, kinds):
-    """Return the numbers of `SYMMETRY` and `COMPLEXITY`.
+    """Return the numbers of `SYMMETRY` and `COMPLEXITY`, and the primitive cell.
 
     Parameters
     ----------
@@ -45,50 +47,63 @@ def describe_symmetry(matrix, fractional, kinds):
 
     Returns
     -------
-    list of float
+    numbers : tuple of float
         NaN if spglib finds no symmetry.
+    site : ndarray of shape (n,)
+        Index of the site of the primitive cell that each site repeats.
     """
     scale = (_VOLUME * len(kinds) / abs(np.linalg.det(matrix))) ** (1 / 3)
-    # The lower triangle of the Cholesky factor is the lattice, turned
+    # The rows of the Cholesky factor are the lattice vectors, turned
     lattice = np.linalg.cholesky(matrix @ matrix.T) * scale
     numbers = {}
-    types = tuple(numbers.setdefault(kind, len(numbers)) for kind in kinds)
-    return list(
-        _analyse(
-            tuple(lattice.round(3).ravel().tolist()),
-            tuple((fractional.round(4) % 1.0).ravel().tolist()),
-            types,
-        )
+    return _analyse(
+        tuple(lattice.round(4).ravel().tolist()),
+        tuple((fractional.round(4) % 1.0).ravel().tolist()),
+        tuple(numbers.setdefault(kind, len(numbers)) for kind in kinds),
     )
 
 
 @functools.lru_cache(maxsize=10_000)
 def _analyse(lattice, fractional, types):
-    """Analyse a cell, given as tuples; most crystals have one of few prototypes."""
+    """Analyse a cell, given as tuples; many crystals have one of few prototypes."""
     import spglib
 
     cell = np.reshape(lattice, (3, 3)), np.reshape(fractional, (-1, 3)), types
-    data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    reduced = None if data is None else spglib.niggli_reduce(data.primitive_lattice)
+    data = reduced = None
+    with warnings.catch_warnings(), contextlib.suppress(_errors()):
+        warnings.simplefilter("ignore")  # that failures will be exceptions
+        data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+        if data is not None:
+            reduced = spglib.niggli_reduce(data.primitive_lattice)
+            order = _point_group_order(data.hall_number)
     if reduced is None:
-        return (math.nan,) * (len(SYMMETRY) + len(COMPLEXITY))
+        return (math.nan,) * len(SYMMETRY + COMPLEXITY), np.arange(len(types))
     lengths = np.sqrt((reduced**2).sum(axis=1))
     counts = np.unique(data.crystallographic_orbits, return_counts=True)[1]
-    n_sites = len(np.unique(data.mapping_to_primitive))
+    site = np.unique(data.mapping_to_primitive, return_inverse=True)[1]
+    n_sites = site.max() + 1
     p = counts / counts.sum()
     # I = - sum p log2 p, p the share of each orbit in the sites
     information = abs(float(p @ np.log2(p)))
-    return (
+    numbers = (
         lengths.max() / lengths.min(),
         abs(np.linalg.det(reduced)) / lengths.prod(),
         data.number,
         sum(data.number >= first for first in _SYSTEMS),
-        _point_group_order(data.hall_number),
+        order,
         n_sites,
         len(counts) / n_sites,
         information,
         information * n_sites,
     )
+    return numbers, site
+
+
+def _errors():
+    """Return the class of spglib's errors, which old versions do not have."""
+    import spglib
+
+    return getattr(spglib, "SpglibError", ())
 
 
 @functools.cache
