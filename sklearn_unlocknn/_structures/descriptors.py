@@ -311,9 +311,9 @@ class StructureDescriptors(TransformerMixin, BaseEstimator):
     >>> descriptors = StructureDescriptors().fit(crystals.data)
     >>> descriptors.transform(crystals.data).shape
     (5, 144)
-    >>> names = descriptors.get_feature_names_out()
-    >>> print(names[-41], "in", descriptors.units_[-41])
-    density in g/cm3
+    >>> names = list(descriptors.get_feature_names_out())
+    >>> descriptors.units_[names.index("mean nearest-neighbour distance")]
+    'angstrom'
     """
 
     def __init__(
@@ -337,7 +337,7 @@ class StructureDescriptors(TransformerMixin, BaseEstimator):
         ----------
         X : list of Structure, or as described in the Notes, of length n_samples
             Structures.
-        y : None
+        y : None, default=None
             Not used.
 
         Returns
@@ -394,7 +394,7 @@ class StructureDescriptors(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : None
+        input_features : None, default=None
             Not used.
 
         Returns
