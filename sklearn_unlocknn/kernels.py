@@ -488,7 +488,7 @@ def make_kernel(kernel, n_features, blocks=None):
         Number of features: it sets the number of length scales of "_ard" and the
         initial length scale of the first summand, :math:`\sqrt{d}` (the typical
         distance of standardised samples is :math:`\sqrt{2 d}`), which is halved for
-        each further summand.
+        each further summand on features of earlier ones.
     blocks : dict of str to slice, default=None
         Columns by name.
 
@@ -523,23 +523,27 @@ def make_kernel(kernel, n_features, blocks=None):
             "object of sklearn.gaussian_process.kernels or tfp.math.psd_kernels, a "
             "string such as 'matern52_ard + linear', or None."
         )
-    total = None
-    for place, term in enumerate(kernel.split("+")):
+    total, before = None, []
+    for term in kernel.split("+"):
         names = list(map(str.strip, term.split("*")))
         # A linear term grows with n_features: start it at a share of the variance.
         linear = any(name.split("[")[0].strip() == "linear" for name in names)
         variance = 0.5 / n_features if linear else 1.0
         product = gpk.ConstantKernel(variance, _VARIANCE_BOUNDS)
+        used = set()
         for name in names:
             name, columns = _split(name, kernel)
-            d = n_features
             if columns is not None:
                 columns = find_columns(columns, n_features, blocks)
-                d = len(np.arange(n_features)[columns])
-            factor = _factor(name, kernel, d, np.sqrt(d) / 2**place)
+            some = np.arange(n_features)[slice(None) if columns is None else columns]
+            place = sum(not earlier.isdisjoint(some.tolist()) for earlier in before)
+            length = np.sqrt(len(some)) / 2**place
+            factor = _factor(name, kernel, len(some), length)
             if columns is not None:
                 factor = OnFeatures(factor, columns)
             product = product * factor
+            used.update(some.tolist())
+        before.append(used)
         total = product if total is None else total + product
     return total
 

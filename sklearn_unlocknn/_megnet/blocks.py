@@ -5,7 +5,12 @@ import hashlib
 import numpy as np
 
 from .._parallel import run_blocks
-from .._structures.descriptors import GROUPS, describe_structures, descriptor_names
+from .._structures.descriptors import (
+    DESCRIPTOR_GROUPS,
+    check_groups,
+    describe_structures,
+    descriptor_names,
+)
 from .._structures.read import StructureError, as_items, describe
 from .batches import Extraction, cut
 from .convert import read_many
@@ -15,19 +20,13 @@ from .network import BLOCK
 FRACTIONS = "element_fractions"
 
 
-def check_groups(descriptors):
+def groups_of(descriptors):
     """Return the groups of a ``descriptors`` parameter, as a tuple."""
     if descriptors is None:
         return ()
-    if isinstance(descriptors, str):
-        descriptors = GROUPS if descriptors == "auto" else (descriptors,)
-    groups = tuple(descriptors) if isinstance(descriptors, list | tuple) else None
-    if groups is None or not set(groups) <= set(GROUPS):
-        raise ValueError(
-            f"Got descriptors={descriptors!r}, expected None, 'auto', or a list of "
-            f"{list(GROUPS)}."
-        )
-    return groups
+    if isinstance(descriptors, str) and descriptors == "auto":
+        return DESCRIPTOR_GROUPS
+    return check_groups(descriptors, "descriptors", "'auto', None, or ")
 
 
 class FeatureBlocks:
@@ -47,7 +46,7 @@ class FeatureBlocks:
     Attributes
     ----------
     slices : dict of str to slice
-        Columns by name: "network", of several also "network 0", "network 1", ...; then
+        Columns by name: "network", of each network "network 0", ..., then
         "descriptors" and "element_fractions".
     width : int
         Number of columns.
@@ -55,9 +54,10 @@ class FeatureBlocks:
         Columns that share one scale: an element fraction is zero wherever the element
         is absent from the training data, and has no scale of its own.
     kernel : str or None
-        The default kernel (``benchmarks/RESULTS.md``): descriptors vary on length
-        scales of their own, an element has a linear effect; None: that of a network
-        alone.
+        The default kernel; None: that of `make_kernel`. A second length scale of the
+        descriptors is shared with the first network; an element has a linear effect;
+        other networks have one length scale each, as more of them overfit
+        (``benchmarks/TRIED.md``).
     """
 
     def __init__(self, networks, layer, groups=()):
@@ -75,22 +75,22 @@ class FeatureBlocks:
         self.slices = {"network": slice(0, n_latent)}
         for name, width, end in zip(widths, widths.values(), ends, strict=True):
             self.slices[name] = slice(end - width, end)
-        if len(self.networks) == 1:
-            del self.slices["network 0"]
         self.groups = (*described, *(FRACTIONS,) * (FRACTIONS in groups))
         self.width = ends[-1]
-        self.together, terms = (), []
-        if described:
-            both = "network, descriptors"
-            terms = ["matern52_ard[descriptors]", f"matern32_ard[{both}]"]
-            terms += [f"linear[{both}]"]
-        elif self.groups:
-            terms = ["matern52_ard[network]", "matern32_ard[network]"]
-            terms += ["linear[network]"]
-        if FRACTIONS in groups:
-            self.together = (self.slices[FRACTIONS],)
-            terms += [f"linear[{FRACTIONS}]"]
-        self.kernel = " + ".join(terms) or None
+        self.together = (self.slices[FRACTIONS],) if FRACTIONS in groups else ()
+        self.kernel = self._default_kernel() if len(widths) > 1 else None
+
+    def _default_kernel(self):
+        """Return the shorthand of the default kernel on several blocks."""
+        first, both = "network 0", "network 0"
+        if "descriptors" in self.slices:
+            first, both = "descriptors", "network 0, descriptors"
+        terms = [f"matern52_ard[{first}]", f"matern32_ard[{both}]", f"linear[{both}]"]
+        if self.together:
+            terms.append(f"linear[{FRACTIONS}]")
+        for i in range(1, len(self.networks)):
+            terms.append(f"matern32[network {i}]")
+        return " + ".join(terms)
 
     @property
     def fingerprint(self):
@@ -139,7 +139,8 @@ class FeatureBlocks:
         latent = [part.features for part in parts]
         values[:, self.slices["network"]] = np.hstack(latent)
         if self.groups:
-            rows, failed = _described([structures[i] for i in good], self.groups)
+            some, failed = [structures[i] for i in good], {}
+            rows = describe_structures(some, self.groups, failed)
             values[good, self.slices["network"].stop :] = rows
             errors.update({start + good[i]: error for i, error in failed.items()})
         errors = {
@@ -152,18 +153,3 @@ class FeatureBlocks:
         values[failed] = parts[0].prediction[failed] = np.nan
         parts[0].n_atoms[failed] = 0
         return Extraction(values, parts[0].prediction, parts[0].n_atoms, errors)
-
-
-def _described(structures, groups):
-    """Return the descriptors of structures, and errors by position."""
-    try:
-        return describe_structures(structures, groups), {}
-    except StructureError:
-        rows, failed = [], {}
-        for i, structure in enumerate(structures):
-            try:
-                rows.append(describe_structures([structure], groups)[0])
-            except StructureError as error:
-                rows.append(np.nan)
-                failed[i] = error
-        return np.vstack(np.broadcast_arrays(*rows)), failed

@@ -11,11 +11,11 @@ from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_bytes
 from .._features.encoder import train
 from .._gp.encoded import Encoded
 from .._parallel import count_workers
-from .._structures.checks import check_structure_targets
-from .._structures.read import StructureError, as_items, content_of, describe
+from .._structures.checks import as_list, check_structure_targets
+from .._structures.read import StructureError, content_of, describe
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
 from .batches import Extraction
-from .blocks import FeatureBlocks, check_groups
+from .blocks import FeatureBlocks, groups_of
 from .network import MEGNetSnapshot
 
 # Structures of a stream that are in memory together, for each process.
@@ -118,7 +118,7 @@ class MEGNetEncoder:
             )
         items = as_list(X)
         self.layer = estimator.layer
-        self.groups = check_groups(getattr(estimator, "descriptors", None))
+        self.groups = groups_of(getattr(estimator, "descriptors", None))
         self.with_output = getattr(estimator, "mean", None) == "network"
         self.several = isinstance(estimator.network, list | tuple)
         if self.several and self.with_output:
@@ -251,22 +251,3 @@ def _means(features):
     known = ~np.isnan(features)
     total = np.where(known, features, 0.0).sum(axis=0)
     return total / np.maximum(known.sum(axis=0), 1)
-
-
-def as_list(X):
-    """Return structures as a list with at least one of them."""
-    items = list(as_items(X))
-    if not items:
-        raise ValueError(
-            "Got an empty list, expected at least one structure: pymatgen Structure "
-            "or Molecule, ASE Atoms, MEGNet graph, or the path of a CIF or POSCAR file."
-        )
-    return items
-
-
-def structure_tags(estimator, tags):
-    """Return the tags of an estimator that takes structures."""
-    tags.input_tags.two_d_array = False
-    tags.input_tags.allow_nan = estimator.on_error == "nan"
-    tags.no_validation = True
-    return tags

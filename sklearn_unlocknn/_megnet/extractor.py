@@ -8,8 +8,9 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 
 from .._features.encoder import SharedNetworkMixin
+from .._structures.checks import as_list, structure_tags
 from .._validation import check_batch_size
-from .encoder import MEGNetEncoder, as_list, structure_tags
+from .encoder import MEGNetEncoder
 
 
 class MEGNetFeatureExtractor(

@@ -9,11 +9,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._features.encoder import SharedNetworkMixin
-from .._structures.checks import check_structure_targets
+from .._structures.checks import as_list, check_structure_targets
 from .._structures.read import StructureError
 from .._validation import check_weights, warn_user
 from .architecture import new_megnet
-from .encoder import MEGNetEncoder, as_list, resolve_megnet
+from .encoder import MEGNetEncoder, resolve_megnet
 from .training import LabelledGraphs, train
 
 

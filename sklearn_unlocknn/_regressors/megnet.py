@@ -1,7 +1,8 @@
 """The regressor of crystals and molecules, with a frozen MEGNet."""
 
 from .._features.encoder import SharedNetworkMixin
-from .._megnet.encoder import MEGNetEncoder, structure_tags
+from .._megnet.encoder import MEGNetEncoder
+from .._structures.checks import structure_tags
 from .base import BaseVGPRegressor
 
 
@@ -29,7 +30,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         before it: measured best on two properties (``benchmarks/RESULTS.md``).
     descriptors : {"auto"}, list of str or None, default="auto"
         Features beside those of the network: groups of
-        :class:`~sklearn_unlocknn.StructureDescriptors`, of which "auto" is all, or None.
+        :class:`~sklearn_unlocknn.StructureDescriptors`, all for "auto"; None: none.
         One that is not defined for a structure, such as the density of a molecule, is
         replaced by its mean over the training samples.
     kernel : str, sklearn or TFP kernel, or None, default=None
@@ -44,8 +45,9 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         fitted too. The names "network", "descriptors" and "element_fractions"
         are blocks of columns. None is "matern52_ard[descriptors] +
         matern32_ard[network, descriptors] + linear[network, descriptors] +
-        linear[element_fractions]", an effect of each element; without descriptors
-        "matern52_ard + matern32_ard + linear".
+        linear[element_fractions]", the last an effect of each element; without
+        descriptors "matern52_ard + matern32_ard + linear". Of several networks the
+        first is used there; each of the others adds "matern32[network 1]".
     n_inducing_points : int or float, default=4000
         Number of inducing points, or a share of the samples in (0, 1]. At most the
         number of distinct samples; with that many the model is the exact GP.
@@ -124,7 +126,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Number of features.
     feature_blocks_ : dict of str to slice
         Columns of the features by the name of their block, for ``kernel``: "network"
-        (of several networks also "network 0", "network 1", ...), "descriptors",
+        (of each of several networks "network 0", "network 1", ...), "descriptors",
         "element_fractions".
     fine_tune_curve_ : ndarray of shape (epochs + 1,)
         Bound of the samples that the network was tuned on before the first and after

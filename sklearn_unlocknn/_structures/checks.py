@@ -1,10 +1,10 @@
-"""Check the targets of structures."""
+"""Check lists of structures and their targets."""
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 
 from .._validation import check_targets
-from .read import describe
+from .read import as_items, describe
 
 
 def check_structure_targets(y, items, start=0):
@@ -23,3 +23,22 @@ def check_structure_targets(y, items, start=0):
                 "structures out, or fill in their targets."
             )
     return check_targets(y)
+
+
+def as_list(X):
+    """Return structures as a list with at least one of them."""
+    items = list(as_items(X))
+    if not items:
+        raise ValueError(
+            "Got an empty list, expected at least one structure: pymatgen Structure "
+            "or Molecule, ASE Atoms, MEGNet graph, or the path of a CIF or POSCAR file."
+        )
+    return items
+
+
+def structure_tags(estimator, tags):
+    """Return the tags of an estimator that takes structures."""
+    tags.input_tags.two_d_array = False
+    tags.input_tags.allow_nan = estimator.on_error == "nan"
+    tags.no_validation = True
+    return tags

@@ -12,26 +12,23 @@ N_ELEMENTS = 103
 
 _SHELLS = {"s": 2, "p": 6, "d": 10, "f": 14}
 
-#: Name in descriptors, unit, and pymatgen's attribute with the factor to the unit.
+#: Name in descriptors, unit, and pymatgen's attribute.
 _ATTRIBUTES = (
-    ("atomic number", "", "Z", 1.0),
-    ("atomic mass", "u", "atomic_mass", 1.0),
-    ("Mendeleev number", "", "mendeleev_no", 1.0),
-    ("group", "", "group", 1.0),
-    ("period", "", "row", 1.0),
-    ("electronegativity", "Pauling", "X", 1.0),
-    ("atomic radius", "angstrom", "atomic_radius", 1.0),
-    ("van der Waals radius", "angstrom", "van_der_waals_radius", 1.0),
-    ("ionic radius", "angstrom", "average_ionic_radius", 1.0),
-    ("melting point", "K", "melting_point", 1.0),
-    ("boiling point", "K", "boiling_point", 1.0),
-    ("bulk modulus", "GPa", "bulk_modulus", 1.0),
-    ("Young's modulus", "GPa", "youngs_modulus", 1.0),
-    ("density of the solid", "g/cm3", "density_of_solid", 1e-3),
-    ("molar volume", "cm3/mol", "molar_volume", 1.0),
-    ("ionization energy", "eV", "ionization_energy", 1.0),
-    ("electron affinity", "eV", "electron_affinity", 1.0),
-    ("thermal conductivity", "W/m/K", "thermal_conductivity", 1.0),
+    ("atomic number", "", "Z"),
+    ("atomic mass", "u", "atomic_mass"),
+    ("Mendeleev number", "", "mendeleev_no"),
+    ("group", "", "group"),
+    ("period", "", "row"),
+    ("electronegativity", "Pauling", "X"),
+    ("atomic radius", "angstrom", "atomic_radius"),
+    ("van der Waals radius", "angstrom", "van_der_waals_radius"),
+    ("ionic radius", "angstrom", "average_ionic_radius"),
+    ("melting point", "K", "melting_point"),
+    ("boiling point", "K", "boiling_point"),
+    ("molar volume", "cm3/mol", "molar_volume"),
+    ("ionization energy", "eV", "ionization_energy"),
+    ("electron affinity", "eV", "electron_affinity"),
+    ("thermal conductivity", "W/m/K", "thermal_conductivity"),
 )
 
 
@@ -41,9 +38,10 @@ class ElementTable(NamedTuple):
     names: list
     units: list
     values: np.ndarray
-    mass: np.ndarray
-    covalent_radius: np.ndarray
-    electronegativity: np.ndarray
+
+    def column(self, name):
+        """Return one property by atomic number."""
+        return self.values[:, self.names.index(name)]
 
 
 @functools.cache
@@ -53,7 +51,7 @@ def element_table():
     from pymatgen.core import Element
 
     names = [name for name, *_ in _ATTRIBUTES]
-    units = [unit for _, unit, *_ in _ATTRIBUTES]
+    units = [unit for _, unit, _ in _ATTRIBUTES]
     names += ["covalent radius"]
     units += ["angstrom"]
     names += [f"{shell} valence electrons" for shell in _SHELLS]
@@ -66,8 +64,8 @@ def element_table():
         for z in range(1, N_ELEMENTS + 1):
             element = Element.from_Z(z)
             row = [
-                _number(getattr(element, attribute, None)) * factor
-                for *_, attribute, factor in _ATTRIBUTES
+                _number(getattr(element, attribute, None))
+                for *_, attribute in _ATTRIBUTES
             ]
             row += [CovalentRadius.radius.get(element.symbol, math.nan)]
             electrons = _valence(element)
@@ -78,11 +76,20 @@ def element_table():
             row += [*electrons.values(), *unfilled.values()]
             row += [sum(electrons.values()), sum(unfilled.values())]
             values[z] = row
-    column = {name: values[:, i] for i, name in enumerate(names)}
-    return ElementTable(
-        names, units, values, column["atomic mass"], column["covalent radius"],
-        column["electronegativity"],
-    )  # fmt: skip
+    return ElementTable(names, units, values)
+
+
+@functools.cache
+def atomic_number(species):
+    """Return the atomic number of a species, which must be an element of the table."""
+    element = getattr(species, "element", species)
+    z = getattr(element, "Z", 0)
+    if type(element).__name__ != "Element" or not 0 < z <= N_ELEMENTS:
+        raise ValueError(
+            f"the species {species} is none of the elements H to Lr, which have "
+            "descriptors"
+        )
+    return int(z)
 
 
 def _number(value):

@@ -1,20 +1,52 @@
-"""Geometry, symmetry and complexity of one structure, as numbers."""
+"""Distances, bonds and springs of one structure, as numbers."""
 
-import functools
 import math
 
 import numpy as np
 
-from .element_data import N_ELEMENTS, element_table
+from .element_data import atomic_number, element_table
 
-#: Tolerance of spglib for positions, in angstrom.
-SYMPREC = 0.01
-
-#: First cutoff of neighbours, in cube roots of the volume of an atom.
+#: First cutoff of neighbours, in cube roots of the volume of a site.
 _CUTOFF = 1.8
 
-#: First space group of each crystal system, from triclinic to cubic.
-_SYSTEMS = (1, 3, 16, 75, 143, 168, 195)
+#: Farthest neighbour, in distances of the nearest one; weights beyond are below 3e-5.
+_FARTHEST = 1.5
+
+#: Atoms closer than this, in angstrom, are an error.
+_OVERLAP = 0.1
+
+#: Mass of an atom of 1 u in a cubic angstrom, in g/cm3.
+_DENSITY = 1.66053907
+
+#: Cells with more sites find the highest frequency by Lanczos iterations.
+_DENSE = 60
+
+_SUMMARY = ("mean", "minimum", "maximum", "deviation of")
+
+GEOMETRY = [
+    ("density", "g/cm3"),
+    ("volume per atom", "angstrom3"),
+    ("packing fraction of covalent spheres", ""),
+    ("packing fraction of touching spheres", ""),
+    *[(f"{kind} nearest-neighbour distance", "angstrom") for kind in _SUMMARY],
+    *[(f"{kind} coordination number", "") for kind in _SUMMARY],
+    ("mean bond-length spread", ""),
+    ("maximum bond-length spread", ""),
+    ("mean bond length over sum of radii", ""),
+    ("minimum bond length over sum of radii", ""),
+    ("maximum bond length over sum of radii", ""),
+    *[(f"{kind} inverse root of mass", "u-1/2") for kind in _SUMMARY],
+    ("mean inverse root of reduced mass", "u-1/2"),
+    ("maximum inverse root of reduced mass", "u-1/2"),
+    ("mean inverse bond length and root of reduced mass", "angstrom-1 u-1/2"),
+    ("maximum inverse bond length and root of reduced mass", "angstrom-1 u-1/2"),
+    ("highest spring frequency", "u-1/2"),
+    ("mean site frequency", "u-1/2"),
+    ("minimum site frequency", "u-1/2"),
+    ("maximum site frequency", "u-1/2"),
+    ("maximum bond frequency", "u-1/2"),
+    ("spring bulk modulus", "angstrom-1"),
+]
 
 
 class Sites:
@@ -27,21 +59,43 @@ class Sites:
     matrix : ndarray of shape (3, 3) or None
         Lattice vectors as rows, None for a molecule.
     pbc : ndarray of shape (3,)
-        Whether the lattice vectors repeat the structure.
+        Whether the structure repeats along each vector.
     species : list of dict
         Occupancy by atomic number.
+    occupancy : ndarray of shape (n,)
+        Number of atoms on each site.
     """
 
     def __init__(self, structure):
         lattice = getattr(structure, "lattice", None)
         self.pbc = np.array(lattice.pbc if lattice is not None else (False,) * 3)
         self.matrix = np.array(lattice.matrix) if self.pbc.any() else None
-        self.cart = np.array([site.coords for site in structure])
+        self.cart = np.array(structure.cart_coords, dtype=float)
         self.species = [_occupancies(site) for site in structure]
         self.occupancy = np.array([sum(one.values()) for one in self.species])
 
-    def mean_of(self, values):
+    @property
+    def is_crystal(self):
+        """Whether the structure repeats along three vectors."""
+        return bool(self.pbc.all())
+
+    @property
+    def fractional(self):
+        """Fractional coordinates."""
+        return np.linalg.solve(self.matrix.T, self.cart.T).T
+
+    @property
+    def amounts(self):
+        """Number of atoms of each element, by atomic number."""
+        total = {}
+        for one in self.species:
+            for z, amount in one.items():
+                total[z] = total.get(z, 0.0) + amount
+        return total
+
+    def mean_of(self, name):
         """Return the mean of an element property over the species of each site."""
+        values = element_table().column(name)
         return np.array(
             [
                 sum(values[z] * x for z, x in one.items()) / sum(one.values())
@@ -51,220 +105,208 @@ class Sites:
 
 
 def _occupancies(site):
-    """Return the occupancies of a site by atomic number."""
     found = {}
-    for specie, amount in site.species.items():
-        z = atomic_number(specie)
+    for species, amount in site.species.items():
+        z = atomic_number(species)
         found[z] = found.get(z, 0.0) + float(amount)
     return found
 
 
-def atomic_number(specie):
-    """Return the atomic number of a species, which must be an element of the table."""
-    element = getattr(specie, "element", specie)
-    z = getattr(element, "Z", 0)
-    if type(element).__name__ != "Element" or not 0 < z <= N_ELEMENTS:
-        raise ValueError(
-            f"the species {specie} is not one of the elements H to Lr, for which there "
-            "are properties"
-        )
-    return int(z)
-
-
-GEOMETRY = [
-    ("density", "g/cm3"),
-    ("volume per atom", "angstrom3"),
-    ("packing fraction of covalent spheres", ""),
-    ("packing fraction of touching spheres", ""),
-    *[(f"{k} nearest-neighbour distance", "angstrom")
-      for k in ("mean", "minimum", "maximum", "deviation of")],
-    *[(f"{k} coordination number", "")
-      for k in ("mean", "minimum", "maximum", "deviation of")],
-    *[(f"{k} bond-length spread", "") for k in ("mean", "maximum")],
-    *[(f"{k} bond length over sum of radii", "") for k in ("mean", "minimum", "maximum")],
-    *[(f"{k} inverse root of mass", "u-1/2")
-      for k in ("mean", "minimum", "maximum", "deviation of")],
-    *[(f"{k} inverse root of reduced mass of bonds", "u-1/2")
-      for k in ("mean", "maximum")],
-    *[(f"{k} inverse length and root of reduced mass of bonds",
-       "angstrom-1 u-1/2") for k in ("mean", "maximum")],
-    ("ratio of cell lengths", ""),
-    ("volume over product of cell lengths", ""),
-    ("space-group number", ""),
-    ("crystal system", ""),
-    ("symmetry operations", ""),
-    ("sites in the primitive cell", ""),
-    ("distinct sites per site", ""),
-]  # fmt: skip
-
-COMPLEXITY = [
-    ("structural complexity per site", "bit"),
-    ("structural complexity of the primitive cell", "bit"),
-]
-
-
-def describe_geometry(sites):
-    """Return the numbers of `GEOMETRY` and `COMPLEXITY`, NaN where undefined."""
-    table = element_table()
-    mass = sites.mean_of(table.mass)
-    radius = sites.mean_of(table.covalent_radius)
-    weight = sites.occupancy / sites.occupancy.sum()
-    volume = math.nan
-    if sites.matrix is not None and sites.pbc.all():
-        volume = abs(np.linalg.det(sites.matrix))
-    n_atoms = sites.occupancy.sum()
-    inverse = 1 / np.sqrt(mass)
-    bonds = Bonds(sites)
-    spheres = 4 / 3 * math.pi / volume
-    i, j, d, w = bonds.i, bonds.j, bonds.d, bonds.w
-    w = w * sites.occupancy[i] * sites.occupancy[j]
-    total = w.sum() if len(w) else math.nan
-    relative = d / (radius[i] + radius[j])
-    strong = bonds.w > 0.5
-    pair = np.sqrt(1 / mass[i] + 1 / mass[j])
-    numbers = [
-        mass @ sites.occupancy * 1.66053907 / volume,
-        volume / n_atoms,
-        spheres * (sites.occupancy @ radius**3),
-        spheres * (sites.occupancy @ (bonds.nearest / 2) ** 3),
-        *_summary(bonds.nearest, weight),
-        *_summary(bonds.coordination, weight),
-        weight @ bonds.spread,
-        bonds.spread.max(),
-        w @ relative / total,
-        _of(np.min, relative[strong]),
-        _of(np.max, relative[strong]),
-        *_summary(inverse, weight),
-        w @ pair / total,
-        _of(np.max, pair[strong]),
-        w @ (pair / d) / total,
-        _of(np.max, (pair / d)[strong]),
-    ]
-    return np.array(numbers + describe_symmetry(sites))
-
-
-def _summary(values, weight):
-    """Return mean, minimum, maximum and standard deviation over the sites."""
-    mean = weight @ values
-    deviation = math.sqrt(max(weight @ (values - mean) ** 2, 0.0))
-    return [mean, values.min(), values.max(), deviation]
-
-
-def _of(function, values):
-    return function(values) if len(values) else math.nan
-
-
 class Bonds:
-    """Pairs of neighbours and their weights, by which Hoppe counts neighbours.
+    """Neighbours and their weights, by Hoppe's effective coordination numbers.
 
     Attributes
     ----------
     i, j : ndarray of shape (n_pairs,)
-        Sites of a pair; each pair is there from both ends.
+        Sites of a pair; near pairs are there from both ends.
+    vector : ndarray of shape (n_pairs, 3)
+        From i to j, in angstrom.
     d : ndarray of shape (n_pairs,)
         Distances in angstrom.
-    w : ndarray of shape (n_pairs,)
-        Weights, about 1 for the nearest neighbours.
+    weight, weight_back : ndarray of shape (n_pairs,)
+        Weight of j among the neighbours of i, about 1 for the nearest, and of i among
+        those of j.
     nearest, coordination, spread : ndarray of shape (n,)
-        Distance of the nearest neighbour of a site, sum of its weights, and relative
-        weighted standard deviation of its distances; NaN for a site that is alone.
+        Distance of the nearest neighbour of a site, sum of the weights, and weighted
+        standard deviation of the distances over their mean; NaN for a site that is
+        alone.
     """
 
-    def __init__(self, sites):
+    def __init__(self, sites, radius):
         n = len(sites.cart)
-        i, j, d, nearest = _pairs(sites)
+        i, j, vector, d, nearest = _neighbours(sites, radius)
+        near = d <= _FARTHEST * nearest[i] * (1 + 1e-6)
+        i, j, vector, d = i[near], j[near], vector[near], d[near]
         # l = sum l_k exp(1 - (l_k / l_min)^6) / sum exp(1 - (l_k / l_min)^6)
         first = np.exp(1 - (d / nearest[i]) ** 6)
-        mean = np.bincount(i, first * d, n) / _positive(np.bincount(i, first, n))
+        mean = _ratio(np.bincount(i, first * d, n), np.bincount(i, first, n))
+        # w_k = exp(1 - (l_k / l)^6)
         w = np.exp(1 - (d / mean[i]) ** 6)
         total = np.bincount(i, w, n)
-        center = np.bincount(i, w * d, n) / _positive(total)
-        variance = np.bincount(i, w * (d - center[i]) ** 2, n) / _positive(total)
-        self.i, self.j, self.d, self.w = i, j, d, w
+        center = _ratio(np.bincount(i, w * d, n), total)
+        variance = _ratio(np.bincount(i, w * (d - center[i]) ** 2, n), total)
+        self.i, self.j, self.vector, self.d = i, j, vector, d
+        self.weight, self.weight_back = w, np.exp(1 - (d / mean[j]) ** 6)
         self.nearest = nearest
         self.coordination = np.where(total > 0, total, math.nan)
         self.spread = np.sqrt(variance) / center
 
 
-def _positive(values):
-    return np.where(values > 0, values, math.nan)
+def _ratio(numerator, denominator):
+    return numerator / np.where(denominator > 0, denominator, math.nan)
 
 
-def _pairs(sites):
-    """Return the pairs within 1.5 times the nearest distance of each site, at least."""
+def _neighbours(sites, radius):
+    """Return pairs of sites, their vectors, distances, and the nearest distances.
+
+    The pairs are all those within ``_FARTHEST`` times the nearest distance of their
+    first site, and some more.
+    """
     n = len(sites.cart)
     if sites.matrix is None:
-        difference = sites.cart[:, None] - sites.cart
-        d = np.sqrt((difference**2).sum(axis=2))
         i, j = np.nonzero(~np.eye(n, dtype=bool))
-        d = d[i, j]
-        return i, j, d, _nearest(i, d, n)
+        return _real_pairs(sites, radius, i, j, sites.cart[j] - sites.cart[i])
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
-    pbc = np.ascontiguousarray(sites.pbc, dtype=np.int64)
     cart = np.ascontiguousarray(sites.cart)
-    r = _CUTOFF * (abs(np.linalg.det(sites.matrix)) / n) ** (1 / 3)
+    matrix = np.ascontiguousarray(sites.matrix)
+    pbc = np.ascontiguousarray(sites.pbc, dtype=np.int64)
+    r = _CUTOFF * (abs(np.linalg.det(matrix)) / n) ** (1 / 3)
     while True:
         i, j, image, d = find_points_in_spheres(
-            all_coords=cart, center_coords=cart, r=r, pbc=pbc, lattice=sites.matrix,
-            tol=1e-8,
-        )  # fmt: skip
-        other = (i != j) | (d > 1e-8)
-        i, j, d = i[other], j[other], d[other]
-        nearest = _nearest(i, d, n)
-        needed = 1.5 * np.nanmax(nearest, initial=0.0)
-        if np.isnan(nearest).any():
-            needed = max(needed, 1.5 * r)
+            all_coords=cart, center_coords=cart, r=r, pbc=pbc, lattice=matrix, tol=1e-8
+        )
+        other = (i != j) | (d > 1e-8)  # not the site itself
+        i, j, image = i[other], j[other], image[other]
+        vector = cart[j] + image @ matrix - cart[i]
+        pairs = _real_pairs(sites, radius, i, j, vector)
+        nearest = pairs[-1]
+        # A site without neighbours has them farther away
+        needed = 1.5 * r if np.isnan(nearest).any() else _FARTHEST * nearest.max()
         if needed <= r:
-            return i, j, d, nearest
+            return pairs
         r = 1.001 * needed
 
 
-def _nearest(i, d, n):
-    nearest = np.full(n, math.inf)
+def _real_pairs(sites, radius, i, j, vector):
+    """Leave out pairs of sites of which only one is occupied at a time."""
+    d = np.sqrt((vector**2).sum(axis=1))
+    alternative = sites.occupancy[i] + sites.occupancy[j] < 1.01
+    if alternative.any():
+        real = ~(alternative & (d < (radius[i] + radius[j]) / 2))
+        i, j, vector, d = i[real], j[real], vector[real], d[real]
+    if len(d) and d.min() < _OVERLAP:
+        k = int(d.argmin())
+        raise ValueError(
+            f"sites {i[k]} and {j[k]} are {d[k]:.3f} angstrom apart. Remove one of "
+            "them, or correct the coordinates"
+        )
+    nearest = np.full(len(sites.cart), math.inf)
     np.minimum.at(nearest, i, d)
-    return np.where(np.isfinite(nearest), nearest, math.nan)
+    return i, j, vector, d, np.where(np.isfinite(nearest), nearest, math.nan)
 
 
-@functools.cache
-def _point_group_order(hall_number):
-    """Return the number of rotations and rotoinversions of a space group."""
-    import spglib
+def describe_geometry(sites, primitive):
+    """Return the numbers of `GEOMETRY`, NaN where undefined.
 
-    rotations = spglib.get_symmetry_from_database(hall_number)["rotations"]
-    return len(np.unique(rotations, axis=0))
-
-
-def describe_symmetry(sites):
-    """Return cell shape, symmetry and complexity of a crystal, NaN for a molecule."""
-    if sites.matrix is None or not sites.pbc.all():
-        return [math.nan] * 9
-    import spglib
-
-    kinds = {}
-    types = [
-        kinds.setdefault(tuple(sorted(one.items())), len(kinds))
-        for one in sites.species
-    ]
-    positions = np.linalg.solve(sites.matrix.T, sites.cart.T).T
-    data = spglib.get_symmetry_dataset((sites.matrix, positions, types), SYMPREC)
-    if data is None:
-        return [math.nan] * 9
-    lengths = np.sqrt((spglib.niggli_reduce(data.primitive_lattice) ** 2).sum(axis=1))
-    volume = abs(np.linalg.det(data.primitive_lattice))
-    counts = np.unique(data.crystallographic_orbits, return_counts=True)[1]
-    n_primitive = len(np.unique(data.mapping_to_primitive))
-    p = counts / counts.sum()
-    # I = - sum p log2 p, over the orbits
-    information = max(float(-(p @ np.log2(p))), 0.0)
+    ``primitive`` is the index of the site of the primitive cell that each site
+    repeats.
+    """
+    mass, radius = sites.mean_of("atomic mass"), sites.mean_of("covalent radius")
+    occupancy = sites.occupancy
+    share = occupancy / occupancy.sum()
+    volume = abs(np.linalg.det(sites.matrix)) if sites.is_crystal else math.nan
+    sphere = 4 / 3 * math.pi / volume
+    bonds = Bonds(sites, radius)
+    i, j, d = bonds.i, bonds.j, bonds.d
+    relative = d / (radius[i] + radius[j])
+    inverse_root = np.sqrt(1 / mass[i] + 1 / mass[j])
+    atoms = occupancy[i] * occupancy[j]
+    weight = _ratio(bonds.weight * atoms, np.sum(bonds.weight * atoms))
+    strong = bonds.weight > 0.5
     return [
-        lengths.max() / lengths.min(),
-        volume / lengths.prod(),
-        data.number,
-        sum(data.number >= first for first in _SYSTEMS),
-        _point_group_order(data.hall_number),
-        n_primitive,
-        len(counts) / n_primitive,
-        information,
-        information * n_primitive,
+        _DENSITY * (mass @ occupancy) / volume,
+        volume / occupancy.sum(),
+        sphere * (occupancy @ radius**3),
+        sphere * (occupancy @ (bonds.nearest / 2) ** 3),
+        *_summary(bonds.nearest, share),
+        *_summary(bonds.coordination, share),
+        share @ bonds.spread,
+        bonds.spread.max(),
+        *_mean_and(weight, relative, strong, np.min, np.max),
+        *_summary(1 / np.sqrt(mass), share),
+        *_mean_and(weight, inverse_root, strong, np.max),
+        *_mean_and(weight, inverse_root / d, strong, np.max),
+        *_springs(bonds, relative, atoms, mass, share, volume, primitive),
     ]
+
+
+def _summary(values, share):
+    """Return mean, minimum, maximum and standard deviation over the atoms."""
+    mean = share @ values
+    deviation = np.sqrt(share @ (values - mean) ** 2)
+    return [mean, values.min(), values.max(), deviation]
+
+
+def _mean_and(weight, values, strong, *functions):
+    """Return the weighted mean over bonds, and functions of the strong ones."""
+    if not strong.any():
+        return [math.nan] * (1 + len(functions))
+    return [weight @ values, *(function(values[strong]) for function in functions)]
+
+
+def _springs(bonds, relative, atoms, mass, share, volume, primitive):
+    """Return frequencies and bulk modulus of a crystal of springs between neighbours.
+
+    k = sqrt(w_ij w_ji) ((r_i + r_j) / d)^6, times the occupancies, acts along a bond.
+    """
+    n = len(mass)
+    k = atoms * np.sqrt(bonds.weight * bonds.weight_back) / relative**6
+    back = bonds.d <= _FARTHEST * bonds.nearest[bonds.j] * (1 + 1e-6)
+    k = np.where(back, k, 0.0)  # in both directions or in none
+    if not k.any():
+        return [math.nan] * 6
+    i, j = bonds.i, bonds.j
+    site = np.sqrt(np.bincount(i, k, n) / (3 * mass))
+    return [
+        _highest_frequency(bonds, k, mass, primitive),
+        share @ site,
+        site.min(),
+        site.max(),
+        np.sqrt((k * (1 / mass[i] + 1 / mass[j])).max()),
+        (k @ bonds.d**2) / (18 * volume),
+    ]
+
+
+def _highest_frequency(bonds, k, mass, primitive):
+    """Return the root of the largest eigenvalue of the dynamical matrix at Gamma.
+
+    It is that of the primitive cell, which is the mean over its repetitions.
+    """
+    size = 3 * (primitive.max() + 1)
+    i, j = bonds.i, bonds.j
+    repetitions = len(mass) / (primitive.max() + 1)
+    unit = bonds.vector / bonds.d[:, None]
+    block = (k / repetitions)[:, None, None] * unit[:, :, None] * unit[:, None, :]
+    # D_ii = sum_j k_ij u u' / m_i,  D_ij = - k_ij u u' / sqrt(m_i m_j)
+    own = block / mass[i][:, None, None]
+    other = -block / np.sqrt(mass[i] * mass[j])[:, None, None]
+    a, b = np.mgrid[:3, :3]
+    i, j = primitive[i], primitive[j]
+    row = 3 * np.concatenate([i, i])[:, None, None] + a
+    column = 3 * np.concatenate([i, j])[:, None, None] + b
+    entry = np.concatenate([own, other]).ravel()
+    row, column = row.ravel(), column.ravel()
+    if size <= 3 * _DENSE:
+        D = np.bincount(row * size + column, entry, size * size).reshape(size, size)
+        largest = np.linalg.eigvalsh(D)[-1]
+    else:
+        from scipy.sparse import coo_array
+        from scipy.sparse.linalg import eigsh
+
+        D = coo_array((entry, (row, column)), shape=(size, size)).tocsr()
+        start = np.random.default_rng(0).normal(size=size)
+        (largest,) = eigsh(
+            D, 1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False
+        )
+    return math.sqrt(max(largest, 0.0))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from _megnet.megnet_nets import make_megnet, quick
 from numpy.testing import assert_allclose, assert_array_equal
+from pymatgen.core import Lattice, Structure
 from sklearn.base import clone
 from sklearn.gaussian_process import kernels as gpk
 
@@ -95,7 +96,7 @@ def test_kernel_on_blocks_by_name(tiny_frozen):
     model = quick(tiny_frozen, kernel=kernel, descriptors="auto").fit(X[:30], y[:30])
     assert model.kernel_.k1.k2.columns == model.feature_blocks_["descriptors"]
     alone = quick(tiny_frozen, kernel="rbf[element_fractions]")
-    with pytest.raises(ValueError, match=r"not a known name. Names: \['network'\]"):
+    with pytest.raises(ValueError, match=r"not a known name. Names: \['network', 'n"):
         alone.fit(X[:30], y[:30])
 
 
@@ -130,11 +131,8 @@ def test_processes_and_folder_give_the_same_features(networks, tmp_path):
 
 
 def test_failed_structure_is_named_by_its_file(fitted, tmp_path):
-    alone = X[0].copy()
-    alone.remove_sites(range(1, len(alone)))
-    alone.scale_lattice(1e5)
     path = tmp_path / "alone.cif"
-    alone.to(filename=str(path))
+    Structure(Lattice.cubic(50.0), ["Na"], [[0, 0, 0]]).to(filename=str(path))
     with pytest.raises(ValueError, match=r"Structure 1 \(.*alone.cif\): .*bonds"):
         fitted.predict([X[0], path])
     lenient = clone(fitted).set_params(on_error="nan").fit(X[:30], y[:30])
@@ -156,8 +154,11 @@ def test_network_is_tuned_beside_descriptors(tiny_frozen):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"descriptors": ["volume"]}, r"descriptors=\['volume'\], expected None"),
-        ({"descriptors": 3}, "descriptors=3, expected None, 'auto', or a list"),
+        (
+            {"descriptors": ["volume"]},
+            r"`descriptors`=\['volume'\], expected 'auto', None, or a tuple",
+        ),
+        ({"descriptors": 3}, "`descriptors`=3, expected 'auto', None"),
         ({"mean": "network"}, 'mean="network" with a list of 2 networks'),
         ({"fine_tuning": FineTuning()}, "a list of 2 networks, expected a single"),
         ({"network": []}, "empty list as `network`"),
