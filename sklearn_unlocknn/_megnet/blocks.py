@@ -96,7 +96,7 @@ class FeatureBlocks:
     def fingerprint(self):
         """Hash of the networks and of the names of the descriptors."""
         parts = [network.fingerprint for network in self.networks]
-        if self.groups:
+        if self.groups and good:
             parts += descriptor_names(self.groups)[0]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -138,7 +138,7 @@ class FeatureBlocks:
         values = np.full((len(items), self.width), np.nan)
         latent = [part.features for part in parts]
         values[:, self.slices["network"]] = np.hstack(latent)
-        if self.groups:
+        if self.groups and good:
             some, failed = [structures[i] for i in good], {}
             rows = describe_structures(some, self.groups, failed)
             values[good, self.slices["network"].stop :] = rows
