@@ -26,9 +26,6 @@ from .files import (
 from .predictions import join_errors, predictions, reasons
 from .tables import read_samples
 
-#: Number of errors that a message lists.
-_N_LISTED = 50
-
 
 def fit(args):
     """Fit a model to a data file and write it; report on held-out rows if requested."""
@@ -39,6 +36,9 @@ def fit(args):
     check_output(args.output, force=args.force, inputs=[args.data], stdout=False)
     _find_network(args.network)
     samples = _read_samples(args, args.target, args.log10)
+    n = int((samples["error"] == "").sum())
+    if args.holdout and math.ceil(args.holdout * n) >= n:
+        raise CommandError(f"--holdout {args.holdout} of {n} rows leaves none to fit.")
     quantity = _quantity(args.target, args.log10)
 
     start = time.monotonic()
@@ -116,7 +116,7 @@ def _find_failures(samples, args, memory):
     features = extractor.fit_transform(structures)
     failed = structures[np.isnan(features).any(axis=1)]
     found = reasons(extractor.network_, failed.tolist())
-    samples["error"] = join_errors(samples["error"], pd.Series(found, failed.index))
+    samples["error"] = join_errors(samples["error"], found, failed.index)
 
 
 def _layer(args):
@@ -260,7 +260,7 @@ def _usable(samples, on_error):
             f"\n{_listed(samples)}"
         )
     if good.empty:
-        raise CommandError(f"None of {n} rows can be used:\n{_listed(samples)}")
+        raise CommandError(f"None of {n} rows can be used:\n{_listed(samples, 5)}")
     return good
 
 
@@ -270,12 +270,12 @@ def _report_left_out(samples):
         print_message(f"Left out {n_failed} of {n} rows:\n{_listed(samples)}")
 
 
-def _listed(samples):
+def _listed(samples, most=50):
     failed = samples[samples["error"] != ""]
     lines = [
         f"  row {row}{file and f' ({file})'}: {error}"
-        for row, file, error in failed[["file", "error"]][:_N_LISTED].itertuples()
+        for row, file, error in failed[["file", "error"]][:most].itertuples()
     ]
-    if len(failed) > _N_LISTED:
-        lines.append(f"  and {len(failed) - _N_LISTED} more")
+    if len(failed) > most:
+        lines.append(f"  and {len(failed) - most} more")
     return "\n".join(lines)

@@ -19,8 +19,8 @@ _MODEL = (
 )
 _DATA = """\
 DATA is a table with a header: .csv (separated by comma, semicolon or tab), .tsv, .xlsx
-(first sheet), .json (a list of records, or a frame in pandas' "split" or "columns"
-layout) or .jsonl (a record on each line). Text is UTF-8 and may be compressed (.gz).
+(first sheet; needs openpyxl), .json (a list of records, or a frame in a layout of
+pandas) or .jsonl (a record on each line). Text is UTF-8 and may be compressed (.gz).
 The column of structures has texts of structure files, paths of structure files relative
 to the folder of DATA, or (JSON) pymatgen's dictionaries. Rows are numbered from 1,
 without the header."""
@@ -234,7 +234,7 @@ def _add_fit(commands):
         help="number of inducing points, or their fraction of the rows",
     )  # fmt: skip
     parser.add_argument(
-        "--random-state", type=int, default=0, metavar="SEED",
+        "--random-state", type=_seed, default=0, metavar="SEED",
         help="seed (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -287,6 +287,12 @@ def _fraction(text):
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"got {text}, expected a number in (0, 1)")
+    return value
+
+
+def _seed(text):
+    if not 0 <= (value := int(text)) < 2**32:
+        raise argparse.ArgumentTypeError(f"got {text}, expected 0 to 2**32 - 1")
     return value
 
 

@@ -32,7 +32,7 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
             if given.any():
                 *moments, found = _predict(estimator, rows["structure"][given].tolist())
                 block.loc[given] = np.column_stack(moments)
-                errors = join_errors(errors, pd.Series(found, errors.index[given]))
+                errors = join_errors(errors, found, errors.index[given])
             block[errors != ""] = np.nan
             tails = ndtri([0.5 - coverage / 2, 0.5 + coverage / 2])
             for name, tail in zip(("lower", "upper"), tails, strict=True):
@@ -78,7 +78,7 @@ def reasons(network, items):
     ]
 
 
-def join_errors(errors, others):
-    """Return a series of errors with those of some of its rows added."""
-    others = others.reindex(errors.index, fill_value="")
-    return errors + np.where((errors != "") & (others != ""), "; ", "") + others
+def join_errors(errors, found, index):
+    """Return a series of errors, with those found for some of its rows added."""
+    found = pd.Series(found, index, dtype=object).reindex(errors.index, fill_value="")
+    return errors + np.where((errors != "") & (found != ""), "; ", "") + found

@@ -26,9 +26,9 @@ def read_samples(path, target, structures=None, *, log10=False):
     """Read structures and their targets from a data file.
 
     The file is CSV or TSV with a header, JSON with a list of records or a frame in
-    pandas' "split" or "columns" layout, JSON lines, or Excel's .xlsx; text may be
-    compressed with gzip (.gz). Structures are dictionaries, texts of structure files,
-    or paths relative to the folder of the file; None infers their column.
+    pandas' "split", "columns" or "index" layout, JSON lines, or Excel's .xlsx; text may
+    be compressed with gzip (.gz). Structures are dictionaries, texts of structure
+    files, or paths relative to the folder of the file; None infers their column.
 
     Returns a frame with the columns file (the path of the structure, or ""), structure
     (None if unusable), target (NaN if unusable), error (reasons, or "") and y, which is
@@ -61,8 +61,8 @@ def _read(path, target):
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind not in TABLES:
         raise CommandError(
-            f"Got the data file {str(path)!r}, expected a table whose name ends with ."
-            f"{', .'.join(TABLES)}, or one of them and .gz."
+            f"Got the data file {str(path)!r}, expected a table of structures and "
+            f"targets: .{', .'.join(TABLES)}, or one of these and .gz."
         )
     try:
         if kind == "xlsx":

@@ -297,6 +297,7 @@ def test_warnings_are_counted(folder, fitted, tmp_path, capsys):
         (["--kernel", "rbff"], "rbff"),
         (["--layer", "999"], "`layer`=999"),
         (["--n-inducing-points", "0"], "n_inducing_points"),
+        (["--holdout", "0.99"], "0.99 of 36 rows leaves none to fit"),
         (["-o", "there.joblib"], "exists.*--force"),
         (["-o", "no/such/folder.joblib"], "Cannot write"),
         (["-o", "cifs", "--force"], "not a regular file"),
@@ -362,6 +363,7 @@ def test_files_without_a_fitted_model(content, match, folder, tmp_path, capsys):
         [],
         ["fit"],
         ["predict", "m", "f", "--coverage", "2"],
+        ["fit", "a.csv", "-o", "b", "--target", "y", "--random-state", "-1"],
         ["fit", "a.csv", "-o", "b"],
     ],
 )

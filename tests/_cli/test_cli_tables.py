@@ -106,7 +106,7 @@ def test_excel(tmp_path, monkeypatch):
         ("a.json.gz", "[]", "Cannot read.*gzip"),
         ("a.jsonl", '{"a": 1}\n[1]\n', "line 2 is no JSON record"),
         ("a.csv", "å,y\n1,2\n".encode("cp1252"), "Save it as UTF-8"),
-        ("a.txt", "", r"expected a table whose name ends with \.csv"),
+        ("a.txt", "", r"expected a table of .*: \.csv, \.tsv"),
         ("a.csv", "q,r\n1,2\n", r"no column 'energy'; it has \['q', 'r'\]"),
         ("a.csv", "q,energy\n1,2\n", "none is likely.*--structures"),
         ("a.csv", "p,q,energy\na.cif,b.cif,2\n", r"\['p', 'q'\] may have them"),
