@@ -71,7 +71,7 @@ def main(argv=None):
     """
     if hasattr(sys.stdout, "reconfigure"):  # characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    args = _parse(sys.argv[1:] if argv is None else argv)
+    args = parse_arguments(sys.argv[1:] if argv is None else argv)
     with _quiet_libraries():
         try:
             from . import commands  # imports pandas, which --help does not need
@@ -132,7 +132,8 @@ def _quiet_libraries():
                 print_message(f"warning{times}: {text}")
 
 
-def _parse(argv):
+def parse_arguments(argv):
+    """Return the arguments of a command, or exit after help or a usage error."""
     parser = argparse.ArgumentParser(
         "unlocknn",
         description="Predictions with error bars for crystals and molecules.",
