@@ -22,7 +22,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import cross_validate, train_test_split
 
 import sklearn_unlocknn
-from sklearn_unlocknn._cli.main import _parser
+from sklearn_unlocknn._cli.main import parse_arguments
 from sklearn_unlocknn.datasets import make_ionic_crystals
 
 MODULES = ["sklearn_unlocknn"] + [
@@ -219,7 +219,7 @@ def test_code_of_the_page_runs(page, n_predicted, names, capsys):
 def test_commands_of_the_pages_are_valid():
     text = (ROOT / "docs" / "start.rst").read_text() + README
     lines = re.findall(r"^\s*unlocknn (.+)$", text, flags=re.MULTILINE)
-    commands = [_parser().parse_args(shlex.split(line)).name for line in lines]
+    commands = [parse_arguments(shlex.split(line)).name for line in lines]
     assert len(commands) == 6
     assert len(set(commands)) == 3  # fit, predict, evaluate
 

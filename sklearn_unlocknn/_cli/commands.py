@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,12 +21,10 @@ from .files import (
     open_output,
     print_message,
     save_model,
-    structure_files,
+    structure_rows,
 )
-from .predictions import predictions, reasons
+from .predictions import join_errors, predictions, reasons
 from .tables import read_samples
-
-_N_LISTED = 10
 
 
 def fit(args):
@@ -38,8 +35,10 @@ def fit(args):
         make_kernel(args.kernel, 2)  # a wrong name is an early error
     check_output(args.output, force=args.force, inputs=[args.data], stdout=False)
     _find_network(args.network)
-    samples = read_samples(args.data, args.target, args.structures, log10=args.log10)
-    _usable(samples, args.on_error)
+    samples = _read_samples(args, args.target, args.log10)
+    n = int((samples["error"] == "").sum())
+    if args.holdout and math.ceil(args.holdout * n) >= n:
+        raise CommandError(f"--holdout {args.holdout} of {n} rows leaves none to fit.")
     quantity = _quantity(args.target, args.log10)
 
     start = time.monotonic()
@@ -51,7 +50,7 @@ def fit(args):
         if args.holdout:
             _report_holdout(model, good, quantity, args)
         print_message(f"Fitting the Gaussian process to {len(good)} rows")
-        model.fit(good["structure"], good["target"])
+        model.fit(good["structure"], good["y"])
         # settings of this run, not of the model
         model.set_params(memory=None, n_jobs=None)
         save_model(file, model, target=args.target, log10=args.log10)
@@ -113,12 +112,11 @@ def _find_failures(samples, args, memory):
         args.network, _layer(args), memory=memory, n_jobs=args.n_jobs,
         on_error="nan", verbose=1,
     )  # fmt: skip
-    good = _usable(samples, "drop")
-    features = extractor.fit_transform(good["structure"])
-    failed = good[np.isnan(features).any(axis=1)]
-    samples.loc[failed.index, "error"] = reasons(
-        extractor.network_, failed["structure"].tolist()
-    )
+    structures = samples["structure"].dropna()
+    features = extractor.fit_transform(structures)
+    failed = structures[np.isnan(features).any(axis=1)]
+    found = reasons(extractor.network_, failed.tolist())
+    samples["error"] = join_errors(samples["error"], found, failed.index)
 
 
 def _layer(args):
@@ -145,28 +143,29 @@ def _report_holdout(model, samples, quantity, args):
     print_message(
         f"Fitting the Gaussian process to {len(train)} rows, {len(test)} held out"
     )
-    trial = clone(model).fit(train["structure"], train["target"])
+    trial = clone(model).fit(train["structure"], train["y"])
     mean, std = trial.predict(test["structure"], return_std=True)
     print(f"{quantity}, held out")
-    print(uq_report(test["target"], mean, std), end="", flush=True)
+    print(uq_report(test["y"], mean, std), end="", flush=True)
 
 
 def predict(args):
     """Predict files, one row for each; return 1 if any of them failed."""
-    names = structure_files(args.files, args.list)
-    inputs = [args.model, args.list or "", *names]
+    rows = structure_rows(args.files, args.list, recursive=args.recursive)
+    columns = ["file", "structure", "error"]
+    samples = pd.DataFrame(rows, columns=columns, dtype=object)
+    inputs = [args.model, args.list or "", *samples["structure"].dropna()]
     check_output(args.output, force=args.force, inputs=inputs)
     model = _load(args)
-    printable = [os.fsencode(n).decode(errors="backslashreplace") for n in names]
     n_failed = 0
     with open_output(args.output) as file:
         _import_quietly(args)
         blocks = predictions(
-            model["estimator"], list(map(Path, names)), args.coverage,
+            model["estimator"], samples, args.coverage,
             log10=model["log10"], progress=not (file is sys.stdout and file.isatty()),
         )  # fmt: skip
         for block in blocks:
-            block.insert(0, "file", [printable[i] for i in block.index])
+            block.insert(0, "file", samples["file"])
             failed = block[block["error"] != ""]
             n_failed += len(failed)
             for name, error in zip(failed["file"], failed["error"], strict=True):
@@ -175,7 +174,7 @@ def predict(args):
             block.to_csv(file, header=first, index=False, lineterminator="\n")
             file.flush()
     if n_failed:
-        print_message(f"{n_failed} of {len(names)} files failed")
+        print_message(f"{n_failed} of {len(samples)} files failed")
     return int(n_failed > 0)
 
 
@@ -191,25 +190,21 @@ def evaluate(args):
         raise CommandError(
             f"{args.model} does not contain the name of its target. Give --target."
         )
-    samples = read_samples(args.data, target, args.structures, log10=log10)
-    good = _usable(samples, args.on_error)
+    samples = _read_samples(args, target, log10)
     output = open_output(args.output) if args.output else nullcontext()
     with output as file:
         _import_quietly(args)
-        blocks = predictions(
-            model["estimator"], good["structure"].tolist(), args.coverage, log10=log10
-        )
-        predicted = pd.concat(blocks).set_index(good.index)
-        samples.loc[good.index, "error"] = predicted.pop("error")
-        good = predicted.loc[_usable(samples, args.on_error).index]
+        blocks = predictions(model["estimator"], samples, args.coverage, log10=log10)
+        predicted = pd.concat(blocks)
+        samples["error"] = predicted["error"]
+        good = _usable(samples, args.on_error)
         if file is not None:
-            name = "log10_target" if log10 else "target"
-            table = samples[["target"]].set_axis([name], axis="columns")
-            table = table.join(predicted).assign(error=samples["error"])
+            table = samples[["file", "target"]].join(predicted)
             table.to_csv(file, lineterminator="\n")
     _report_left_out(samples)
 
-    y, mean, std = samples["target"][good.index], good.iloc[:, 0], good.iloc[:, 1]
+    names = ["log10_mean", "log10_std"] if log10 else ["mean", "std"]
+    y, (mean, std) = good["y"], predicted.loc[good.index, names].to_numpy().T
     if not args.json:
         print(_quantity(target, log10))
         print(uq_report(y, mean, std), end="")
@@ -246,6 +241,15 @@ def _quantity(target, log10):
     return f"log10({target})" if log10 else target
 
 
+def _read_samples(args, target, log10):
+    """Read the data file; raise if no row is usable. Rows to drop lose structures."""
+    samples = read_samples(args.data, target, args.structures, log10=log10)
+    _usable(samples, "drop")
+    if args.on_error == "drop":
+        samples.loc[samples["error"] != "", "structure"] = None
+    return samples
+
+
 def _usable(samples, on_error):
     """Return the samples without errors; raise an error if some must not be dropped."""
     good = samples[samples["error"] == ""]
@@ -256,7 +260,7 @@ def _usable(samples, on_error):
             f"\n{_listed(samples)}"
         )
     if good.empty:
-        raise CommandError(f"None of {n} rows can be used:\n{_listed(samples)}")
+        raise CommandError(f"None of {n} rows can be used:\n{_listed(samples, 5)}")
     return good
 
 
@@ -266,9 +270,12 @@ def _report_left_out(samples):
         print_message(f"Left out {n_failed} of {n} rows:\n{_listed(samples)}")
 
 
-def _listed(samples):
-    errors = samples.loc[samples["error"] != "", "error"]
-    lines = [f"  row {row}: {error}" for row, error in errors.head(_N_LISTED).items()]
-    if len(errors) > _N_LISTED:
-        lines.append(f"  and {len(errors) - _N_LISTED} more")
+def _listed(samples, most=50):
+    failed = samples[samples["error"] != ""]
+    lines = [
+        f"  row {row}{file and f' ({file})'}: {error}"
+        for row, file, error in failed[["file", "error"]][:most].itertuples()
+    ]
+    if len(failed) > most:
+        lines.append(f"  and {len(failed) - most} more")
     return "\n".join(lines)

@@ -1,17 +1,22 @@
-"""Files of the command line: outputs written completely or not at all, saved models."""
+"""Files of the command line: whole outputs or none, saved models, structure files."""
 
+import codecs
 import os
 import secrets
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
 from .. import __version__
 
 _FORMAT = "sklearn_unlocknn model"
-#: Endings and beginnings of the names of crystal files.
-SUFFIXES = (".cif", ".vasp", ".poscar")
-PREFIXES = ("POSCAR", "CONTCAR")
+#: Endings of the names of data files, which may be followed by .gz.
+TABLES = ("csv", "tsv", "json", "jsonl", "xlsx")
+#: Endings of the names of structure files, in lower case, and of compressed files.
+_STRUCTURES = (".cif", ".mcif", "poscar", "contcar", ".vasp", ".xyz", ".json")
+_STRUCTURES += (".cssr", ".xsf", ".res", ".mol", ".sdf")
+_COMPRESSED = (".gz", ".bz2", ".xz")
 
 
 class CommandError(Exception):
@@ -60,7 +65,8 @@ def open_output(path, mode="w"):
         return
     target = Path(os.path.realpath(path))  # a link remains a link
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    text = {} if "b" in mode else text
     try:  # starts before the file exists: Ctrl-C may come while it is created
         try:
             file = open(part, mode.replace("w", "x"), **text)  # noqa: SIM115
@@ -128,35 +134,94 @@ def load_model(path):
     return model
 
 
-def structure_files(names, listing=None):
-    """Expand arguments to names of structure files.
+def decode(content, errors="strict"):
+    """Decode text: UTF-16 after its byte order mark, otherwise UTF-8."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors)
 
-    A folder stands for the CIF and POSCAR files in it (and remains, to be reported, if
-    there are none), "-" for names on standard input. `listing` is a file with one name
-    on each line.
+
+def is_structure_file(name):
+    """Return whether a file is one of structures by its name."""
+    stem, suffix = os.path.splitext(os.path.basename(name).lower())
+    stem = stem if suffix in _COMPRESSED else stem + suffix
+    return stem.endswith(_STRUCTURES) or stem.startswith(("poscar", "contcar"))
+
+
+def structure_rows(names, listing=None, *, recursive=False):
+    """Expand arguments to rows of a name, a structure (or None) and an error (or "").
+
+    A folder stands for the structure files in it, with `recursive` also in its
+    subfolders; the rest is counted on standard error. "-" stands for names on standard
+    input. `listing` is a file with one name on each line.
     """
     names = [part for n in names for part in (_lines("-") if n == "-" else [n])]
     if listing is not None:
         names += _lines(listing)
     if not names:
         raise CommandError("Got no structure files. Name files or folders, or --list.")
-    return [file for name in names for file in _files_in(name) or [name]]
+    rows = []
+    for name in names:
+        if os.path.isdir(name):
+            rows += _rows_of_folder(name, recursive)
+        elif name.lower().endswith((".csv", ".tsv", ".jsonl", ".xlsx")):
+            raise CommandError(
+                f"Got the table {name!r}, expected structure files. `unlocknn predict` "
+                "takes their names, also from a text file (--list); `unlocknn "
+                "evaluate` takes a table with targets."
+            )
+        else:
+            rows += _rows_of_file(name)
+    return rows
 
 
 def _lines(path):
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        lines = decode(content, "surrogateescape").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"Cannot read the list {path!r}: {error}") from error
-    return [line for line in text.splitlines() if line.strip()]
+    names = [name for line in lines if (name := line.strip())]
+    # names are bytes, whichever encoding the system assumes
+    return [os.fsdecode(name.encode("utf-8", "surrogateescape")) for name in names]
 
 
-def _files_in(name):
-    """Return the sorted structure files of a folder; an empty list for a file."""
-    if not os.path.isdir(name):
-        return []
-    return [
-        os.path.join(name, file)
-        for file in sorted(os.listdir(name))
-        if file.lower().endswith(SUFFIXES) or file.startswith(PREFIXES)
-    ]
+def _rows_of_file(path):
+    """Return the rows of a structure file."""
+    return [(_printable(path), Path(path), "")]
+
+
+def _rows_of_folder(folder, recursive):
+    """Return the sorted rows of a folder; print a count of what is passed over."""
+    rows, passed = [], Counter()
+
+    def fail(error):
+        reason = f"the folder cannot be read ({error.strerror})"
+        rows.append((_printable(error.filename), None, reason))
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in files if not name.startswith(".")):
+            if is_structure_file(name):
+                rows += _rows_of_file(os.path.join(parent, name))
+            else:
+                passed[os.path.splitext(name)[1] or "without suffix"] += 1
+        if recursive:
+            links = [os.path.islink(os.path.join(parent, name)) for name in folders]
+            passed["links to folders"] += sum(links)
+        else:
+            passed["subfolders"] += len(folders)
+            break
+    text = ", ".join(f"{kind} ({n})" for kind, n in passed.most_common() if n)
+    if passed["subfolders"]:
+        text += "; --recursive reads subfolders"
+    if not rows:
+        reason = f"the folder has no structure files: {text}"
+        return [(_printable(folder), None, reason if text else "the folder is empty")]
+    if text:
+        print_message(f"{folder}: passed over {text}")
+    return rows
+
+
+def _printable(name):
+    """Return a file name with escapes for bytes that are not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode(errors="backslashreplace")

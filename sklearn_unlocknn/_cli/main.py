@@ -18,10 +18,12 @@ _MODEL = (
     "A model file is a pickle, which runs code when opened: open only trusted files."
 )
 _DATA = """\
-DATA is a CSV file with a header, or a JSON file with a list of records or a frame in
-pandas' "split" layout. Either may be compressed (.gz). The column of structures has
-texts of CIF files, paths of structure files relative to the folder of DATA, or (JSON)
-pymatgen's dictionaries. Rows are numbered from 1, without the header."""
+DATA is a table with a header: .csv (separated by comma, semicolon or tab), .tsv, .xlsx
+(first sheet; needs openpyxl), .json (a list of records, or a frame in a layout of
+pandas) or .jsonl (a record on each line). Text is UTF-8 and may be compressed (.gz).
+The column of structures has texts of structure files, paths of structure files relative
+to the folder of DATA, or (JSON) pymatgen's dictionaries. Rows are numbered from 1,
+without the header."""
 _FIT = f"""\
 Fit a Gaussian process to a column of a data file, on features of a frozen MEGNet.
 
@@ -29,17 +31,33 @@ Fit a Gaussian process to a column of a data file, on features of a frozen MEGNe
 
 {_MODEL}
 In Python, joblib.load returns a dict; its "estimator" is the MEGNetProbRegressor."""
+_COLUMNS = """\
+  mean, std      in the units of the target; std includes the observation noise
+  lower, upper   a new observation lies between them with the probability --coverage
+  log10_mean, log10_std
+                 after `fit --log10`: of the logarithm. The prediction is log-normal;
+                 10^log10_mean is its median, which is less than its mean
+  error          reason of a failure; the numbers of its row are empty"""
 _PREDICT = f"""\
-Predict structure files with a fitted model. The output is a CSV table with one row for
-each file: file, mean, std (observation noise included), lower, upper, error. A new
-observation lies between lower and upper with the probability --coverage. Numbers are in
-the units of the target; after `fit --log10` they are logarithms, in columns named
-log10_mean and so on. A file that fails has empty numbers and the reason in error.
+Predict structure files with a fitted model. The output is a CSV table with a row for
+each file:
+
+  file           name
+{_COLUMNS}
+
+A folder stands for the files in it that are named as structure files: .cif, .mcif,
+POSCAR*, CONTCAR*, .vasp, .xyz, .json, .cssr, .xsf, .res, .mol and .sdf, also compressed
+(.gz, .bz2, .xz). Other files are counted, hidden files are not read.
 
 {_MODEL}"""
 _EVALUATE = f"""\
 Report accuracy, calibration and sharpness of a fitted model on a data file that was not
-used in the fit.
+used in the fit; after `fit --log10` those of the logarithm. -o writes a CSV table with
+a row for each row of DATA:
+
+  row, file, target
+                 number, path of the structure (empty for other structures), target
+{_COLUMNS}
 
 {_DATA}
 
@@ -51,7 +69,9 @@ def main(argv=None):
 
     Returns the exit status: 0; 1 if files failed; 2 without output; 130 if interrupted.
     """
-    args = _parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):  # characters that its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+    args = parse_arguments(sys.argv[1:] if argv is None else argv)
     with _quiet_libraries():
         try:
             from . import commands  # imports pandas, which --help does not need
@@ -112,7 +132,8 @@ def _quiet_libraries():
                 print_message(f"warning{times}: {text}")
 
 
-def _parser():
+def parse_arguments(argv):
+    """Return the arguments of a command, or exit after help or a usage error."""
     parser = argparse.ArgumentParser(
         "unlocknn",
         description="Predictions with error bars for crystals and molecules.",
@@ -124,7 +145,12 @@ def _parser():
     _add_fit(commands)
     _add_predict(commands)
     _add_evaluate(commands)
-    return parser
+    if argv and argv[0] in commands.choices:
+        command = commands.choices[argv[0]]
+        command.set_defaults(name=argv[0])
+        # options may stand between MODEL and FILE, which parse_args does not support
+        return command.parse_intermixed_args(argv[1:])
+    return parser.parse_args(argv)
 
 
 def _add_command(commands, name, summary, description):
@@ -178,7 +204,7 @@ def _add_coverage(parser):
 
 def _add_fit(commands):
     parser = _add_command(commands, "fit", "fit a model to a data file", _FIT)
-    parser.add_argument("data", metavar="DATA", help="CSV or JSON file")
+    parser.add_argument("data", metavar="DATA", help="table of structures and targets")
     _add_data(parser, required=True)
     parser.add_argument(
         "-o", "--output", required=True, metavar="MODEL", help="model file to write"
@@ -209,7 +235,7 @@ def _add_fit(commands):
         help="number of inducing points, or their fraction of the rows",
     )  # fmt: skip
     parser.add_argument(
-        "--random-state", type=int, default=0, metavar="SEED",
+        "--random-state", type=_seed, default=0, metavar="SEED",
         help="seed (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -225,11 +251,16 @@ def _add_predict(commands):
     parser.add_argument("model", metavar="MODEL", help="model file of `unlocknn fit`")
     parser.add_argument(
         "files", metavar="FILE", nargs="*",
-        help="CIF, POSCAR or molecule file, folder of CIF and POSCAR files, or - for "
+        help="CIF, POSCAR or another structure file, folder of such files, or - for "
         "names on standard input",
     )  # fmt: skip
     parser.add_argument(
-        "--list", metavar="FILE", help="text file with one file name on each line"
+        "--list", metavar="FILE",
+        help="text file with the name of a file or folder on each line, relative to "
+        "the current folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recursive", action="store_true", help="read subfolders of folders, too"
     )
     parser.add_argument(
         "-o", "--output", metavar="CSV", help="output (default: standard output)"
@@ -243,7 +274,7 @@ def _add_evaluate(commands):
         commands, "evaluate", "report the errors of a model on a data file", _EVALUATE
     )
     parser.add_argument("model", metavar="MODEL", help="model file of `unlocknn fit`")
-    parser.add_argument("data", metavar="DATA", help="CSV or JSON file")
+    parser.add_argument("data", metavar="DATA", help="table of structures and targets")
     _add_data(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
@@ -257,6 +288,12 @@ def _fraction(text):
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"got {text}, expected a number in (0, 1)")
+    return value
+
+
+def _seed(text):
+    if not 0 <= (value := int(text)) < 2**32:
+        raise argparse.ArgumentTypeError(f"got {text}, expected 0 to 2**32 - 1")
     return value
 
 

@@ -1,5 +1,7 @@
 """Predictions of the command line: by blocks, with a reason for each failure."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
@@ -11,30 +13,45 @@ from .._parallel import count_workers
 STEP = 128
 
 
-def predictions(estimator, items, coverage, *, log10=False, progress=True):
+def predictions(estimator, samples, coverage, *, log10=False, progress=True):
     """Predict by blocks of bounded size, with a progress bar on a terminal.
 
-    `estimator` is a fitted MEGNetProbRegressor with ``on_error="nan"``. Yields frames
-    with the columns mean, std, lower, upper (target units, NaN after a failure; after
-    `log10` with this in their names) and error (a reason, or ""), indexed by position
-    in `items`.
+    `estimator` is a fitted MEGNetProbRegressor with ``on_error="nan"``. `samples` is a
+    frame with the columns structure (None: no prediction) and error (a reason, or "").
+    Yields frames with the columns mean, std, lower, upper (in target units), with
+    `log10` also log10_mean and log10_std, and error. Numbers are NaN beside an error.
     """
     step = STEP * count_workers(estimator.n_jobs)
-    names = ["mean", "std", "lower", "upper"]
-    if log10:
-        names = [f"log10_{name}" for name in names]
     hide = None if progress else True  # None: unless standard error is a terminal
-    with tqdm(total=len(items), desc="Predicting", unit="row", disable=hide) as bar:
-        for start in range(0, len(items), step):
-            mean, std, errors = _predict(estimator, items[start : start + step])
+    with tqdm(total=len(samples), desc="Predicting", unit="row", disable=hide) as bar:
+        for start in range(0, len(samples), step):
+            rows = samples[start : start + step]
+            given = rows["structure"].notna()
+            block = pd.DataFrame(index=rows.index, columns=["mean", "std"], dtype=float)
+            errors = rows["error"]
+            if given.any():
+                *moments, found = _predict(estimator, rows["structure"][given].tolist())
+                block.loc[given] = np.column_stack(moments)
+                errors = join_errors(errors, found, errors.index[given])
+            block[errors != ""] = np.nan
             tails = ndtri([0.5 - coverage / 2, 0.5 + coverage / 2])
-            values = [mean, std, *(mean + tail * std for tail in tails)]
-            block = pd.DataFrame(dict(zip(names, values, strict=True)))
-            block["error"] = errors
-            block.loc[block["error"] != "", names] = np.nan
-            block.index += start
-            yield block
+            for name, tail in zip(("lower", "upper"), tails, strict=True):
+                block[name] = block["mean"] + tail * block["std"]
+            if log10:
+                block = _in_units(block)
+            yield block.assign(error=errors)
             bar.update(len(block))
+
+
+def _in_units(block):
+    """Return predictions of log10(y) as those of y, which has a log-normal law."""
+    mean, std = block["mean"], block["std"]
+    variance = (math.log(10) * std) ** 2
+    # Mean and variance of exp(N(m, v)): exp(m + v / 2) and mean^2 (exp(v) - 1)
+    block = 10**block
+    block["mean"] *= np.exp(variance / 2)
+    block["std"] = block["mean"] * np.sqrt(np.expm1(variance))
+    return block.assign(log10_mean=mean, log10_std=std)
 
 
 def _predict(estimator, items):
@@ -59,3 +76,9 @@ def reasons(network, items):
     return [
         " ".join(getattr(g, "reason", "no finite prediction").split()) for g in graphs
     ]
+
+
+def join_errors(errors, found, index):
+    """Return a series of errors, with those found for some of its rows added."""
+    found = pd.Series(found, index, dtype=object).reindex(errors.index, fill_value="")
+    return errors + np.where((errors != "") & (found != ""), "; ", "") + found

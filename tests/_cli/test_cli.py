@@ -1,17 +1,24 @@
 """The command `unlocknn` in this process: fit, predict, evaluate, and their errors."""
 
+import bz2
+import codecs
+import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import re
+import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from _cli.command import run, table
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
@@ -41,14 +48,18 @@ def test_same_numbers_as_in_python(folder, fitted, energies, capsys, monkeypatch
     monkeypatch.setattr(predictions, "STEP", 5)  # several blocks
     assert run("predict", fitted, *files, "--coverage", 0.8) == 0
     out, err = capsys.readouterr()
-    names = ["file", "log10_mean", "log10_std", "log10_lower", "log10_upper", "error"]
     got = table(out)
-    assert list(got) == names
+    names = ["mean", "std", "lower", "upper", "log10_mean", "log10_std"]
+    assert list(got) == ["file", *names, "error"]
     assert list(got["file"]) == files
     assert set(got["error"]) == {""}
     assert_allclose(got["log10_mean"], mean, rtol=1e-6)
     assert_allclose(got["log10_std"], std, rtol=1e-6)
-    assert_allclose(got[names[3:5]], interval, rtol=1e-6)
+    # rounding to 1e-6 of a logarithm is 2e-6 of its exponential
+    assert_allclose(got[["lower", "upper"]], 10**interval, rtol=3e-6)
+    law = scipy.stats.lognorm(np.log(10) * std, scale=10**mean)
+    assert_allclose(got["mean"], law.mean(), rtol=1e-5)
+    assert_allclose(got["std"], law.std(), rtol=1e-5)
     assert "failed" not in err
 
     assert run("evaluate", fitted, folder / "both.csv", "--json") == 0
@@ -76,59 +87,134 @@ def test_a_bad_file_does_not_stop_the_rest(folder, fitted, tmp_path, capsys):
     rows = table(out.read_text())
     assert list(rows["file"]) == list(map(str, paths))
     assert_array_equal(rows["error"] != "", [False, True, True, True, True, False])
-    assert_array_equal(rows.iloc[:, 1:5].isna().all(axis=1), rows["error"] != "")
-    assert_array_equal(rows.iloc[:, 1:5].isna().any(axis=1), rows["error"] != "")
+    assert_array_equal(rows.iloc[:, 1:-1].isna().all(axis=1), rows["error"] != "")
+    assert_array_equal(rows.iloc[:, 1:-1].isna().any(axis=1), rows["error"] != "")
     for name, error in zip(rows["file"][1:5], rows["error"][1:5], strict=True):
         assert f"{name}: {error}" in captured.err
     assert "no file" in rows["error"][2]
+    assert rows["error"][3] == "the folder is empty"
     assert "4 of 6 files failed" in captured.err
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_lists_of_files(folder, fitted, tmp_path, capsys, monkeypatch):
-    names = [str(folder / "cifs/03.cif"), str(folder / "cifs/04.cif")]
-    (tmp_path / "list.txt").write_text("\n".join(names) + "\n\n")
-    assert run("predict", fitted, "--list", tmp_path / "list.txt") == 0
+    """Lists of Windows and names that are not UTF-8 are read, also from a pipe."""
+    monkeypatch.chdir(tmp_path)
+    names = ["Å.cif", os.fsdecode(b"odd\xff.cif")]
+    for name in names:
+        shutil.copy(folder / "cifs/03.cif", name)
+    text = "\r\n".join([*names, ""]).encode("utf-8", "surrogateescape")
+    Path("list").write_bytes(codecs.BOM_UTF8 + text)
+    assert run("predict", fitted, "--list", "list") == 0
     want = capsys.readouterr().out
-    assert list(table(want)["file"]) == names
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(names)))
+    assert list(table(want)["file"]) == ["Å.cif", r"odd\xff.cif"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert run("predict", fitted, "-") == 0
     assert capsys.readouterr().out == want
-    assert run("predict", fitted, folder / "cifs") == 0
-    assert list(table(capsys.readouterr().out)["file"]) == [
-        str(folder / f"cifs/{i:02d}.cif") for i in range(36)
-    ]
+    Path("list").write_text("Å.cif\n", encoding="utf-16")
+    # an option between MODEL and FILE
+    assert run("predict", fitted, "--list", "list", names[1]) == 0
+    assert list(table(capsys.readouterr().out)["file"]) == [r"odd\xff.cif", "Å.cif"]
+
+
+def test_folders(fitted, energies, tmp_path, capsys, monkeypatch):
+    """Each kind of file that can be named is found in a folder, the rest counted."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("all/sub/deep", "all/.git", "none/sub"):
+        Path(folder).mkdir(parents=True)
+    crystal = energies[0][1]
+    cif, poscar = crystal.to(fmt="cif"), crystal.to(fmt="poscar")
+    contents = {
+        "CONTCAR_2": poscar, "KCl_POSCAR": poscar, "POSCAR": poscar, "a.CIF": cif,
+        "b.mcif": cif, "d.vasp": poscar, "e.xsf": crystal.to(fmt="xsf"),
+        "f.cssr": crystal.to(fmt="cssr"), "g.res": crystal.to(fmt="res"),
+        "h.json": crystal.to(fmt="json"), "w.xyz": "2\n\nO 0 0 0\nO 0 0 1.2\n",
+    }  # fmt: skip
+    for name, text in contents.items():
+        Path("all", name).write_text(text)
+    for suffix, library in {".gz": gzip, ".bz2": bz2, ".xz": lzma}.items():
+        with library.open(f"all/c.cif{suffix}", "wt") as file:
+            file.write(cif)
+    for name in ("sub/x.cif", "sub/deep/POSCAR", ".hidden.cif", ".git/y.cif"):
+        Path("all", name).write_text(cif if name.endswith("cif") else poscar)
+    for name in ("notes.txt", "more.txt", "README", "sub/fit.log"):
+        Path("all", name).write_text("text")
+    Path("none/a.pdf").write_text("text")
+    names = sorted([*contents, "c.cif.gz", "c.cif.bz2", "c.cif.xz"])
+
+    assert run("predict", fitted, "all", "none") == 1
+    out, err = capsys.readouterr()
+    rows = table(out)
+    assert list(rows["file"]) == [*(f"all/{name}" for name in names), "none"]
+    *errors, error = rows["error"]
+    assert set(errors) == {""}
+    assert error == (
+        "the folder has no structure files: .pdf (1), subfolders (1); --recursive "
+        "reads subfolders"
+    )
+    assert (
+        "all: passed over .txt (2), without suffix (1), subfolders (1); --recursive"
+    ) in err
+    same = rows[:-1].set_index("file").drop("all/w.xyz")["mean"]
+    assert_allclose(same, same.iloc[0], rtol=1e-3)  # digits of the formats
+
+    Path("all/sub/loop").symlink_to("..")
+    assert run("predict", fitted, "all", "--recursive") == 0
+    out, err = capsys.readouterr()
+    names += ["sub/x.cif", "sub/deep/POSCAR"]
+    assert list(table(out)["file"]) == [f"all/{name}" for name in names]
+    for kind in (".txt (2)", "without suffix (1)", ".log (1)", "links to folders (1)"):
+        assert kind in err
+    assert "reads subfolders" not in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every folder")
+def test_folders_without_permission(fitted, tmp_path, capsys):
+    (tmp_path / "closed").mkdir(mode=0o000)
+    assert run("predict", fitted, tmp_path, "--recursive") == 1
+    error = table(capsys.readouterr().out)["error"].item()
+    assert error == "the folder cannot be read (Permission denied)"
 
 
 def test_rows_left_out(folder, fit_options, tmp_path, capsys):
     """Unusable rows are listed; after dropping them the model is that of the others."""
-    good = pd.read_csv(folder / "texts.csv")[["cif", "energy"]][:12]
-    one_atom = Structure(Lattice.cubic(30), ["Na"], [[0, 0, 0]]).to(fmt="cif")
+    good = pd.read_csv(folder / "paths.csv")[:12]
+    one_atom = Structure(Lattice.cubic(30), ["Na"], [[0, 0, 0]])
+    one_atom.to(str(folder / "one.cif"))
+    (folder / "bad.cif").write_text("nonsense\n")
     bad = pd.DataFrame(
-        {"cif": [good["cif"][0], "nonsense\n", one_atom], "energy": ["n/a", 1, 1]}
+        {
+            "path": ["cifs/00.cif", "bad.cif", "bad.cif", "gone.cif", "one.cif"],
+            "energy": ["n/a", 1, "", "-1", 1],
+        }
     )
     mixed = pd.concat([bad[:1], good, bad[1:]], ignore_index=True)
-    for name, rows in {"good": good, "mixed": mixed, "found_late": mixed[1:]}.items():
-        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    good.to_csv(folder / "good.csv", index=False)
+    mixed.to_csv(folder / "mixed.csv", index=False)
     out, drop = tmp_path / "mixed.joblib", ["--on-error", "drop"]
+    rows = {
+        "row 1 (cifs/00.cif)": "target 'energy' is 'n/a', not a number",
+        "row 14 (bad.cif)": "the file cannot be read",
+        "row 15 (bad.cif)": "target 'energy' is missing; the file cannot be read",
+        "row 16 (gone.cif)": "target 'energy' is -1, not positive, and has no log10; "
+        "there is no file",
+        "row 17 (one.cif)": "no bonds",
+    }
 
     def fit(name, *options):
-        path = tmp_path / f"{name}.csv"
+        path = folder / f"{name}.csv"
         status = run("fit", path, *fit_options, "--log10", *options)
         return status, capsys.readouterr().err
 
     status, err = fit("mixed", "-o", out)
     assert status == 2
-    assert "1 of 15 rows cannot be used" in err
-    assert "row 1: target 'energy' is 'n/a', not a number" in err
-    status, err = fit("found_late", "-o", out)
-    assert status == 2
-    assert "2 of 14 rows cannot be used" in err
-    assert "row 14: no bonds" in err
+    assert "5 of 17 rows cannot be used" in err
+    for row, error in rows.items():
+        assert f"  {row}: {error}" in err
     assert not out.exists()
     status, err = fit("mixed", "-o", out, *drop)
     assert status == 0
-    assert "Left out 3 of 15 rows" in err
+    assert "Left out 5 of 17 rows" in err
     assert "from 12 rows" in err
     assert fit("good", "-o", tmp_path / "good.joblib")[0] == 0
     noise = [
@@ -137,17 +223,20 @@ def test_rows_left_out(folder, fit_options, tmp_path, capsys):
     ]
     assert_allclose(*noise, rtol=1e-6)
 
-    rows = tmp_path / "rows.csv"
-    command = ["evaluate", out, tmp_path / "mixed.csv", "-o", rows]
+    written = tmp_path / "rows.csv"
+    command = ["evaluate", out, folder / "mixed.csv", "-o", written]
     assert run(*command) == 2
-    assert not rows.exists()
-    capsys.readouterr()
+    err = capsys.readouterr().err
+    for row, error in rows.items():
+        assert f"  {row}: {error}" in err
+    assert not written.exists()
     assert run(*command, *drop) == 0
-    rows = table(rows.read_text())
-    assert list(rows["row"]) == list(range(1, 16))
-    kept = rows[rows["error"] == ""]
-    assert_allclose(kept["log10_target"], np.log10(good["energy"]))
-    report = uq_report(kept["log10_target"], kept["log10_mean"], kept["log10_std"])
+    got = table(written.read_text())
+    assert list(got["row"]) == list(range(1, 18))
+    assert list(got["file"]) == list(mixed["path"])
+    kept = got[got["error"] == ""]
+    assert list(kept["target"]) == list(good["energy"])
+    report = uq_report(np.log10(kept["target"]), kept["log10_mean"], kept["log10_std"])
     assert capsys.readouterr().out == "log10(energy)\n" + report
 
 
@@ -208,6 +297,7 @@ def test_warnings_are_counted(folder, fitted, tmp_path, capsys):
         (["--kernel", "rbff"], "rbff"),
         (["--layer", "999"], "`layer`=999"),
         (["--n-inducing-points", "0"], "n_inducing_points"),
+        (["--holdout", "0.99"], "0.99 of 36 rows leaves none to fit"),
         (["-o", "there.joblib"], "exists.*--force"),
         (["-o", "no/such/folder.joblib"], "Cannot write"),
         (["-o", "cifs", "--force"], "not a regular file"),
@@ -224,7 +314,7 @@ def test_fit_errors(options, match, folder, fit_options, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Traceback" not in captured.err
-    assert captured.err.startswith("unlocknn fit: error: ") or "Fitting" in captured.err
+    assert "\nunlocknn fit: error: " in f"\n{captured.err}"
     assert re.search(match, captured.err)
     assert sorted(folder.rglob("*")) == before
     assert (folder / "there.joblib").read_text() == "mine"
@@ -259,6 +349,8 @@ def test_files_without_a_fitted_model(content, match, folder, tmp_path, capsys):
     assert re.search(match, err)
     assert str(path) in err
     assert not (tmp_path / "out").exists()
+    assert run("predict", path, folder / "both.csv") == 2
+    assert "Got the table" in capsys.readouterr().err
     assert run("predict", path) == 2
     assert "no structure files" in capsys.readouterr().err
     assert run("predict", path, "x.cif", "--debug") == 2
@@ -271,6 +363,7 @@ def test_files_without_a_fitted_model(content, match, folder, tmp_path, capsys):
         [],
         ["fit"],
         ["predict", "m", "f", "--coverage", "2"],
+        ["fit", "a.csv", "-o", "b", "--target", "y", "--random-state", "-1"],
         ["fit", "a.csv", "-o", "b"],
     ],
 )

@@ -56,15 +56,16 @@ def test_help_and_wrong_names_need_no_tensorflow(command, message):
 def test_installed_command_in_a_pipe(folder, fitted, one_thread):
     """Results go to one stream and reasons to the other, without bar and log."""
     assert INSTALLED, "the package is not installed with its command"
-    command = [INSTALLED, "predict", fitted, "POSCAR", "gone.cif", b"odd\xff"]
+    command = [INSTALLED, "predict", fitted, "POSCAR", "góne.cif", b"odd\xff"]
     one_thread.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    one_thread["PYTHONIOENCODING"] = "ascii"
     done = subprocess.run(
         command, cwd=folder, env=one_thread, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert list(table(done.stdout)["file"]) == ["POSCAR", "gone.cif", r"odd\xff"]
+    assert list(table(done.stdout)["file"]) == ["POSCAR", r"g\xf3ne.cif", r"odd\xff"]
     assert done.stderr.splitlines() == [
-        "gone.cif: there is no file 'gone.cif'",
+        r"g\xf3ne.cif: there is no file 'g\xf3ne.cif'",
         r"odd\xff: there is no file 'odd\udcff'",
         "2 of 3 files failed",
     ]

@@ -3,8 +3,10 @@
 import gzip
 import json
 import os
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from _cli.command import run
 from numpy.testing import assert_allclose, assert_array_equal
@@ -18,6 +20,8 @@ DATA = os.environ.get("SKLEARN_UNLOCKNN_DATA")
 def test_layouts_agree(folder, energies):
     want = read_samples(folder / "both.csv", "energy")
     assert_array_equal(want["target"], energies[1])
+    assert_array_equal(want["y"], want["target"])
+    assert set(want["file"]) == {""}
     assert (want["error"] == "").all()
     assert want["structure"].tolist() == [
         (folder / f"cifs/{i:02d}.cif").read_text() for i in range(36)
@@ -27,9 +31,60 @@ def test_layouts_agree(folder, energies):
     paths = [folder / f"cifs/{i:02d}.cif" for i in range(36)]
     for name, column in (("paths.csv", None), ("both.csv", "path")):
         assert list(read_samples(folder / name, "energy", column)["structure"]) == paths
+        got = read_samples(folder / name, "energy", column)
+        assert list(got["file"]) == [f"cifs/{i:02d}.cif" for i in range(36)]
     got = read_samples(folder / "records.json.gz", "energy", log10=True)
-    assert_allclose(10 ** got["target"], want["target"])
+    assert_array_equal(got["target"], want["target"])
+    assert_allclose(10 ** got["y"], want["y"])
     assert got["structure"][1]["@class"] == "Structure"
+
+
+def _json(table, **options):
+    return table.to_json(**options).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.csv", lambda t: t.to_csv(index=False).encode("utf-8-sig")),
+        ("a.csv", lambda t: t.to_csv(index=False).encode("utf-16")),
+        ("a.csv", lambda t: t.to_csv(index=False, sep=";").encode()),
+        ("a.CSV.gz", lambda t: gzip.compress(t.to_csv(sep="\t").encode())),
+        ("a.tsv", lambda t: t.to_csv(index=False, sep="\t").encode()),
+        ("a.json", lambda t: _json(t).decode().encode("utf-8-sig")),
+        ("a.json", lambda t: _json(t, orient="index")),
+        ("a.jsonl", lambda t: _json(t, orient="records", lines=True) + b"\n"),
+    ],
+    ids=["bom", "utf16", "semicolon", "tab", "tsv", "columns", "index", "lines"],
+)
+def test_kinds_of_tables(name, write, tmp_path):
+    """Separators, byte order marks and layouts, with separators inside of cells."""
+    names = ["á,1;.cif", "b\u2028.cif"]
+    for file in names:
+        (tmp_path / file).write_text("data_x\n")
+    table = pd.DataFrame({"K, GPa": [1.5, 2.0], "path": names})
+    (tmp_path / name).write_bytes(write(table))
+    got = read_samples(tmp_path / name, "K, GPa")
+    assert list(got["target"]) == [1.5, 2.0]
+    assert list(got["file"]) == names
+    assert list(got["structure"]) == [tmp_path / file for file in names]
+    assert set(got["error"]) == {""}
+
+
+def test_excel(tmp_path, monkeypatch):
+    path = tmp_path / "a.xlsx"
+    path.write_text("")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "openpyxl", None)  # as if not installed
+        with pytest.raises(CommandError, match=r"install.* openpyxl"):
+            read_samples(path, "y")
+    pytest.importorskip("openpyxl")
+    table = pd.DataFrame({"y": [1.5, None], "path": ["x.cif", "x.cif"]})
+    table.to_excel(path, index=False)
+    (tmp_path / "x.cif").write_text("data_x\n")
+    got = read_samples(path, "y")
+    assert list(got["error"]) == ["", "target 'y' is missing"]
+    assert got["target"][1] == 1.5
 
 
 @pytest.mark.parametrize(
@@ -49,7 +104,9 @@ def test_layouts_agree(folder, energies):
         ("a.json", '{"columns": ["a"], "data": 3}', "Cannot read"),
         ("a.json", '{"columns": ["a"], "data": [[1, 2]]}', "Cannot read.*1 columns"),
         ("a.json.gz", "[]", "Cannot read.*gzip"),
-        ("a.txt", "", r"expected \.csv"),
+        ("a.jsonl", '{"a": 1}\n[1]\n', "line 2 is no JSON record"),
+        ("a.csv", "å,y\n1,2\n".encode("cp1252"), "Save it as UTF-8"),
+        ("a.txt", "", r"expected a table of .*: \.csv, \.tsv"),
         ("a.csv", "q,r\n1,2\n", r"no column 'energy'; it has \['q', 'r'\]"),
         ("a.csv", "q,energy\n1,2\n", "none is likely.*--structures"),
         ("a.csv", "p,q,energy\na.cif,b.cif,2\n", r"\['p', 'q'\] may have them"),
@@ -57,7 +114,8 @@ def test_layouts_agree(folder, energies):
 )
 def test_broken_data(name, content, match, tmp_path):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        content = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(CommandError, match=match):
         read_samples(tmp_path / name, "energy")
 
@@ -67,6 +125,7 @@ def test_reasons_of_unusable_rows(tmp_path):
     targets = {
         "n/a": "is 'n/a', not a number", "": "is missing", "inf": "is inf, not a fin",
         "-1": "is -1, not positive, and has no log10",
+        '"1,5"': "is '1,5', not a number: write 1.5 for 1,5",
     }  # fmt: skip
     lines = [f"x.cif,{target}" for target in targets] + [" ,1", "gone.cif,1", "x.cif"]
     path = tmp_path / "a.csv"
@@ -74,7 +133,7 @@ def test_reasons_of_unusable_rows(tmp_path):
     got = read_samples(path, "y", log10=True)
     want = [f"target 'y' {reason}" for reason in targets.values()]
     want += ["the structure is missing", "there is no file", "target 'y' is missing"]
-    assert got["target"][8] == 2
+    assert got["y"][9] == 2
     for error, reason in zip(got["error"], [*want, ""], strict=True):
         assert error.startswith(reason)
         assert bool(error) == bool(reason)
@@ -82,13 +141,18 @@ def test_reasons_of_unusable_rows(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([*records, {"y": 1}]))
     got = read_samples(tmp_path / "a.json", "y", "cif", log10=True)["error"]
     assert got[1] == got[2] == "target 'y' is missing"
-    assert list(got[2:]) == ["target 'y' is True, not a number", "", want[4]]
+    assert list(got[2:]) == ["target 'y' is True, not a number", "", want[5]]
 
 
-def test_column_of_structures_is_found_by_content_first(tmp_path):
+def test_column_of_structures_is_found_by_content_first(tmp_path, capsys):
     path = tmp_path / "a.csv"
     path.write_text("file,mine,energy\nlog,x.cif,1\n")
     assert "x.cif" in read_samples(path, "energy")["error"][1]
+    path.write_text("file,Cif,energy\nx.cif,y.cif,1\n")
+    assert "y.cif" in read_samples(path, "energy")["error"][1]
+    err = capsys.readouterr().err
+    assert "Structures are those of the column 'Cif'" in err
+    assert "--structures can name another one: ['file']" in err
     path.write_text("Path,other.cif,energy\n17,x,1\n")
     assert "17" in read_samples(path, "energy")["error"][1]
     with pytest.raises(CommandError, match="for target and structures"):
