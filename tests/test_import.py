@@ -39,7 +39,8 @@ def loaded_by(code, *arguments):
         "import sklearn_unlocknn.plotting\n"
         "from sklearn_unlocknn.kernels import make_kernel\n"
         "make_kernel('rbf', 2)\n"
-        "sklearn_unlocknn.VGPRegressor(), sklearn_unlocknn.MEGNetProbRegressor()",
+        "sklearn_unlocknn.VGPRegressor(), sklearn_unlocknn.MEGNetProbRegressor()\n"
+        "sklearn_unlocknn.StructureDescriptors(n_jobs=2)",
         "import numpy as np; from sklearn_unlocknn import VGPRegressor\n"
         "X = np.arange(8.0)[:, None]\n"
         "VGPRegressor(max_iter=2).fit(X, X[:, 0]).predict(X, return_std=True)",

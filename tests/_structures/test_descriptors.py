@@ -390,6 +390,17 @@ def test_input_kinds(tmp_path):
     assert_allclose(X, np.repeat(want, len(X), axis=0), rtol=1e-4, atol=1e-6)
 
 
+def test_ase_atoms():
+    pytest.importorskip("ase")
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    for structure in (QUARTZ, WATER):
+        X = StructureDescriptors().fit_transform(
+            [AseAtomsAdaptor.get_atoms(structure), structure]
+        )
+        assert_allclose(X[0], X[1], rtol=1e-6)
+
+
 def test_graph_has_composition_only():
     graph = {"atom": [14, 8, 8], "bond": [1.6], "index1": [0], "index2": [1]}
     found = describe(graph, DESCRIPTOR_GROUPS)
