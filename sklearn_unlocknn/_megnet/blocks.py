@@ -96,7 +96,7 @@ class FeatureBlocks:
     def fingerprint(self):
         """Hash of the networks and of the names of the descriptors."""
         parts = [network.fingerprint for network in self.networks]
-        if self.groups and good:
+        if self.groups:
             parts += descriptor_names(self.groups)[0]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
