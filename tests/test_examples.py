@@ -11,12 +11,21 @@ from _megnet.megnet_nets import make_megnet
 from example_runs import EXAMPLES, run
 from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure
-from scipy.stats import norm
+from scipy.stats import lognorm, norm
 
 from sklearn_unlocknn import MEGNetProbRegressor
 from sklearn_unlocknn.datasets import _cache, make_ionic_crystals, matbench_folds
 
-TRIAL = ["ionic", "--n-samples", "40", "--network", "net.hdf5", "--kernel", "rbf"]
+TRIAL = [
+    "ionic",
+    "--n-samples",
+    "40",
+    "--network",
+    "net.hdf5",
+    "--no-descriptors",
+    "--kernel",
+    "rbf",
+]
 
 
 def test_quickstart_has_calibrated_intervals_and_saves_a_picture(tmp_path):
@@ -100,7 +109,8 @@ def check_layout(content, matbench_cv):
         assert_allclose(fold["scores"]["max_error"], error.max())
 
     train, test = matbench_folds(y)[0]
-    model = MEGNetProbRegressor("net.hdf5", kernel="rbf", random_state=0)
+    options = {"kernel": "rbf", "descriptors": None, "random_state": 0}
+    model = MEGNetProbRegressor("net.hdf5", **options)
     mean, std = model.fit(X[train], y[train]).predict(X[test], return_std=True)
     fold = task["results"]["fold_0"]
     rows = fold["uncertainty"].values()
@@ -114,12 +124,35 @@ def check_layout(content, matbench_cv):
 def test_matbench_cv_predicts_every_sample(quick, matbench_cv):
     X, y = make_ionic_crystals(21, random_state=0, return_X_y=True)
     X[20] = Structure(Lattice.cubic(30), ["Ar"], [[0, 0, 0]])  # no bond, no graph
-    model = MEGNetProbRegressor("net.hdf5", kernel="rbf", on_error="nan")
+    options = {"kernel": "rbf", "descriptors": None, "on_error": "nan"}
+    model = MEGNetProbRegressor("net.hdf5", **options)
     fold = matbench_cv.run_fold(model, X, y, np.arange(15), np.arange(15, 21))
     assert fold["parameters"]["n_samples_without_graph"] == 1
     assert np.isfinite(fold["mean"]).all()
     assert fold["mean"][-1] == y[:15].mean()
     assert fold["std"][-1] == y[:15].std()
+
+
+def test_matbench_cv_predicts_the_logarithm_of_a_skewed_target(quick, matbench_cv):
+    X, energy = make_ionic_crystals(40, random_state=0, return_X_y=True)
+    y = np.exp(3.0 * np.log10(-energy))
+    assert matbench_cv.takes_log("auto", y)
+    assert not matbench_cv.takes_log("auto", y - y.min())
+    assert not matbench_cv.takes_log("auto", np.log(y))
+    with pytest.raises(ValueError, match="--log yes with targets from 0 on"):
+        matbench_cv.takes_log("yes", y - y.min())
+    options = {"kernel": "rbf", "descriptors": None, "random_state": 0}
+    model = MEGNetProbRegressor("net.hdf5", **options)
+    train, test = np.arange(30), np.arange(30, 40)
+    fold = matbench_cv.run_fold(model, X, y, train, test, log=True)
+    mu, s = model.fit(X[:30], np.log(y[:30])).predict(X[30:], return_std=True)
+    assert_allclose(fold["mean"], np.exp(mu), rtol=1e-6)
+    assert_allclose(fold["std"], lognorm(s, scale=np.exp(mu)).std(), rtol=1e-6)
+    # CRPS as the integral of the squared difference of distribution functions
+    t = np.linspace(0.0, 60.0 * y.max(), 400_001)[:, None]
+    gap = lognorm(s, scale=np.exp(mu)).cdf(t) - (t >= y[30:])
+    want = np.trapezoid(gap**2, t, axis=0)
+    assert_allclose(matbench_cv.crps(fold, y[30:]), want, rtol=1e-3)
 
 
 def test_matbench_cv_trains_in_each_fold(matbench_cv, tmp_path, capsys):
