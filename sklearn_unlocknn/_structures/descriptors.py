@@ -116,7 +116,8 @@ def describe_structures(structures, groups, errors=None):
         numbers["composition"] = _composition(amounts)
     if "element_fractions" in groups:
         numbers["element_fractions"] = _fractions(amounts)
-    return np.hstack([numbers[group] for group in groups])
+    # Without rounding errors, which the division by a standard deviation might magnify
+    return np.hstack([numbers[group] for group in groups]).round(9)
 
 
 def _symmetry(sites):
