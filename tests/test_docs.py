@@ -29,7 +29,7 @@ MODULES = ["sklearn_unlocknn"] + [
     f"sklearn_unlocknn.{name}"
     for name in (
         "calibration", "compose", "datasets", "kernels", "metrics", "model_selection",
-        "plotting",
+        "plotting", "prediction",
     )
 ]  # fmt: skip
 PUBLIC = [
