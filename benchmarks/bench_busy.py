@@ -4,7 +4,7 @@
 
 FEATURES.npz is written by ``make_features.py``. While none, one and two other processes
 keep a processor busy each, a fit runs on one thread, on all threads that BLAS has, and
-on the number that it chooses, in turns. Each row of the table has the medians in seconds
+on the number that it chooses, in turns. Each row of the table has medians in seconds
 and their ratios to one thread. OMP_NUM_THREADS must not be set.
 """
 
