@@ -17,6 +17,7 @@ the error bars, which are evaluated on held-out samples. Seconds, offline.
 import keras
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_diabetes
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -51,8 +52,12 @@ network.fit(scaler.transform(X_network), y_network, epochs=30, verbose=0)
 # Error bars
 # ----------
 # The interface is scikit-learn's: ``fit``, and ``predict`` with ``return_std=True``.
+# The scaler is frozen like the network: a Pipeline would fit it again, to other
+# samples, and the network would get inputs that it was not trained on. (A network that
+# starts with a ``keras.layers.Normalization`` needs no scaler.)
 
-model = make_pipeline(scaler, ProbNNRegressor(network, layer=1, random_state=0))
+frozen = FrozenEstimator(scaler)
+model = make_pipeline(frozen, ProbNNRegressor(network, layer=1, random_state=0))
 model.fit(X_head, y_head)
 mean, std = model.predict(X_test, return_std=True)
 

@@ -83,11 +83,45 @@ def predict_distribution(estimator, X):
 
 
 def predict_mean_std(estimator, X):
-    """Predict mean and std, in target units, of a bare or wrapped estimator.
+    """Predict mean and standard deviation by any estimator with a std.
 
-    Wrappers are Pipeline, FrozenEstimator and fitted searches, nested in any order.
-    Raises TypeError when the estimator has no ``return_std`` or does not return a pair
-    for it, and ValueError for a search with ``refit=False``.
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with ``predict(X, return_std=True)``, bare, in a Pipeline or in a
+        search.
+    X : array-like of shape (n_samples, n_features), or what `estimator` takes
+        Samples to predict.
+
+    Returns
+    -------
+    y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        In target units.
+    y_std : ndarray of the same shape
+        In target units, observation noise included if `estimator` includes it.
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no ``return_std`` or does not return a pair for it.
+    ValueError
+        If a search has ``refit=False``.
+
+    See Also
+    --------
+    unwrap : The estimator inside, with all its methods.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import BayesianRidge
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_unlocknn.prediction import predict_mean_std
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> search = GridSearchCV(BayesianRidge(), {"fit_intercept": [True, False]})
+    >>> mean, std = predict_mean_std(search.fit(X, y), X[:3])
+    >>> mean.shape, std.shape
+    ((3,), (3,))
     """
     estimator, X = unwrap(estimator, X)
     name = type(estimator).__name__
@@ -118,10 +152,50 @@ def predict_mean_std(estimator, X):
 
 
 def unwrap(estimator, X):
-    """Return the predictor inside pipelines, searches and frozen ones, and its input.
+    """Return the predictor inside a Pipeline or a search, and its input.
 
-    Raises TypeError for a TransformedTargetRegressor, and ValueError for a search that
-    was fitted with ``refit=False``.
+    The predictor has the methods that wrappers lack, such as ``predict_components``,
+    ``sample_y`` and ``predict_dist`` of this package's regressors.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted: a Pipeline, a search, a FrozenEstimator, nested in any order, or another
+        estimator, which is the predictor itself.
+    X : array-like of shape (n_samples, n_features), or what `estimator` takes
+        Samples to predict.
+
+    Returns
+    -------
+    predictor : estimator
+        The last step or the best estimator, not a copy.
+    X : array-like of shape (n_samples, n_features)
+        The samples, transformed by the other steps.
+
+    Raises
+    ------
+    TypeError
+        If there is a TransformedTargetRegressor, which has no std.
+    ValueError
+        If a search has ``refit=False``.
+
+    See Also
+    --------
+    predict_mean_std, predict_quantiles, predict_interval : For the most frequent ones.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_unlocknn import VGPRegressor
+    >>> from sklearn_unlocknn.prediction import unwrap
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), VGPRegressor("rbf")).fit(X, y)
+    >>> regressor, X_scaled = unwrap(model, X[:3])
+    >>> mean, epistemic, aleatoric = regressor.predict_components(X_scaled)
+    >>> regressor.sample_y(X_scaled, n_samples=5).shape
+    (3, 5)
     """
     # Pipeline.predict passes keywords on only while metadata routing is off.
     if isinstance(estimator, Pipeline):

@@ -112,7 +112,7 @@ def check_grid_search_by_probabilistic_scores(model):
 
 def check_kernel_parameters_in_a_search(model):
     kernel = gpk.ConstantKernel(1.0, "fixed") * gpk.RBF(1.0, "fixed")
-    model.set_params(kernel=kernel + gpk.WhiteKernel(0.1))
+    model.set_params(kernel=kernel + gpk.WhiteKernel(0.1, "fixed"))
     assert model.get_params()["kernel__k1__k2__length_scale"] == 1.0
     values = [0.5, 4.0]
     search = GridSearchCV(model, {"kernel__k1__k2__length_scale": values}, cv=2)

@@ -11,15 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import keras
 import numpy as np
 import pytest
 from example_runs import README, ROOT, needs_data, python_blocks
+from numpy.testing import assert_array_equal
 from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import cross_validate, train_test_split
+from sklearn.preprocessing import StandardScaler
 
 import sklearn_unlocknn
 from sklearn_unlocknn._cli.main import parse_arguments
@@ -29,7 +32,7 @@ MODULES = ["sklearn_unlocknn"] + [
     f"sklearn_unlocknn.{name}"
     for name in (
         "calibration", "compose", "datasets", "kernels", "metrics", "model_selection",
-        "plotting",
+        "plotting", "prediction",
     )
 ]  # fmt: skip
 PUBLIC = [
@@ -171,6 +174,7 @@ def names(tmp_path, monkeypatch):
         ]
     )
     network.save("network.keras")
+    joblib.dump(StandardScaler().fit(X_train[:50]), "scaler.joblib")
     crystals, energy = make_ionic_crystals(35, random_state=0, return_X_y=True)
     for folder, chosen in [
         ("cifs", crystals[:20]), ("new", crystals[30:]),
@@ -214,6 +218,13 @@ def test_code_of_the_page_runs(page, n_predicted, names, capsys):
         assert np.isfinite(names["mean"]).all()
         assert (names["std"] > 0).all()
     assert "nan" not in capsys.readouterr().out
+
+
+def test_readme_keeps_the_scaler_of_the_network(names):
+    (block,) = python_blocks("README A Keras network")
+    exec(compile(block, "README", "exec"), names)
+    used, X = names["search"].best_estimator_[0], names["X_test"]
+    assert_array_equal(used.transform(X), joblib.load("scaler.joblib").transform(X))
 
 
 def test_commands_of_the_pages_are_valid():

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import tf_keras
 from _megnet.megnet_nets import make_megnet
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
@@ -39,6 +40,7 @@ from sklearn_unlocknn._gp.posterior import (
     optimal_posterior,
 )
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
+from sklearn_unlocknn.metrics import gaussian_nll
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
 
 N = 60
@@ -50,6 +52,8 @@ y = Y[:, 0]
 WEIGHTS = rng.uniform(0.5, 2.0, size=N)
 WEIGHTS[::11] = 0.0
 FOLDS = KFold(5, shuffle=True, random_state=0)
+SHARED = "shared_hyperparameters"
+METHODS = ["refit", SHARED]
 
 
 def quick(kernel="rbf", **params):
@@ -80,13 +84,12 @@ def by_folds(estimator, X, y, splits, sample_weight=None):
     return mean, std
 
 
-def assert_fast_is_by_folds(estimator, X, y, cv=FOLDS, sample_weight=None):
+def assert_shared_is_by_folds(estimator, X, y, cv=FOLDS, sample_weight=None):
     splits = list(cv.split(X))
     params = None if sample_weight is None else {"sample_weight": sample_weight}
     got = cross_val_predict_dist(
-        estimator, X, y, cv=splits, params=params, components=True
+        estimator, X, y, cv=splits, params=params, method=SHARED, components=True
     )
-    assert got.method == "fast"
     mean, std = by_folds(estimator, X, y, splits, sample_weight)
     assert_allclose(got.mean, mean, rtol=1e-6, atol=1e-6 * np.nanstd(y))
     assert_allclose(got.std, std, rtol=1e-6, atol=1e-6 * np.nanstd(y))
@@ -97,55 +100,56 @@ def assert_fast_is_by_folds(estimator, X, y, cv=FOLDS, sample_weight=None):
     return got
 
 
-# --- fast: equal to posteriors of the other samples -----------------------------
+# --- shared hyperparameters: equal to posteriors of the other samples -------------
 
 
 @pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
 @pytest.mark.parametrize("n_points", [4000, 30, 7])
-def test_fast_equals_refits_of_the_posterior(n_points, mean):
+def test_shared_equals_refits_of_the_posterior(n_points, mean):
     estimator = quick("rbf+linear", n_inducing_points=n_points, mean=mean)
-    assert_fast_is_by_folds(estimator, X, y)
-    assert_fast_is_by_folds(estimator, X, Y, sample_weight=WEIGHTS)
+    assert_shared_is_by_folds(estimator, X, y)
+    assert_shared_is_by_folds(estimator, X, Y, sample_weight=WEIGHTS)
 
 
-def test_fast_with_single_repeated_and_unscaled_samples_and_moved_points():
+def test_shared_with_single_repeated_and_unscaled_samples_and_moved_points():
     for n_points in (4000, 7):
-        assert_fast_is_by_folds(quick(n_inducing_points=n_points), X, y, LeaveOneOut())
+        assert_shared_is_by_folds(
+            quick(n_inducing_points=n_points), X, y, LeaveOneOut()
+        )
     twice, targets = np.vstack([X, X[:20]]), np.concatenate([y, y[:20] + 0.1])
-    assert_fast_is_by_folds(quick(), twice, targets)
+    assert_shared_is_by_folds(quick(), twice, targets)
     moved = {"n_inducing_points": 8, "optimize_inducing_points": True}
-    assert_fast_is_by_folds(quick(**moved, normalize_y=False), X, y)
+    assert_shared_is_by_folds(quick(**moved, normalize_y=False), X, y)
 
 
-def test_fast_equals_scikit_learns_gp():
+def test_shared_equals_scikit_learns_gp():
     # No hyperparameter is fitted; features and target are standardised already.
     Xs, ys = StandardScaler().fit_transform(X), (y - y.mean()) / y.std()
     kernel = ConstantKernel(2.0) * RBF(1.5) + WhiteKernel(0.05)
     ours = VGPRegressor(kernel, mean="zero", max_iter=0)
     theirs = GaussianProcessRegressor(kernel, optimizer=None)
-    got = cross_val_predict_dist(ours, Xs, ys, cv=FOLDS)
+    got = cross_val_predict_dist(ours, Xs, ys, cv=FOLDS, method=SHARED)
     want = cross_val_predict_dist(theirs, Xs, ys, cv=FOLDS)
-    assert (got.method, want.method) == ("fast", "refit")
     # scikit-learn adds 1e-10 to the diagonal
     assert_allclose(got.mean, want.mean, atol=1e-7)
     assert_allclose(got.std, want.std, atol=1e-7)
     assert_array_equal(got.fold, want.fold)
 
 
-def test_fast_is_near_a_refit_and_far_from_the_fitted_values():
-    fast = cross_val_predict_dist(quick(), X, y, cv=FOLDS)
+def test_shared_is_near_a_refit_and_far_from_the_fitted_values():
+    shared = cross_val_predict_dist(quick(), X, y, cv=FOLDS, method=SHARED)
     estimator = quick()
-    refit = cross_val_predict_dist(estimator, X, y, cv=FOLDS, method="refit")
+    refit = cross_val_predict_dist(estimator, X, y, cv=FOLDS)
     assert not hasattr(estimator, "kernel_")
     seen = quick().fit(X, y).predict(X)
     error, slow, in_sample = (
-        np.sqrt(np.mean((y - mean) ** 2)) for mean in (fast.mean, refit.mean, seen)
+        np.sqrt(np.mean((y - mean) ** 2)) for mean in (shared.mean, refit.mean, seen)
     )
     assert in_sample < 0.8 * error
     assert_allclose(error, slow, rtol=0.2)
 
 
-# --- fast, on networks ----------------------------------------------------------
+# --- shared hyperparameters, networks ---------------------------------------------
 
 
 @pytest.mark.parametrize("mean", ["constant", "network"])
@@ -153,10 +157,10 @@ def test_network_runs_once_a_sample(keras3_net, mean, count_rows):
     estimator = ProbNNRegressor(
         keras3_net, "latent", "rbf", mean=mean, max_iter=5, random_state=0
     )
-    assert_fast_is_by_folds(estimator, X, y)
+    assert_shared_is_by_folds(estimator, X, y)
     count_rows.clear()
     other = rng.normal(size=X.shape)
-    cross_val_predict_dist(estimator, other, y)
+    cross_val_predict_dist(estimator, other, y, method=SHARED)
     assert sum(count_rows) == N
 
 
@@ -168,14 +172,14 @@ def on_structures(network, **params):
 
 def test_series_of_structures(tiny_frozen, crystals):
     target = y[:24]
-    want = assert_fast_is_by_folds(on_structures(tiny_frozen), crystals, target)
+    want = assert_shared_is_by_folds(on_structures(tiny_frozen), crystals, target)
     series = pd.Series(crystals, index=np.arange(24) + 100)
-    for method in ("fast", "refit"):
+    for method in METHODS:
         got = cross_val_predict_dist(
             on_structures(tiny_frozen), series, target, cv=FOLDS, method=method
         )
         assert got.mean.shape == got.std.shape == (24,)
-        if method == "fast":
+        if method == SHARED:
             assert_allclose(got.std, want.std)
 
 
@@ -185,7 +189,7 @@ def test_network_mean_of_structures_in_units_of_each_sample(crystals):
     net = make_megnet(scaler=TargetScaler(-5.0, 2.0, is_intensive=False))
     estimator = on_structures(net, mean="network")
     output = MEGNetSnapshot.of(net).predict(crystals)[:, 0]
-    got = assert_fast_is_by_folds(estimator, crystals, output + y[:24])
+    got = assert_shared_is_by_folds(estimator, crystals, output + y[:24])
     n_atoms = np.array([len(s) for s in crystals])
     noise = got.aleatoric_std / got.aleatoric_std[0] * n_atoms[0]
     assert_allclose(noise, n_atoms)
@@ -196,7 +200,7 @@ def test_structures_that_fail_are_nan(tiny_frozen, crystals):
     target = y[:25]
     estimator = on_structures(tiny_frozen, on_error="nan")
     results = {}
-    for method in ("fast", "refit"):
+    for method in METHODS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # counts what is left out
             results[method] = cross_val_predict_dist(
@@ -205,10 +209,10 @@ def test_structures_that_fail_are_nan(tiny_frozen, crystals):
         for part in (results[method].mean, results[method].std):
             assert_array_equal(np.isnan(part), np.arange(25) == 12)
     whole = cross_val_predict_dist(
-        estimator, crystals, np.delete(target, 12), cv=LeaveOneOut()
+        estimator, crystals, np.delete(target, 12), cv=LeaveOneOut(), method=SHARED
     )
-    assert_allclose(np.delete(results["fast"].mean, 12), whole.mean, rtol=1e-6)
-    assert_allclose(np.delete(results["fast"].std, 12), whole.std, rtol=1e-6)
+    assert_allclose(np.delete(results[SHARED].mean, 12), whole.mean, rtol=1e-6)
+    assert_allclose(np.delete(results[SHARED].std, 12), whole.std, rtol=1e-6)
 
 
 # --- refit ----------------------------------------------------------------------
@@ -228,8 +232,7 @@ def test_refit_is_cross_val_predict_with_a_std(estimator):
     frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(N) * 3)
     target = pd.Series(y, index=frame.index)
     got = cross_val_predict_dist(estimator, frame, target, cv=FOLDS)
-    assert got.method == "refit"
-    assert set(got) == {"mean", "std", "fold", "method"}
+    assert set(got) == {"mean", "std", "fold"}
     assert_allclose(got.mean, cross_val_predict(estimator, frame, target, cv=FOLDS))
     train, test = next(FOLDS.split(X))
     assert_array_equal(got.fold == 0, np.isin(np.arange(N), test))
@@ -243,7 +246,7 @@ def test_refit_of_our_own_with_weights_outputs_and_processes():
     estimator = quick(n_inducing_points=20)
     got = cross_val_predict_dist(
         estimator, X, Y, cv=FOLDS, params={"sample_weight": WEIGHTS.tolist()},
-        method="refit", components=True, n_jobs=2,
+        components=True, n_jobs=2,
     )  # fmt: skip
     for train, test in FOLDS.split(X):
         fitted = clone(estimator).fit(X[train], Y[train], WEIGHTS[train])
@@ -266,7 +269,7 @@ def test_components_through_a_pipeline_and_a_search():
     assert_allclose(got.epistemic_std, want.epistemic_std)
 
 
-@pytest.mark.parametrize("method", ["fast", "refit"])
+@pytest.mark.parametrize("method", METHODS)
 def test_groups_stay_together(method):
     groups = np.arange(N) // 4
     got = cross_val_predict_dist(
@@ -294,15 +297,42 @@ def test_metadata_routing_passes_groups_to_the_splitter_and_weights_to_fit():
     assert_array_equal(got.std, want.std)
 
 
-def test_refit_when_training_samples_are_not_all_others():
+def test_training_samples_that_are_not_all_others_need_a_refit():
     splits = [(train[:-3], test) for train, test in FOLDS.split(X)]
     got = cross_val_predict_dist(quick(), X, y, cv=splits)
-    assert got.method == "refit"
     assert_allclose(got.mean, cross_val_predict(quick(), X, y, cv=splits))
     with pytest.raises(ValueError, match="the training set of fold 0 is not all"):
-        cross_val_predict_dist(quick(), X, y, cv=splits, method="fast")
+        cross_val_predict_dist(quick(), X, y, cv=splits, method=SHARED)
     shuffled = [(train[::-1], test) for train, test in FOLDS.split(X)]
-    assert cross_val_predict_dist(quick(), X, y, cv=shuffled).method == "fast"
+    cross_val_predict_dist(quick(), X, y, cv=shuffled, method=SHARED)
+
+
+def test_only_a_refit_keeps_left_out_samples_from_the_hyperparameters():
+    """Scores of few samples by a refit are those of new samples, shared ones better."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 4))
+    y = np.sin(2.0 * X[:, 0]) + X[:, 1] * X[:, 2] + 0.3 * rng.normal(size=2000)
+    scores = {name: [] for name in ("new", *METHODS)}
+    for start in range(0, 300, 30):
+        few = slice(start, start + 30)
+        model = VGPRegressor(random_state=0)
+        for method in METHODS:
+            left = cross_val_predict_dist(model, X[few], y[few], method=method)
+            scores[method].append(gaussian_nll(y[few], left.mean, left.std))
+        new = model.fit(X[few], y[few]).predict(X[300:], return_std=True)
+        scores["new"].append(gaussian_nll(y[300:], *new))
+    new, refit, shared = (np.median(scores[name]) for name in ("new", *METHODS))
+    assert shared < new - 0.3
+    assert refit > new - 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_network_that_draws_at_random_is_refused(method):
+    inputs = tf_keras.Input((4,))  # Keras 3 overrides training=True
+    noisy = tf_keras.layers.Dropout(0.5, name="noisy")(inputs, training=True)
+    network = tf_keras.Model(inputs, tf_keras.layers.Dense(1)(noisy))
+    with pytest.raises(ValueError, match=r"Layer 'noisy' .* is not frozen"):
+        cross_val_predict_dist(ProbNNRegressor(network), X, y, method=method)
 
 
 # --- errors ---------------------------------------------------------------------
@@ -328,14 +358,14 @@ class _OwnFit(VGPRegressor):
     ],
     ids=["ridge", "pipeline", "fit", "network", "tuning"],
 )
-def test_fast_is_an_error_where_more_depends_on_the_fold(estimator, reason):
+def test_shared_is_an_error_where_more_depends_on_the_fold(estimator, reason):
     with pytest.raises(ValueError, match=f"not possible: .*{reason}"):
-        cross_val_predict_dist(estimator, X, y, method="fast")
+        cross_val_predict_dist(estimator, X, y, method=SHARED)
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="Got method='slow', expected one of"):
-        cross_val_predict_dist(quick(), X, y, method="slow")
+    with pytest.raises(ValueError, match="Got method='fast', expected one of"):
+        cross_val_predict_dist(quick(), X, y, method="fast")
     with pytest.raises(ValueError, match=r"sample 0 0 times .* each sample in one"):
         cross_val_predict_dist(quick(), X, y, cv=TimeSeriesSplit(3))
     with pytest.raises(ValueError, match="expected each sample in one test set"):
@@ -354,4 +384,6 @@ def test_bad_arguments_are_named():
         cross_val_predict_dist(quick(), X, y, params={"wieghts": WEIGHTS})
     weights = np.where(np.arange(N) < 12, 1.0, 0.0)
     with pytest.raises(ValueError, match="Fold 0 holds all samples that"):
-        cross_val_predict_dist(quick(), X, y, params={"sample_weight": weights})
+        cross_val_predict_dist(
+            quick(), X, y, method=SHARED, params={"sample_weight": weights}
+        )

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_array, check_random_state
 
 from ..kernels import make_kernel, resolve_columns
+from .bounds import warn_of_bounds
 from .covariance import Covariance
 from .encoded import (
     GroupedSamples,
@@ -107,10 +108,11 @@ class Head:
                 "No sample has both features and a positive weight, so nothing is left "
                 "to fit."
             )
+        mean, scale = scales(t, weights)
         if params.normalize_y:
-            mean, y_scale = scales(t, weights)
             # A residual of the network has its prior mean at zero, not at its own.
             y_mean = y_mean if params.mean == "network" else mean
+            y_scale = scale
         kernel, together = initial_kernel(encoded, params.kernel)
         scaling = Standardisation(
             *scales(features, weights, index, encoded.dtype, together), params.mean
@@ -121,6 +123,9 @@ class Head:
         many = len(weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
             posterior, curve = fit_posterior(samples, kernel, params, report)
+        if params.max_iter:
+            target_variance = np.mean((scale / y_scale) ** 2)
+            warn_of_bounds(posterior, params, target_variance)
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
         return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
 

@@ -95,6 +95,7 @@ class KerasEncoder:
         if estimator.network is not None:
             network = resolve_network(estimator.network, X, y, sample_weight)
             network.resolve_layer(self.layer)
+            network.warn_of_outputs(self.layer)
             self.use(network)
         elif self.with_output:
             raise ValueError(

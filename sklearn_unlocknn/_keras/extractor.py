@@ -32,8 +32,9 @@ class KerasFeatureExtractor(
         cloned and fitted in `fit`. None passes numeric X through.
     layer : int, str or list of int or str, default=-2
         Index in ``network.layers`` or name of the layer whose output is taken,
-        flattened to two dimensions; the outputs of a list are concatenated. A model
-        without a functional graph has only -1, its output.
+        flattened to two dimensions; the outputs of a list are concatenated. An index
+        of an output other than -1 warns. A model without a functional graph has only
+        -1, its output.
     memory : str, path-like, joblib.Memory or None, default=None
         Folder that keeps features by the content of their sample, shared by processes.
         None keeps features of this process alone, in memory, bounded, and only where

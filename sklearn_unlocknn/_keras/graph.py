@@ -75,20 +75,14 @@ def graph_of(model):
 
 def outputs_of(graph, name):
     """Return the output tensors of a layer in a graph."""
-    nodes = [
-        node
-        for group in graph._nodes_by_depth.values()
-        for node in group
-        # operation and output_tensors in Keras 3, layer and outputs in Keras 2
-        if (node.operation if hasattr(node, "operation") else node.layer).name == name
-    ]
+    nodes = [node for node, operation in _nodes(graph) if operation.name == name]
     if len(nodes) != 1:
         raise ValueError(
             f"Layer {name!r} is called {len(nodes)} times in the network, so its "
             "output is ambiguous. Choose a layer that is called once, such as one "
             "that follows it."
         )
-    node = nodes[0]
+    node = nodes[0]  # output_tensors in Keras 3, outputs in Keras 2
     outputs = node.output_tensors if hasattr(node, "operation") else node.outputs
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
@@ -212,3 +206,60 @@ def unsteady_layer(model, inputs):
             if not np.allclose(first, second, 1e-3, 1e-6, equal_nan=True):
                 return layer.name
     return model.name
+
+
+def follows_only_scaling(graph, name):
+    """Return whether no layer that is fitted or changes the size follows a layer.
+
+    Such a layer is an output of the network, or one before a last `Rescaling`,
+    `Normalization` or activation.
+    """
+    ends = outputs_of(graph, name)
+    while ends:
+        tensor = ends.pop()
+        for node, operation in _nodes(graph):
+            if not any(tensor is other for other in _inputs(node)):
+                continue
+            outputs = outputs_of(graph, operation.name)
+            fitted = getattr(operation, "weights", ())
+            if type(operation).__name__ == "Normalization":
+                fitted = ()
+            if len(fitted) or any(_size(tensor) != _size(out) for out in outputs):
+                return False
+            ends += outputs
+    return True
+
+
+def hidden_layer_before(graph, name):
+    """Return the name of the nearest layer before one that is hidden, or None."""
+    layers = {layer.name for layer in graph.layers}
+    ends = {tensor._keras_history[0].name for tensor in graph.inputs}
+    while True:
+        for node, operation in _nodes(graph):
+            if operation.name == name:
+                inputs = _inputs(node)
+        name = inputs[0]._keras_history[0].name
+        if name in ends:
+            return None
+        if name in layers and not follows_only_scaling(graph, name):
+            return name
+
+
+def _nodes(graph):
+    """Yield the nodes of a graph with their layer or operation."""
+    for group in graph._nodes_by_depth.values():
+        for node in group:
+            # operation in Keras 3, layer in Keras 2
+            yield node, node.operation if hasattr(node, "operation") else node.layer
+
+
+def _inputs(node):
+    """Return the tensors that a node reads, none for an input layer."""
+    # keras_inputs in Keras 2, input_tensors in Keras 3
+    return node.keras_inputs if hasattr(node, "keras_inputs") else node.input_tensors
+
+
+def _size(tensor):
+    """Return the number of values of a tensor for a sample, or its shape if free."""
+    shape = tuple(tensor.shape)[1:]
+    return shape if None in shape else math.prod(shape)

@@ -1,5 +1,6 @@
 """Cut, freeze and run a Keras network: the handle that estimators share."""
 
+import contextlib
 import functools
 import importlib
 import math
@@ -13,13 +14,16 @@ from numbers import Integral
 import numpy as np
 
 from .._parallel import in_worker, run_blocks
+from .._validation import warn_user
 from . import serialization
 from .fingerprint import checksum, identify, probe
 from .graph import (
     InputSpec,
     as_numpy,
     filled,
+    follows_only_scaling,
     graph_of,
+    hidden_layer_before,
     integer_limit,
     library_of,
     limit_threads,
@@ -218,6 +222,28 @@ class NetworkHandle:
             raise ValueError("Got an empty `layer`, expected at least one layer.")
         return tuple(resolved)
 
+    def warn_of_outputs(self, layer):
+        """Warn of a layer that is an output of the network though its index is not -1.
+
+        Names are taken as they are, and so is the last layer.
+        """
+        graph, layers = graph_of(self.model), self.model.layers
+        for item in layer if isinstance(layer, list | tuple) else [layer]:
+            if graph is None or isinstance(item, str):
+                continue
+            (name,) = self.resolve_layer(item)
+            with contextlib.suppress(ValueError):  # called several times
+                if name == layers[-1].name or not follows_only_scaling(graph, name):
+                    continue
+                better = hidden_layer_before(graph, name)
+                remedy = f"Pass layer={better!r}, or " if better else "Pass "
+                warn_user(
+                    f"Got `layer`={item}, which is layer {name!r} of the network "
+                    f"{self.model.name!r}, an output or one that is only rescaled "
+                    "afterwards: the features of a hidden layer are usually better. "
+                    f"{remedy}layer={name!r} to take this one as it is."
+                )
+
     def extract(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
         """Run the network up to a layer, in inference mode.
 
@@ -406,7 +432,7 @@ class NetworkHandle:
 
     def __reduce__(self):
         state = self._token, self.checksum(), self._identities
-        return _rebuild, (serialization.dump(self.model), *state)
+        return _rebuild, (serialization.pickled(self.model), *state)
 
     def __copy__(self, memo=None):
         return self

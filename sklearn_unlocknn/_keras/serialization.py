@@ -7,11 +7,13 @@ import contextlib
 import importlib
 import json
 import os
+import pickle
 import tempfile
 import types
 import warnings
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 
 from .graph import LIBRARIES, graph_of, library_of
@@ -139,11 +141,7 @@ def _restore(layer, state):
 
 
 def dump(model):
-    """Serialise a network as plain Python objects and NumPy arrays.
-
-    Classes and functions of custom layers are included: pickled by value by
-    cloudpickle (as for loky workers), else by reference to their module.
-    """
+    """Describe a network by plain Python objects, NumPy arrays and its own classes."""
     return {
         "library": library_of(model),
         "config": _plain_config(model),
@@ -152,8 +150,31 @@ def dump(model):
     }
 
 
+def pickled(model):
+    """Return the result of `dump` with classes and functions of custom layers as bytes.
+
+    Those of importable modules are pickled by reference, others, such as those of a
+    script or a notebook, by value.
+
+    Raises
+    ------
+    pickle.PicklingError
+        When one of them cannot be pickled by value.
+    """
+    payload = dump(model)
+    custom = payload["custom_objects"]
+    try:
+        return {**payload, "custom_objects": cloudpickle.dumps(custom)}
+    except Exception as error:  # whatever a global variable that they use raises
+        raise pickle.PicklingError(
+            f"The classes and functions {sorted(custom)} of the network "
+            f"{model.name!r} cannot be pickled: {error}. Define them in a module of "
+            "their own, which is imported, or without global objects of this kind."
+        ) from error
+
+
 def rebuild(payload):
-    """Build a network from the result of `dump`.
+    """Build a network from the result of `dump` or `pickled`.
 
     Raises
     ------
@@ -162,6 +183,8 @@ def rebuild(payload):
     """
     library = importlib.import_module(payload["library"])
     custom = payload["custom_objects"]
+    if isinstance(custom, bytes):
+        custom = pickle.loads(custom)
     name = payload["config"].get("config", {}).get("name")
     try:
         with library.saving.custom_object_scope(custom):

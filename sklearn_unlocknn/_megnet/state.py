@@ -5,6 +5,8 @@ import os
 import pickle
 from pathlib import Path
 
+import cloudpickle
+
 from .compat import import_megnet
 from .fast_layers import fast_layer, fast_set2set, softplus2
 
@@ -12,8 +14,8 @@ from .fast_layers import fast_layer, fast_set2set, softplus2
 def network_state(network):
     """Take a snapshot of a MEGNet model, or of a file, as JSON text and NumPy arrays.
 
-    Keys are config, weights, converter, scaler and classes: Keras layer classes that
-    neither tf-keras nor megnet has.
+    Keys are config, weights, converter, scaler and classes: pickled Keras layer classes
+    that neither tf-keras nor megnet has, by value where no module has them.
     """
     if isinstance(network, str | os.PathLike):
         model, converter, scaler = _read(Path(network))
@@ -29,16 +31,17 @@ def network_state(network):
             )
     _check_inputs(model)
     libraries = ("keras", "tf_keras", "tensorflow", "megnet", "sklearn_unlocknn")
+    classes = {
+        type(layer).__name__: type(layer)
+        for layer in model.layers
+        if type(layer).__module__.split(".")[0] not in libraries
+    }
     return {
         "config": json.dumps(_plain_config(model.get_config()), sort_keys=True),
         "weights": model.get_weights(),
         "converter": freeze_object(converter),
         "scaler": freeze_object(scaler),
-        "classes": {
-            type(layer).__name__: type(layer)
-            for layer in model.layers
-            if type(layer).__module__.split(".")[0] not in libraries
-        },
+        "classes": cloudpickle.dumps(classes),
     }
 
 
@@ -81,7 +84,8 @@ def _read(path):
 def build_network(state):
     """Rebuild the Keras network of a state, in inference mode."""
     try:
-        model = _from_config(json.loads(state["config"]), state["classes"])
+        classes = pickle.loads(state["classes"])
+        model = _from_config(json.loads(state["config"]), classes)
     except Exception as error:
         raise ValueError(
             f"The MEGNet network cannot be rebuilt from its configuration: {error}"
@@ -108,8 +112,9 @@ def freeze_object(obj):
     """Serialise an object of megnet's as JSON text, any other as pickle bytes."""
     from monty.json import MontyEncoder
 
-    if obj is not None and not hasattr(obj, "as_dict"):
-        return ("pickle", pickle.dumps(obj))
+    importable = type(obj).__module__ != "__main__"
+    if obj is not None and not (hasattr(obj, "as_dict") and importable):
+        return ("pickle", cloudpickle.dumps(obj))
     return ("json", json.dumps(obj, cls=MontyEncoder, sort_keys=True))
 
 

@@ -54,6 +54,16 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         ValueError
             If a parameter or the data cannot be used; the message states what was got,
             what was expected and what to do. The estimator is left as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a hyperparameter ends at a bound of a kernel object, as
+            ``GaussianProcessRegressor`` warns; of the bounds of kernel names and of the
+            noise added to a kernel without one, only at those that limit the fit: an
+            upper bound of a variance or, with ``normalize_y=False``, a lower one that
+            is not small beside the target's. At the others a term or a feature is not
+            needed. Never with ``max_iter=0``.
         """
         with self._refitting():
             self._fit(X, y, sample_weight)

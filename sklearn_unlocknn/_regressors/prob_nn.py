@@ -21,7 +21,8 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         cross-validation does not leak.
     layer : int, str or list of them, default=-2
         Latent layer, as an index into ``network.layers`` or a name; the outputs of
-        several are concatenated. Ignored without a network.
+        several are concatenated. An index of an output other than -1 warns. Ignored
+        without a network.
     kernel : str, sklearn or TFP kernel, or None, default=None
         Covariance of the latent function, over standardised features: length scales are
         in standard deviations of a feature, variances in squared standard deviations of

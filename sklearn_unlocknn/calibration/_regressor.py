@@ -81,9 +81,9 @@ class CalibratedProbRegressor(WrappingRegressor):
     -----
     Clones fitted on the folds predict the held-out samples. A regressor of this package
     with at least twice `hyper_subset_size` samples is fitted once instead, and folds
-    are taken out of its posterior, as with ``method="fast"`` of
-    :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist`. That takes a third
-    of the time, with the hyperparameters of the final model
+    are taken out of its posterior, as ``method="shared_hyperparameters"`` of
+    :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist` does. That takes a
+    third of the time, with the hyperparameters of the final model
     (``benchmarks/RESULTS.md``). With fewer samples the hyperparameters depend on all of
     them, and the errors would be too small.
 

@@ -23,7 +23,7 @@ from .._prediction import (
     predict_distribution,
     quantiles_of,
 )
-from .._validation import check_targets, check_weights
+from .._validation import check_targets, check_weights, warn_user
 from ._target_map import InverseMap
 
 __all__ = ["ProbTransformedTargetRegressor"]
@@ -211,16 +211,9 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         if weights is not None:
             weights = check_weights(weights, len(y))
         transformer = self._fitted_transformer(columns, weights)
-        with np.errstate(all="ignore"):  # the log of a negative target raises below
-            t = np.asarray(transformer.transform(columns), dtype=np.float64)
-        if t.shape not in (columns.shape, y.shape) or not np.isfinite(t).all():
-            raise ValueError(
-                f"Got a transformed y of shape {t.shape} with "
-                f"{np.sum(~np.isfinite(t))} values that are not finite, expected "
-                f"shape {columns.shape} and all finite. Choose a transformation that "
-                "is defined for these targets."
-            )
-        t = t.reshape(columns.shape)
+        t = _transformed(transformer, columns)
+        if self.check_inverse:
+            _check_inverse(transformer, columns, t)
 
         regressor = clone(self._inner)
         if weights is not None:
@@ -236,7 +229,7 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         return self
 
     def _fitted_transformer(self, y, weights):
-        """Fit the transformer to y of shape (n, k); check its inverse on request."""
+        """Fit the transformer to y of shape (n, k)."""
         if (self.func is None) != (self.inverse_func is None):
             raise ValueError(
                 f"Got func={self.func!r} and inverse_func={self.inverse_func!r}, "
@@ -250,32 +243,24 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         if self.transformer is not None:
             transformer = clone(self.transformer)
         else:
-            # The check of FunctionTransformer would warn a second time.
             transformer = FunctionTransformer(
-                self.func, self.inverse_func, validate=True, check_inverse=False
+                self.func, self.inverse_func, validate=True
             ).set_output(transform="default")
+        if isinstance(transformer, FunctionTransformer):
+            # Its own check comes before that of the transformed targets.
+            transformer.set_params(check_inverse=False)
         if not hasattr(transformer, "inverse_transform"):
             raise ValueError(
                 f"Got transformer={transformer!r}, which has no inverse_transform, "
                 "expected a transformer with one."
             )
-        with np.errstate(all="ignore"):  # `fit` raises for values that are not finite
+        with np.errstate(all="ignore"):  # `_transformed` raises
             if weights is None:
                 transformer.fit(y)
             elif has_fit_parameter(transformer, "sample_weight"):
                 transformer.fit(y, sample_weight=weights)
             else:
                 transformer.fit(y[weights > 0])
-            if self.check_inverse:
-                some = y[:: max(1, len(y) // 10)]
-                back = transformer.inverse_transform(transformer.transform(some))
-                if not np.allclose(some, np.reshape(back, some.shape)):
-                    warnings.warn(
-                        "Got a transformation whose inverse does not return the "
-                        "targets. If that is intended, set check_inverse=False.",
-                        UserWarning,
-                        stacklevel=3,
-                    )
         return transformer
 
     def predict(self, X, return_std=False, return_cov=False):
@@ -353,3 +338,37 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         prediction = predict_distribution(self.regressor_, plain(X, self))
         quantiles = self._quantiles(prediction, q)
         return quantiles[:, :, 0] if self._one_output else quantiles
+
+
+def _transformed(transformer, y):
+    """Return targets of shape (n, k) transformed; raise unless all are finite."""
+    with np.errstate(all="ignore"):
+        t = np.asarray(transformer.transform(y), dtype=np.float64)
+    if t.size != y.size:
+        raise ValueError(
+            f"Got a transformed y of shape {t.shape}, expected {y.shape}, one value "
+            "for each target."
+        )
+    t = t.reshape(y.shape)
+    bad = np.argwhere(~np.isfinite(t))
+    if len(bad):
+        sample, column = bad[0]
+        raise ValueError(
+            f"Got a transformation by which {len(bad)} of {y.size} targets are not "
+            f"finite, the first being that of sample {sample}: {y[sample, column]} is "
+            f"transformed to {t[sample, column]}. Choose a transformation that is "
+            "defined for these targets."
+        )
+    return t
+
+
+def _check_inverse(transformer, y, t):
+    """Warn if the inverse does not return some transformed targets to their values."""
+    some = slice(None, None, max(1, len(y) // 10))
+    with np.errstate(all="ignore"):
+        back = transformer.inverse_transform(t[some])
+    if not np.allclose(y[some], np.reshape(back, y[some].shape)):
+        warn_user(
+            "Got a transformation whose inverse does not return the targets. If that "
+            "is intended, set check_inverse=False."
+        )

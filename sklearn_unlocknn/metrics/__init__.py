@@ -9,7 +9,12 @@ Predictions are valid when there is a sample, shapes agree, all values are finit
 std is negative; weights when they are finite, not negative and not all zero.
 """
 
-from ._calibration import calibration_curve, calibration_error, miscalibration_area
+from ._calibration import (
+    calibration_curve,
+    miscalibration_area,
+    root_mean_squared_calibration_error,
+    summed_calibration_error,
+)
 from ._groups import group_labels, uq_by_group
 from ._intervals import (
     interval_coverage,
@@ -30,7 +35,6 @@ from ._sharpness import dispersion, sharpness
 __all__ = [
     "PROB_SCORERS",
     "calibration_curve",
-    "calibration_error",
     "dispersion",
     "error_uncertainty_correlation",
     "gaussian_crps",
@@ -45,9 +49,11 @@ __all__ = [
     "mean_standardized_log_loss",
     "miscalibration_area",
     "prob_scoring",
+    "root_mean_squared_calibration_error",
     "sharpness",
     "sparsification_curve",
     "sparsification_error",
+    "summed_calibration_error",
     "uq_by_group",
     "uq_report",
 ]

@@ -140,7 +140,7 @@ def miscalibration_area(
 
     See Also
     --------
-    calibration_error : Squared distances, summed.
+    root_mean_squared_calibration_error : Counts large distances more.
 
     Notes
     -----
@@ -185,7 +185,75 @@ def miscalibration_area(
     return float(areas.mean())
 
 
-def calibration_error(
+def root_mean_squared_calibration_error(
+    y_true,
+    y_pred,
+    y_std,
+    *,
+    sample_weight=None,
+    quantiles=None,
+    kind="quantile",
+    n_levels=100,
+):
+    r"""Compute the root mean square of observed minus expected proportions.
+
+    Parameters
+    ----------
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and std (noise included), in target units.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples; uniform when None.
+    quantiles : callable, default=None
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
+    kind : {"quantile", "interval"}, default="quantile"
+        What the curve counts, see :func:`calibration_curve`.
+    n_levels : int, default=100
+        Number of levels p, 2 or more, equally spaced from 0 to 1.
+
+    Returns
+    -------
+    error : float
+        Dimensionless, between 0 (calibrated) and 1, averaged over outputs.
+
+    Raises
+    ------
+    ValueError
+        When predictions, weights, quantiles, `kind` or `n_levels` are not valid.
+
+    See Also
+    --------
+    miscalibration_area : The mean distance, which counts large ones less.
+    summed_calibration_error : The sum of the squares, which grows with the levels.
+
+    Notes
+    -----
+    .. math:: \sqrt{\frac1m \sum_{j=1}^{m} (p_j - \hat p(p_j))^2}
+
+    over m levels, as in uncertainty-toolbox. It hardly depends on their number. A zero
+    std counts as in :func:`calibration_curve`. The sum of squares is the calibration
+    error of [1]_.
+
+    References
+    ----------
+    .. [1] V. Kuleshov, N. Fenner and S. Ermon, "Accurate uncertainties for deep
+       learning using calibrated regression", ICML (2018), arXiv:1807.00263.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import root_mean_squared_calibration_error
+    >>> y_true, y_pred, y_std = [-1.0, 0.2, 0.5, 3.0], [0.0] * 4, [1.0] * 4
+    >>> error = root_mean_squared_calibration_error(y_true, y_pred, y_std, n_levels=3)
+    >>> round(error, 3)
+    0.144
+    """
+    squares = _squared_distances(
+        y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels
+    )
+    return float(np.sqrt(squares.mean(axis=0)).mean())
+
+
+def summed_calibration_error(
     y_true,
     y_pred,
     y_std,
@@ -223,7 +291,7 @@ def calibration_error(
 
     See Also
     --------
-    miscalibration_area : Hardly depends on the number of levels.
+    root_mean_squared_calibration_error : Hardly depends on the number of levels.
 
     Notes
     -----
@@ -231,9 +299,8 @@ def calibration_error(
 
     the calibration error of [1]_ with all weights equal to 1. This sum is proportional
     to the number of levels: report the number. The table of [2]_ has kind="quantile"
-    and 100 levels from 0 to 1 with both ends, the defaults here.
-    ``sqrt(calibration_error / n_levels)`` is the root mean square calibration error of
-    uncertainty-toolbox. A zero std counts as in :func:`calibration_curve`.
+    and 100 levels from 0 to 1 with both ends, the defaults here. A zero std counts as
+    in :func:`calibration_curve`.
 
     References
     ----------
@@ -245,16 +312,21 @@ def calibration_error(
 
     Examples
     --------
-    >>> from sklearn_unlocknn.metrics import calibration_error
+    >>> from sklearn_unlocknn.metrics import summed_calibration_error
     >>> y_true, y_pred, y_std = [-1.0, 0.2, 0.5, 3.0], [0.0] * 4, [1.0] * 4
-    >>> calibration_error(y_true, y_pred, y_std, n_levels=3)
+    >>> summed_calibration_error(y_true, y_pred, y_std, n_levels=3)
     0.0625
     """
-    expected, observed = _curves(
+    squares = _squared_distances(
         y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels
     )
-    errors = ((observed - expected[:, np.newaxis]) ** 2).sum(axis=0)
-    return float(errors.mean())
+    return float(squares.sum(axis=0).mean())
+
+
+def _squared_distances(*args):
+    """Return squared distances from the diagonal, of shape (n_levels, n_outputs)."""
+    expected, observed = _curves(*args)
+    return (observed - expected[:, np.newaxis]) ** 2
 
 
 def _curves(y_true, y_pred, y_std, sample_weight, quantiles, kind, n_levels):

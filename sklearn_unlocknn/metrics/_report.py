@@ -6,7 +6,11 @@ import numpy as np
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from .._prediction import check_coverage, interval_levels
-from ._calibration import calibration_error, miscalibration_area, quantile_levels
+from ._calibration import (
+    miscalibration_area,
+    quantile_levels,
+    root_mean_squared_calibration_error,
+)
 from ._intervals import interval_coverage, interval_score, mean_interval_width
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
@@ -26,8 +30,11 @@ _ROWS = {
         ("msll", "MSLL (nats)", "< 0", False),
     ],
     ("calibration", "Calibration"): [
-        (f"{name}_{kind}", f"{name.replace('_', ' ')}, {kind}", "0", False)
-        for name in ("miscalibration_area", "calibration_error")
+        (f"{name}_{kind}", f"{label}, {kind}", "0", False)
+        for name, label in (
+            ("miscalibration_area", "miscalibration area"),
+            ("root_mean_squared_calibration_error", "RMS calibration error"),
+        )
         for kind in ("quantile", "interval")
     ],
     ("sharpness", "Sharpness"): [
@@ -168,7 +175,7 @@ def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
         },
         "calibration": {
             f"{metric.__name__}_{kind}": metric(*args, kind=kind, **own)
-            for metric in (miscalibration_area, calibration_error)
+            for metric in (miscalibration_area, root_mean_squared_calibration_error)
             for kind in ("quantile", "interval")
         },
         "sharpness": {

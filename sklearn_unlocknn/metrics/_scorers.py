@@ -8,7 +8,11 @@ from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from .._prediction import RecordedPrediction, predict_distribution, reads_quantiles
-from ._calibration import calibration_error, miscalibration_area
+from ._calibration import (
+    miscalibration_area,
+    root_mean_squared_calibration_error,
+    summed_calibration_error,
+)
 from ._intervals import interval_coverage_error, interval_score
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
@@ -190,7 +194,8 @@ PROB_SCORERS = {
         "interval_score": interval_score,
         "interval_coverage_error": interval_coverage_error,
         "miscalibration_area": miscalibration_area,
-        "calibration_error": calibration_error,
+        "root_mean_squared_calibration_error": root_mean_squared_calibration_error,
+        "summed_calibration_error": summed_calibration_error,
         "sharpness": sharpness,
         "sparsification_error": sparsification_error,
     }.items()

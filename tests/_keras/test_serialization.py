@@ -4,6 +4,7 @@ import importlib
 import pickle
 import subprocess
 import sys
+import threading
 
 import cloudpickle
 import joblib
@@ -119,6 +120,91 @@ def test_pickle_with_custom_layers_loads_in_a_fresh_process(tmp_path, monkeypatc
     assert done.returncode == 0, done.stderr
     for name in ("keras", "tf_keras"):
         monkeypatch.delitem(sys.modules, f"own_{name}")
+
+
+SCRIPT = """
+import pickle, sys
+import numpy as np
+import {K} as K
+from sklearn_unlocknn import ProbNNRegressor
+
+FACTOR = np.float32(2.0)
+
+
+def doubled(x):
+    return FACTOR * x
+
+
+@K.saving.register_keras_serializable("script")
+class Registered(K.layers.Layer):
+    def call(self, inputs):
+        return doubled(inputs)
+
+
+class Scaled(Registered):
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        return self.factor * super().call(inputs)
+
+    def get_config(self):
+        return {{**super().get_config(), "factor": self.factor}}
+
+
+class Inside(K.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.layers.Dense(3)
+
+    def call(self, inputs):
+        return doubled(self.dense(inputs))
+
+    def get_config(self):
+        return {{"name": self.name}}
+
+
+inputs = K.Input((4,))
+latent = Scaled(3.0)(K.layers.Dense(3, activation=doubled)(inputs))
+network = K.Model(inputs, K.layers.Dense(1)(Registered()(Inside()(latent))))
+X = np.random.default_rng(0).normal(size=(30, 4))
+model = ProbNNRegressor(network, 2, "rbf", max_iter=2, random_state=0).fit(X, X[:, 0])
+with open("model.pkl", "wb") as file:
+    pickle.dump((model, X, model.predict(X)), file)
+"""
+LOAD_MODEL = """
+import pickle, numpy as np
+with open("model.pkl", "rb") as file:
+    model, X, expected = pickle.load(file)
+np.testing.assert_allclose(model.predict(X), expected, rtol=1e-6)
+again = pickle.loads(pickle.dumps(model))
+np.testing.assert_allclose(again.predict(X), expected, rtol=1e-6)
+"""
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_pickle_with_layers_of_a_script_loads_in_a_fresh_process(library, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.format(K=library))
+    for command in (["script.py"], ["-c", LOAD_MODEL]):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_classes_that_cannot_be_pickled_are_named(K):
+    lock = threading.Lock()
+
+    class Locked(K.layers.Layer):
+        def call(self, inputs):
+            with lock:
+                return inputs
+
+    inputs = K.Input((4,))
+    handle = NetworkHandle.of(K.Model(inputs, K.layers.Dense(1)(Locked()(inputs))))
+    with pytest.raises(pickle.PicklingError, match=r"'Locked'.* in a module of their"):
+        pickle.dumps(handle)
 
 
 def with_local_classes(K):

@@ -211,6 +211,60 @@ def test_unpickling_loads_no_heavy_library(network, tmp_path):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+SCRIPT = """
+import pickle
+import numpy as np
+from sklearn_unlocknn._megnet.compat import import_megnet
+
+import_megnet()
+import tf_keras
+from _megnet.megnet_nets import make_megnet, make_structures, quick
+from megnet.data.crystal import CrystalGraph
+from megnet.data.graph import GaussianDistance
+
+
+class OwnGraph(CrystalGraph):
+    pass
+
+
+class OwnScaler:
+    def inverse_transform(self, target, n=1):
+        return 2.0 * target
+
+
+class OwnDense(tf_keras.layers.Dense):
+    pass
+
+
+bonds = GaussianDistance(np.linspace(0, 5, 8), 0.7)
+net = make_megnet(converter=OwnGraph(bond_converter=bonds), scaler=OwnScaler())
+hidden, last = net.model.layers[-2:]
+output = OwnDense(1, name="own")(hidden.output)
+net.model = tf_keras.Model(net.model.inputs, output)
+X = make_structures(6)
+model = quick(net, layer=-2, mean="network").fit(X, np.arange(6.0))
+with open("model.pkl", "wb") as file:
+    pickle.dump((model, X, model.predict(X)), file)
+"""
+LOAD = """
+import pickle, numpy as np
+with open("model.pkl", "rb") as file:
+    model, X, expected = pickle.load(file)
+np.testing.assert_allclose(model.predict(X), expected, rtol=1e-5)
+"""
+
+
+def test_pickle_with_classes_of_a_script_loads_in_a_fresh_process(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    path = os.pathsep.join([p for p in sys.path if p] + [os.getcwd()])
+    for command in (["script.py"], ["-c", LOAD]):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
 def test_file(tmp_path, structures):
     """Read files in the format of megnet's released networks."""
     model = make_megnet()

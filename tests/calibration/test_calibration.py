@@ -229,7 +229,12 @@ def test_held_out_predictions_from_one_fit(method, linear):
     model = CalibratedProbRegressor(head, method=method, cv=cv)
     model.fit(X, y, sample_weight=weights)
     parts = cross_val_predict_dist(
-        head, X, y, cv=cv, method="fast", params={"sample_weight": weights}
+        head,
+        X,
+        y,
+        cv=cv,
+        method="shared_hyperparameters",
+        params={"sample_weight": weights},
     )
     table = np.column_stack([parts.mean, parts.std])
     want = calibrated(method, table, y, sample_weight=weights)

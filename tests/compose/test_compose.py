@@ -329,11 +329,38 @@ def test_messages_of_errors(params, error, message, skewed):
         model.fit(X, y).predict(X)
 
 
+@pytest.mark.parametrize("check_inverse", [True, False])
+@pytest.mark.parametrize("value", [-1.0, 0.0])
+@pytest.mark.parametrize(
+    "params",
+    [
+        LOG,
+        {"transformer": FunctionTransformer(**LOG)},
+        {"transformer": FunctionTransformer(**LOG, validate=True)},
+    ],
+    ids=["functions", "transformer", "validating"],
+)
+def test_targets_without_a_transformed_value_are_named(
+    params, value, check_inverse, skewed
+):
+    X, y = skewed
+    model = ProbTransformedTargetRegressor(**params, check_inverse=check_inverse)
+    bad = np.where(np.arange(len(y)) % 30 == 3, value, y)
+    message = rf"of {len(y)} targets are not finite.* sample 3: {value} .*defined for"
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, bad)
+
+
 def test_unusable_targets_and_transformers(skewed):
     X, y = skewed
-    model = ProbTransformedTargetRegressor(BayesianRidge(), **LOG, check_inverse=False)
-    with pytest.raises(ValueError, match="1 values that are not finite"):
-        model.fit(X, np.where(np.arange(len(y)) == 3, -1.0, y))
+    model = ProbTransformedTargetRegressor(BayesianRidge(), **LOG)
+    flat = FunctionTransformer(np.ravel, np.ravel)
+    twice = FunctionTransformer(lambda y: np.hstack([y, y]), np.ravel)
+    assert ProbTransformedTargetRegressor(transformer=flat).fit(X, y).affine_
+    with pytest.raises(
+        ValueError, match=r"transformed y of shape \(150, 2\), expected"
+    ):
+        ProbTransformedTargetRegressor(transformer=twice).fit(X, y)
     with pytest.warns(UserWarning, match="does not return the targets"):
         ProbTransformedTargetRegressor(func=np.log, inverse_func=np.exp2).fit(X, y)
     one_way = FunctionTransformer()

@@ -7,15 +7,22 @@ from scipy import integrate, stats
 
 from sklearn_unlocknn.metrics import (
     calibration_curve,
-    calibration_error,
     interval_coverage,
     miscalibration_area,
+    root_mean_squared_calibration_error,
+    summed_calibration_error,
 )
 
 KINDS = ["quantile", "interval"]
 parametrize_kind = pytest.mark.parametrize("kind", KINDS)
 parametrize_metric = pytest.mark.parametrize(
-    "metric", [calibration_curve, miscalibration_area, calibration_error]
+    "metric",
+    [
+        calibration_curve,
+        miscalibration_area,
+        root_mean_squared_calibration_error,
+        summed_calibration_error,
+    ],
 )
 
 
@@ -69,12 +76,15 @@ def test_only_the_quantile_kind_detects_a_bias_hidden_by_wide_intervals():
 
 
 @parametrize_kind
-def test_area_of_the_curve_with_crossings_and_sum_of_squares(kind):
+def test_area_of_the_curve_with_crossings_and_squares(kind):
     rng = np.random.default_rng(3)
     args = rng.normal(size=12), np.zeros(12), np.ones(12)
     expected, observed = calibration_curve(*args, kind=kind, n_levels=11)
-    error = calibration_error(*args, kind=kind, n_levels=11)
-    assert_allclose(error, np.sum((observed - expected) ** 2))
+    squares = (observed - expected) ** 2
+    error = summed_calibration_error(*args, kind=kind, n_levels=11)
+    assert_allclose(error, np.sum(squares))
+    error = root_mean_squared_calibration_error(*args, kind=kind, n_levels=11)
+    assert_allclose(error, np.sqrt(np.mean(squares)))
     p = np.linspace(0, 1, 100_001)
     gap = np.abs(np.interp(p, expected, observed) - p)
     area = miscalibration_area(*args, kind=kind, n_levels=11)

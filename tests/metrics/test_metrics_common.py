@@ -21,7 +21,8 @@ UNITS = {
     metrics.interval_coverage_error: 0,
     metrics.mean_interval_width: 1,
     metrics.miscalibration_area: 0,
-    metrics.calibration_error: 0,
+    metrics.root_mean_squared_calibration_error: 0,
+    metrics.summed_calibration_error: 0,
     metrics.sharpness: 1,
     metrics.dispersion: 0,
     metrics.error_uncertainty_correlation: 0,
@@ -32,7 +33,8 @@ VARIANTS = [
     *[(metric, {}) for metric in UNITS],
     (metrics.mean_standardized_log_loss, {"y_train_mean": 0.3, "y_train_std": 2.0}),
     (metrics.miscalibration_area, {"kind": "interval"}),
-    (metrics.calibration_error, {"kind": "interval", "n_levels": 17}),
+    (metrics.summed_calibration_error, {"kind": "interval", "n_levels": 17}),
+    (metrics.root_mean_squared_calibration_error, {"kind": "interval"}),
     (metrics.error_uncertainty_correlation, {"method": "pearson"}),
 ]
 NOT_FINITE = (np.nan, np.inf, -np.inf)

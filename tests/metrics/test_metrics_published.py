@@ -14,18 +14,18 @@ from sklearn_unlocknn import metrics
 TRAN = """
     nn_ensemble miscalibration_area quantile .116
     nn_ensemble miscalibration_area interval .234
-    nn_ensemble calibration_error quantile 1.70
+    nn_ensemble summed_calibration_error quantile 1.70
     nn_ensemble sharpness - .14
     nn_ensemble dispersion - 1.06
     gp miscalibration_area quantile .138
     gp miscalibration_area interval .275
-    gp calibration_error quantile 2.35
+    gp summed_calibration_error quantile 2.35
     gp sharpness - .65
     gp dispersion - .21
     gp gaussian_nll - .775
     cfgp miscalibration_area quantile .031
     cfgp miscalibration_area interval .059
-    cfgp calibration_error quantile .13
+    cfgp summed_calibration_error quantile .13
     cfgp sharpness - .24
     cfgp dispersion - .33
     cfgp gaussian_nll - .335
@@ -90,5 +90,5 @@ class TestUncertaintyToolbox:
         area = theirs.miscalibration_area(*args, **kwargs)
         assert_allclose(metrics.miscalibration_area(*prediction, **ours), area)
         rms = theirs.root_mean_squared_calibration_error(*args, **kwargs)
-        error = metrics.calibration_error(*prediction, **ours)
-        assert_allclose(np.sqrt(error / n_levels), rms)
+        error = metrics.root_mean_squared_calibration_error(*prediction, **ours)
+        assert_allclose(error, rms)

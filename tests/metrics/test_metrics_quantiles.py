@@ -87,9 +87,10 @@ def data():
 
 def test_names_of_metrics_with_quantiles():
     assert {function.__name__ for function in READERS} == {
-        "calibration_curve", "calibration_error", "interval_coverage",
-        "interval_coverage_error", "interval_score", "mean_interval_width",
-        "miscalibration_area", "uq_by_group", "uq_report",
+        "calibration_curve", "interval_coverage", "interval_coverage_error",
+        "interval_score", "mean_interval_width", "miscalibration_area",
+        "root_mean_squared_calibration_error", "summed_calibration_error",
+        "uq_by_group", "uq_report",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_figures_are_those_of_the_metrics(n_outputs, weighted):
     losses = metrics.gaussian_nll, metrics.gaussian_crps
     losses = [f(*args, **kwargs) for f in (*losses, metrics.mean_standardized_log_loss)]
     assert_allclose(list(report["proper"].values()), losses)
-    for name in ("miscalibration_area", "calibration_error"):
+    for name in ("miscalibration_area", "root_mean_squared_calibration_error"):
         for kind in ("quantile", "interval"):
             value = getattr(metrics, name)(*args, kind=kind, **kwargs)
             assert_allclose(report["calibration"][f"{name}_{kind}"], value)
@@ -43,6 +44,16 @@ def test_figures_are_those_of_the_metrics(n_outputs, weighted):
             name = "interval_coverage" if name == "coverage" else name
             metric = getattr(metrics, name)
             assert_allclose(value, metric(*args, coverage=coverage, **kwargs))
+
+
+def test_calibration_error_is_a_mean_over_levels():
+    """A root mean square of shares, not a sum over 100 levels, which grows to 33."""
+    y_true, y_pred = np.full(50, 1e9), np.zeros(50)
+    report = uq_report(y_true, y_pred, np.ones(50), output_dict=True)["calibration"]
+    name = "root_mean_squared_calibration_error_quantile"
+    assert_allclose(report[name], math.sqrt(1 / 3), rtol=0.02)  # |p - 0|
+    text = uq_report(y_true, y_pred, np.ones(50))
+    assert re.search(rf"RMS calibration error, quantile +{report[name]:.3f} ", text)
 
 
 def test_table_shows_every_figure():
