@@ -182,7 +182,7 @@ def test_names_of_columns_are_those_of_the_frame():
 
 
 def test_columns_are_searched():
-    kernel = OnFeatures(RBF(), [0]) + gpk.WhiteKernel(0.1)
+    kernel = OnFeatures(RBF(), [0]) + gpk.WhiteKernel(0.1, "fixed")
     grid = {"kernel__k1__columns": [[1, 2], [0, 3]]}
     search = GridSearchCV(VGPRegressor(kernel), grid, cv=3).fit(FEATURES, TARGET)
     assert search.best_params_ == {"kernel__k1__columns": [0, 3]}
