@@ -86,7 +86,7 @@ def cross_validate(name, layer, descriptors, data):
         "features": model.n_features_out_,
         "MAE": float(np.abs(triple[0] - triple[1]).mean()),
         "NLL": float(metrics.gaussian_nll(*triple)),
-        "CRPS": float(metrics.crps_gaussian(*triple)),
+        "CRPS": float(metrics.gaussian_crps(*triple)),
         "area_quantile": float(metrics.miscalibration_area(*triple, kind="quantile")),
         "area_interval": float(metrics.miscalibration_area(*triple, kind="interval")),
         "cover_90": float(metrics.interval_coverage(*triple, coverage=0.9)),
@@ -214,7 +214,8 @@ def run_part(part, data, threads):
     """Run a part, print its table and return its rows."""
     if part in ("accuracy", "layers"):
         print(f"\n{'data':12}{'layer':>6}{'rows':>6}{'d':>5}{'MAE':>8}{'NLL':>8}"
-              f"{'CRPS':>8}{'area q':>7}{'i':>7}{'in 90':>7}{'extract':>8}{'fit':>7}{'pred':>7}"
+              f"{'CRPS':>8}{'area q':>7}{'i':>7}{'in 90':>7}{'extract':>8}"
+              f"{'fit':>7}{'pred':>7}"
               f"{'all s':>8}{'CPU':>8}")  # fmt: skip
         rows = []
         settings = [("auto", "auto"), ("auto", "none")]
