@@ -38,6 +38,8 @@ from .training import (
 
 # With fewer samples the number of threads makes no difference.
 MANY_SAMPLES = 500
+# Overflow, which `Head` looks for in its results
+_OVERFLOW = {"over": "ignore", "invalid": "ignore"}
 # L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
 # then counts the iterations of that stage.
 FIRST_ITERATIONS = 20
@@ -111,6 +113,11 @@ class Head:
             mean, y_scale = scales(t, weights)
             # A residual of the network has its prior mean at zero, not at its own.
             y_mean = y_mean if params.mean == "network" else mean
+        elif np.abs(t).max() > 1e150:
+            raise ValueError(
+                f"Got targets up to {np.abs(t).max():.0e} with normalize_y=False, and "
+                "their squares exceed the range of float64. Pass normalize_y=True."
+            )
         scaling = Standardisation(
             *scales(features, weights, index, encoded.dtype), params.mean
         )
@@ -123,6 +130,7 @@ class Head:
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
         return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
 
+    @np.errstate(**_OVERFLOW)
     def update(self, encoded, y, weights, n_jobs):
         """Return the head with samples added to its posterior; all else stays."""
         target = encoded.target_map(self.y_mean, self.y_scale)
@@ -132,7 +140,17 @@ class Head:
         samples = RawSamples(
             encoded.features, t[index], weights[index], t.shape[1], self.scaling, index
         )
-        posterior = self.posterior.update(samples, n_jobs)
+        try:
+            posterior = self.posterior.update(samples, n_jobs)
+            finite = np.isfinite([posterior.elbo, *posterior.alpha.flat]).all()
+        except np.linalg.LinAlgError:
+            finite = False
+        if not finite:
+            raise ValueError(
+                "The posterior with the added samples exceeds the range of float64. "
+                "Check the units of their features and targets, which are standardised "
+                "as those of the first fit."
+            )
         log_det = self.log_det + target.log_det(weights)
         return dataclasses.replace(self, posterior=posterior, log_det=log_det)
 
@@ -144,6 +162,7 @@ class Head:
         X, H = self._inputs(encoded.features)
         return Samples(X, np.hstack([t, H]), encoded.pick(weights), t.shape[1])
 
+    @np.errstate(**_OVERFLOW)
     def mean(self, encoded):
         """Predict the mean of a batch, of shape (n,) or (n, k)."""
         parts = [
@@ -152,6 +171,7 @@ class Head:
         ]
         return self._in_units(encoded, np.concatenate(parts))
 
+    @np.errstate(**_OVERFLOW)
     def components(self, encoded):
         """Predict mean, epistemic and aleatoric standard deviation of a batch."""
         parts = [
@@ -164,8 +184,9 @@ class Head:
     def mean_and_std(self, encoded):
         """Predict mean and standard deviation of new observations."""
         mean, epistemic, aleatoric = self.components(encoded)
-        return mean, np.sqrt(epistemic**2 + aleatoric**2)
+        return mean, np.hypot(epistemic, aleatoric)
 
+    @np.errstate(**_OVERFLOW)
     def in_target_units(self, encoded, mean, variance):
         """Map latent means (n_valid, k) and variances (n_valid,) of a batch.
 
@@ -179,27 +200,34 @@ class Head:
         stds = target.std(np.sqrt(variance)[:, None]), target.std(noise)
         return self._in_units(encoded, mean), *(self._placed(encoded, s) for s in stds)
 
+    @np.errstate(**_OVERFLOW)
     def mean_and_covariance(self, encoded):
         """Predict the joint mean and covariance of new observations of a batch."""
         X, H = self._inputs(encoded.features)
         mean = self.posterior.mean(X, H)
         std = encoded.target_map(self.y_mean, self.y_scale).std(np.ones((len(X), 1)))
         covariance = self._noisy_covariance(X)[:, :, None] * (std[:, None] * std[None])
+        self._check_finite(encoded, np.einsum("iik->ik", covariance))
         covariance = covariance[:, :, 0] if self.one_output else covariance
         return self._in_units(encoded, mean), encoded.scatter_rows(covariance, 2)
 
+    @np.errstate(**_OVERFLOW)
     def sample(self, encoded, n_samples, rng):
         """Draw joint samples of new observations, of shape (n, [k,] n_samples)."""
         X, H = self._inputs(encoded.features)
-        L, _ = cholesky(self._noisy_covariance(X), jitters=(0.0, *JITTERS))
+        covariance = self._noisy_covariance(X)
+        self._check_finite(encoded, np.diag(covariance))
+        L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
         k = len(self.y_scale)
         white = rng.standard_normal((len(X), k * n_samples))
         draws = (L @ white).reshape(len(X), k, n_samples)
         draws += self.posterior.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)
         draws = target.scale[:, :, None] * draws + target.shift[:, :, None]
+        self._check_finite(encoded, draws)
         return encoded.scatter_rows(draws[:, 0] if self.one_output else draws)
 
+    @np.errstate(**_OVERFLOW)
     def leave_out(self, encoded, y, weights, folds):
         """Predict training samples from the posterior of the other folds.
 
@@ -243,6 +271,20 @@ class Head:
         X = self.scaling.features(features)
         return X, self.scaling.basis(X)
 
+    def _check_finite(self, encoded, values):
+        """Raise ValueError unless the values of all samples are finite."""
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if finite.all():
+            return
+        bad = int(np.argmin(finite))
+        distance = np.abs(self.scaling.features(encoded.features[[bad]])).max()
+        place = bad if encoded.index is None else encoded.index[bad]
+        raise ValueError(
+            f"The prediction of sample {place} exceeds the range of float64: its "
+            f"features lie up to {distance:.0e} standard deviations from the mean of "
+            "the training samples. Check their units, or leave the sample out."
+        )
+
     def _noisy_covariance(self, X):
         covariance = self.posterior.covariance(X)
         covariance[np.diag_indices_from(covariance)] += self.posterior.noise
@@ -253,6 +295,7 @@ class Head:
         return self._placed(encoded, target.mean(mean))
 
     def _placed(self, encoded, values):
+        self._check_finite(encoded, values)
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
 
 

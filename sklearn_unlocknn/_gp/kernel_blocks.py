@@ -205,16 +205,17 @@ def _stationary(leaf, theta, X, Z, scale):
     left = np.column_stack([Xs, norms_x, np.ones(len(X))])
     right = np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms_z])
     # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples
-    # into slopes.
-    rounding = 1e-14 * max(norms_x.max(), norms_z.max())
-    lowest = rounding if getattr(kernel, "nu", None) == 0.5 else 0.0
+    # into slopes. Of each sample of X, as a far one rounds more than the others.
+    kink = getattr(kernel, "nu", None) == 0.5
+    rounding = 1e-14 * np.maximum(norms_x, norms_z.max())[:, None]
 
     def evaluate(rows, columns):
         S = product(left[rows], right[columns].T)
-        if lowest:
-            S[lowest > S] = 0.0
+        if kink:
+            S[rounding[rows] > S] = 0.0
         else:
-            np.maximum(S, 0.0, out=S)
+            # The squares of far samples overflow: k is zero well before.
+            np.clip(S, 0.0, 1e300, out=S)
         K, slope = _profile(kernel, alpha, S, scale)
         isotropic = S if where is not None and not ard else None
         by_alpha = S if alpha_where is not None else None
