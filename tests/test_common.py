@@ -1,6 +1,6 @@
 """Run scikit-learn's own checks, all of them: none is expected to fail.
 
-A `ProbNNRegressor` without a network is a `VGPRegressor`; with one the battery tests it.
+A `ProbNNRegressor` without a network is a `VGPRegressor`; the battery tests others.
 """
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
