@@ -1,16 +1,98 @@
-"""Test the limits of float64 in predictions: samples and targets of any size."""
+"""Test the head: samples without features, its posteriors, the limits of float64."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from small_fits import fit, make_data
+from small_fits import KERNEL, fit, make_data
 
+from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.encoded import Encoded
+from sklearn_unlocknn._gp.head import Head
+from sklearn_unlocknn._gp.posterior import ExactPosterior, SparsePosterior
 
 
 @pytest.fixture(scope="module")
 def data():
     return make_data()
+
+
+@pytest.mark.parametrize(
+    ("params", "exact"),
+    [
+        ({"n_inducing_points": 80}, True),
+        ({"n_inducing_points": 1.0}, True),
+        ({"n_inducing_points": 79}, False),
+        ({"inducing_init": np.zeros((1, 2))}, False),
+        ({"n_inducing_points": 80, "optimize_inducing_points": True}, True),
+    ],
+    ids=str,
+)
+def test_as_many_points_as_distinct_samples_are_exact(data, params, exact):
+    X, y = np.vstack(2 * [data[0]]), np.hstack([data[1], data[1] + 1.0])
+    if params.get("n_inducing_points") == 1.0:
+        params = {**params, "n_inducing_points": 0.5}
+    model = fit((X, y), max_iter=0, **params)
+    kind = ExactPosterior if exact else SparsePosterior
+    assert type(model._head.posterior) is kind
+
+
+@pytest.mark.parametrize("n_points", [8, 40])
+@pytest.mark.parametrize("two", [False, True])
+def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
+    """Fit, update and leave out a batch of which some samples are not valid."""
+    X, y = make_data()
+    y = np.column_stack([y, X[:, 0]]) if two else y
+    weights = np.arange(80) % 3 + 0.5
+    weights[[5, 60]] = 0.0
+    index = np.setdiff1d(np.arange(80), [0, 7, 41, 79])
+    spoiled = y.copy()
+    spoiled[[0, 5, 7, 41, 60, 79]] = 1e9
+    first = np.arange(80) < 50
+    params = VGPRegressor(KERNEL, n_points, max_iter=0, random_state=0)
+
+    def encoded(chosen):
+        some = index[chosen[index]]
+        place = np.flatnonzero(chosen)
+        return Encoded(X[some], None, None, np.searchsorted(place, some), chosen.sum())
+
+    def mute(*_):
+        pass
+
+    head = Head.fit(encoded(first), spoiled[first], weights[first], params, mute)
+    kept = index[weights[index] > 0]
+    plain = VGPRegressor(KERNEL, n_points, max_iter=0, random_state=0)
+    some = kept[first[kept]]
+    plain.fit(X[some], y[some], weights[some])
+    got = head.mean_and_std(encoded(first))
+    assert_array_equal(
+        np.isnan(got[0]).reshape(50, -1)[:, 0], np.isin(np.arange(50), [0, 7, 41])
+    )
+    want = plain.predict(X[some], return_std=True)
+    assert_allclose(np.array(got)[:, some], want)
+
+    folds = np.array_split(np.arange(50), 4)
+    got = head.leave_out(encoded(first), spoiled[first], weights[first], folds)
+    place = np.full(80, -1)
+    place[some] = np.arange(len(some))
+    parts = [place[fold][place[fold] >= 0] for fold in folds]
+    batch = Encoded(X[some])
+    want = plain._head.leave_out(batch, y[some], weights[some], parts)
+    assert_allclose(np.array(got)[:, some], want)
+
+    head = head.update(encoded(~first), spoiled[~first], weights[~first], 1)
+    some = kept[~first[kept]]
+    plain.partial_fit(X[some], y[some], weights[some])
+    got = head.mean_and_std(Encoded(X))
+    assert_allclose(got, plain.predict(X, return_std=True))
+    assert_allclose(head.posterior.elbo - head.log_det, plain.elbo_)
+
+
+def test_nothing_to_fit_is_named(data):
+    X, y = data
+    weights = (np.arange(80) < 3).astype(float)
+    encoded = Encoded(X[3:], index=np.arange(3, 80), n_all=80)
+    with pytest.raises(ValueError, match="both features and a positive weight"):
+        Head.fit(encoded, y, weights, VGPRegressor(), None)
 
 
 PREDICTIONS = [

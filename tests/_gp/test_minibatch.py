@@ -107,6 +107,17 @@ def test_natural_steps_raise_the_bound():
     assert np.all(np.diff(values) > 0)
 
 
+def test_bound_rises_while_the_mean_of_a_window_does():
+    rises = minibatch._rises
+    assert rises([], 2)
+    assert rises([3.0, 2.0, 1.0], 2)  # too few epochs to compare
+    for least, level in ((1e-4, 0.0), (1e-4, 0.5), (1e-2, 100.0), (1e-2, -100.0)):
+        before = [level - 1.0, level + 1.0]
+        for factor, expected in ((0.9, False), (1.1, True), (-1.1, False)):
+            after = level + factor * least
+            assert rises([9e9, *before, after + 2.0, after - 2.0], 2) == expected
+
+
 def test_adam_is_its_formulas():
     """Compare with the algorithm of Kingma and Ba, with moments debiased."""
     gradients = np.random.default_rng(0).normal(size=(12, 3)) * [1.0, 1e-6, 1e3]

@@ -8,17 +8,14 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.stats import norm
-from sklearn.datasets import load_diabetes
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
 from small_fits import KERNEL, fit, log_likelihood, make_data, standardised
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import encoded, linalg, moving, training
-from sklearn_unlocknn._gp import posterior as vi
+from sklearn_unlocknn._gp import encoded, moving, training
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
-from sklearn_unlocknn.kernels import make_kernel
+from sklearn_unlocknn._gp.encoded import Samples
 from sklearn_unlocknn.metrics import gaussian_nll
 
 
@@ -179,6 +176,27 @@ def test_candidates_of_a_search_share_hyperparameters(data, monkeypatch):
         training._OPTIMA.clear()
         assert_array_equal(fit(data, **params).predict(data[0]), want)
     assert len(calls) == 3 * n_shared
+
+
+def test_few_optima_are_remembered(data, monkeypatch):
+    monkeypatch.setattr(training, "_MAX_OPTIMA", 2)
+    training._OPTIMA.clear()
+    fit(data, max_iter=1)
+    (first,) = training._OPTIMA
+    fit(data, max_iter=2)
+    assert len(training._OPTIMA) == 2
+    fit(data, max_iter=3)
+    assert len(training._OPTIMA) == 2
+    assert first not in training._OPTIMA
+
+
+def test_one_observation_does_not_determine_hyperparameters():
+    X, y = np.zeros((1, 2)), np.ones(1)
+    kernel = gpk.ConstantKernel(1.0) * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
+    for weight, moves in ((None, False), ([0.5], False), ([2.0], True)):
+        model = VGPRegressor(kernel, normalize_y=False, mean="zero")
+        model.fit(X, y, sample_weight=weight)
+        assert (model.n_iter_ > 0) == moves
 
 
 def test_kernel_that_the_user_changes_later_does_not_change_the_model(data):
@@ -381,86 +399,3 @@ def test_an_exact_gp_has_no_points_to_move(data, max_iter):
     moved = fit(data, optimize_inducing_points=True, **params)
     assert moved.n_iter_ == fixed.n_iter_ <= max_iter
     assert moved.elbo_ == fixed.elbo_
-
-
-# --- the noise variance ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("n_outputs", [1, 2])
-def test_left_out_score_is_the_density_of_each_sample_given_the_others(n_outputs):
-    rng = np.random.default_rng(4)
-    X, T = rng.normal(size=(25, 2)), rng.normal(size=(25, n_outputs))
-    rows = Samples(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
-    kernel = Covariance(gpk.RBF(0.8) + gpk.WhiteKernel(0.2), 2)
-    theta, Z = kernel.theta, X[:6] + 0.1
-    posterior = vi.optimal_posterior(kernel, theta, Z, rows)(theta)
-    score = training.left_out_score(posterior, rows)(posterior)
-
-    want = 0.0
-    for i in range(25):
-        others = rows.take(np.delete(np.arange(25), i))
-        left = vi.optimal_posterior(kernel, theta, Z, others)(theta)
-        mean, variance = left.mean_and_variance(X[i : i + 1], np.empty((1, 0)))
-        density = norm.logpdf(T[i], mean[0], np.sqrt(variance[0] + 0.2)).sum()
-        want += rows.weights[i] * density
-    # jitter 1e-10 under a condition near 1e2
-    assert_allclose(score, want, rtol=1e-7)
-
-
-def test_noise_of_an_exact_gp_maximises_the_likelihood_of_all_samples(data):
-    model = fit(data, hyper_subset_size=20)
-    posterior = model._head.posterior
-    theta, kernel = posterior.theta, posterior.kernel
-    index = kernel.noise_index
-    X, y = map(standardised, data)
-    samples = GroupedSamples.of(Samples(X, y[:, None], np.ones(80), 1))
-    for step in (-0.3, 0.3):
-        moved = theta.copy()
-        moved[index] += step
-        assert vi.exact_posterior(kernel, moved, samples).elbo < posterior.elbo
-
-
-@pytest.mark.parametrize("m", [10, 20, 60])
-def test_few_points_on_noiseless_data_are_not_overconfident(m):
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-2, 2, (1200, 2))
-    y = np.sin(3 * X[:, 0]) * np.cos(2 * X[:, 1])
-    model = VGPRegressor(n_inducing_points=m, random_state=0).fit(X[:400], y[:400])
-    mean, std = model.predict(X[400:], return_std=True)
-    assert np.std((y[400:] - mean) / std) < 1.5
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_large_jitter_warns_once(data, monkeypatch, moved):
-    cholesky = linalg.cholesky
-
-    def of_points(K, jitters=(1e-6,), **diagonal):
-        return cholesky(K, jitters, **diagonal)
-
-    for module in (vi, moving):
-        monkeypatch.setattr(module, "cholesky", of_points)
-    with pytest.warns(RuntimeWarning, match="fewer inducing points") as caught:
-        model = fit(
-            data, n_inducing_points=5, optimize_inducing_points=moved, max_iter=3
-        )
-    assert len(caught) == 1
-    variance = model.kernel_.k1.k1.constant_value
-    assert_allclose(model._head.posterior.jitter, 1e-6 * variance)
-
-
-@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
-def test_noise_is_not_explained_by_a_short_length_scale(kernel):
-    X, y = load_diabetes(return_X_y=True)
-    X, y = X[:200], y[:200]
-    model = VGPRegressor(kernel, random_state=0).fit(X, y)
-    given = make_kernel(kernel, 10) + gpk.WhiteKernel(0.5)
-    by_hand = VGPRegressor(given, random_state=0).fit(X, y)
-    assert model.elbo_ > by_hand.elbo_ - 0.01
-    assert model.noise_std_ > 0.5 * y.std()
-
-
-@pytest.mark.parametrize("n_points", [5, 1.0])
-def test_a_noise_of_zero_is_refused(n_points):
-    kernel = gpk.RBF() + gpk.WhiteKernel(0.0, "fixed")
-    with pytest.raises(ValueError, match="with a noise of 0, expected some noise"):
-        VGPRegressor(kernel, n_points, max_iter=0).fit(*make_data())

@@ -351,6 +351,7 @@ def test_partial_fit_after_a_pickle_is_partial_fit(n_points):
         model.partial_fit(X[part], y[part])
         want = battery.predictions(model)
         assert_allclose(battery.predictions(loaded), want, rtol=1e-9, atol=1e-12)
+        assert loaded.kernel_ == model.kernel_
         model = loaded
 
 

@@ -353,8 +353,9 @@ def test_lists_and_samples_without_a_prediction(method):
     words = ["a", "bb", "", "ccc"] * 10
     y = np.arange(40.0)
     model = CalibratedProbRegressor(Words(), method=method)
-    with pytest.warns(UserWarning, match="for 10 of 40 held-out samples"):
+    with pytest.warns(UserWarning, match="for 10 of 40 held-out samples") as told:
         model.fit(words, y)
+    assert told[0].filename == __file__
     values = everything(model, words)
     missing = np.array(words) == ""
     assert np.all(np.isnan(values[missing]))
@@ -398,8 +399,9 @@ def test_weights_reach_estimator_and_groups_reach_splitter(linear):
     assert_allclose(everything(routed, X), want)
 
     inner = make_pipeline(StandardScaler(), BayesianRidge())
-    with pytest.warns(UserWarning, match="only the calibration is weighted"):
+    with pytest.warns(UserWarning, match="only the calibration is weighted") as told:
         CalibratedProbRegressor(inner).fit(X, y, sample_weight=weights)
+    assert told[0].filename == __file__
 
 
 def test_frozen_estimator_is_not_fitted_again(linear):
@@ -430,6 +432,10 @@ def test_messages_of_errors(linear):
         calibrated("std", [[0.0, 0.0], [1.0, 0.0], [2.0, 1.0]], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match=r"predictions of shape \(120, 1\)"):
         calibrated("std", X[:, :2], np.column_stack([y, y]))
+    with pytest.raises(
+        ValueError, match=r"\(120, 2\) and std of \(120, 2\) .* of 1 out"
+    ):
+        calibrated("std", np.column_stack([X[:, :2], X[:, :2]]), y)
     model = CalibratedProbRegressor(BayesianRidge()).fit(X, y)
     with pytest.raises(ValueError, match="levels inside"):
         model.predict_quantiles(X, [0.0, 0.5])
