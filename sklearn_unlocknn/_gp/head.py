@@ -169,7 +169,7 @@ class Head:
             self.posterior.mean(*self._inputs(encoded.features[rows]))
             for rows in blocks(*encoded.features.shape)
         ]
-        return self._in_units(encoded, np.concatenate(parts))
+        return self._checked(encoded, self._in_units(encoded, np.concatenate(parts)))
 
     @np.errstate(**_OVERFLOW)
     def components(self, encoded):
@@ -179,7 +179,8 @@ class Head:
             for rows in blocks(*encoded.features.shape)
         ]
         mean, variance = map(np.concatenate, zip(*parts, strict=True))
-        return self.in_target_units(encoded, mean, variance)
+        parts = self.in_target_units(encoded, mean, variance)
+        return tuple(self._checked(encoded, part) for part in parts)
 
     def mean_and_std(self, encoded):
         """Predict mean and standard deviation of new observations."""
@@ -207,16 +208,17 @@ class Head:
         mean = self.posterior.mean(X, H)
         std = encoded.target_map(self.y_mean, self.y_scale).std(np.ones((len(X), 1)))
         covariance = self._noisy_covariance(X)[:, :, None] * (std[:, None] * std[None])
-        self._check_finite(encoded, np.einsum("iik->ik", covariance))
         covariance = covariance[:, :, 0] if self.one_output else covariance
-        return self._in_units(encoded, mean), encoded.scatter_rows(covariance, 2)
+        covariance = encoded.scatter_rows(covariance, 2)
+        self._checked(encoded, np.einsum("ii...->i...", covariance))
+        return self._checked(encoded, self._in_units(encoded, mean)), covariance
 
     @np.errstate(**_OVERFLOW)
     def sample(self, encoded, n_samples, rng):
         """Draw joint samples of new observations, of shape (n, [k,] n_samples)."""
         X, H = self._inputs(encoded.features)
         covariance = self._noisy_covariance(X)
-        self._check_finite(encoded, np.diag(covariance))
+        self._checked(encoded, encoded.scatter_rows(np.diag(covariance)))
         L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
         k = len(self.y_scale)
         white = rng.standard_normal((len(X), k * n_samples))
@@ -224,8 +226,7 @@ class Head:
         draws += self.posterior.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)
         draws = target.scale[:, :, None] * draws + target.shift[:, :, None]
-        self._check_finite(encoded, draws)
-        return encoded.scatter_rows(draws[:, 0] if self.one_output else draws)
+        return self._checked(encoded, self._placed(encoded, draws))
 
     @np.errstate(**_OVERFLOW)
     def leave_out(self, encoded, y, weights, folds):
@@ -271,11 +272,15 @@ class Head:
         X = self.scaling.features(features)
         return X, self.scaling.basis(X)
 
-    def _check_finite(self, encoded, values):
-        """Raise ValueError unless the values of all samples are finite."""
-        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    def _checked(self, encoded, values):
+        """Return predictions; raise ValueError unless those of all samples are finite.
+
+        Samples without features have none.
+        """
+        valid = encoded.pick(values)
+        finite = np.isfinite(valid).all(axis=tuple(range(1, valid.ndim)))
         if finite.all():
-            return
+            return values
         bad = int(np.argmin(finite))
         distance = np.abs(self.scaling.features(encoded.features[[bad]])).max()
         place = bad if encoded.index is None else encoded.index[bad]
@@ -295,7 +300,6 @@ class Head:
         return self._placed(encoded, target.mean(mean))
 
     def _placed(self, encoded, values):
-        self._check_finite(encoded, values)
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
 
 

@@ -70,7 +70,7 @@ def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
     want = plain.predict(X[some], return_std=True)
     assert_allclose(np.array(got)[:, some], want)
 
-    folds = np.array_split(np.arange(50), 4)
+    folds = np.array_split(np.arange(50), 4)[:3]  # others are in no fold
     got = head.leave_out(encoded(first), spoiled[first], weights[first], folds)
     place = np.full(80, -1)
     place[some] = np.arange(len(some))
@@ -78,6 +78,7 @@ def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
     batch = Encoded(X[some])
     want = plain._head.leave_out(batch, y[some], weights[some], parts)
     assert_allclose(np.array(got)[:, some], want)
+    assert np.all(np.isnan(got[0][38:]))
 
     head = head.update(encoded(~first), spoiled[~first], weights[~first], 1)
     some = kept[~first[kept]]
@@ -126,6 +127,14 @@ def test_sample_is_named_by_its_place_in_the_batch(data):
     for predict in (head.mean_and_std, head.mean_and_covariance):
         with pytest.raises(ValueError, match="prediction of sample 4 exceeds"):
             predict(encoded)
+
+
+def test_batch_without_features_has_no_predictions(data):
+    head = fit(data)._head
+    encoded = Encoded(np.empty((0, 2)), index=np.arange(0), n_all=3)
+    for values in (*head.components(encoded), head.mean(encoded)):
+        assert_array_equal(values, np.full(3, np.nan))
+    assert head.sample(encoded, 2, np.random.RandomState(0)).shape == (3, 2)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern12", "matern32", "matern52"])
