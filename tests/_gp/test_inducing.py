@@ -58,6 +58,18 @@ def test_greedy_takes_each_sample_once_and_stops_at_the_rank(block):
 
 
 @pytest.mark.parametrize("init", ["greedy", "kmeans", "random"])
+def test_a_kernel_of_noise_alone_has_points_too(data, init):
+    X, y = data
+    model = fit(
+        data, kernel=gpk.WhiteKernel(0.5), mean="constant", inducing_init=init,
+        n_inducing_points=3, max_iter=0,
+    )  # fmt: skip
+    mean, std = model.predict(X, return_std=True)
+    assert_allclose(mean, y.mean())
+    assert_allclose(std, np.sqrt(0.5) * y.std())
+
+
+@pytest.mark.parametrize("init", ["greedy", "kmeans", "random"])
 def test_named_inits_cover_the_samples(data, init):
     X, _ = data
     model = fit(data, inducing_init=init, n_inducing_points=15, max_iter=5)

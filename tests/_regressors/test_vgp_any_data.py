@@ -23,7 +23,7 @@ OBJECTS = [
 ]
 PERIODIC = gpk.ExpSineSquared(1.0, 2.0) + gpk.WhiteKernel(0.1)
 # What a user can do about it:
-ADVICE = "expected", "Pass", "Check", "Choose"
+ADVICE = ", expected", "Pass", "Check", "Choose"
 
 
 @st.composite
