@@ -76,6 +76,7 @@ class Head:
     curve: np.ndarray
 
     @classmethod
+    @np.errstate(**_OVERFLOW)
     def fit(cls, encoded, y, weights, params, report):
         """Fit standardisation, hyperparameters, inducing points and posterior.
 
@@ -127,6 +128,11 @@ class Head:
         many = len(weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
             posterior, curve = fit_posterior(samples, params, report)
+        if not _is_finite(posterior):
+            raise ValueError(
+                "The posterior exceeds the range of float64. Pass normalize_y=True and "
+                "check the units of features and targets."
+            )
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
         return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
 
@@ -142,7 +148,7 @@ class Head:
         )
         try:
             posterior = self.posterior.update(samples, n_jobs)
-            finite = np.isfinite([posterior.elbo, *posterior.alpha.flat]).all()
+            finite = _is_finite(posterior)
         except np.linalg.LinAlgError:
             finite = False
         if not finite:
@@ -301,6 +307,11 @@ class Head:
 
     def _placed(self, encoded, values):
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
+
+
+def _is_finite(posterior):
+    """Return whether no sum over the samples did overflow."""
+    return np.isfinite([posterior.elbo, *posterior.alpha.flat]).all()
 
 
 def fit_posterior(samples, params, report):

@@ -64,6 +64,7 @@ def test_blocks_hold_all_rows_in_order():
         assert len(parts) == max(1, -(-n // 4))
     assert [part.stop for part in blocks(9, 100, 8, least=3)] == [3, 6, 9]
     assert [part.stop for part in blocks(9, 0, 8 * 5, least=1)] == [5, 9]
+    assert list(blocks(1, 1, 8, least=1)) == [slice(0, 1)]
     assert len(list(blocks(1025, 10**9))) == 2
 
 

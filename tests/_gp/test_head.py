@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.gaussian_process import kernels as gpk
 from small_fits import KERNEL, fit, make_data
 
 from sklearn_unlocknn import VGPRegressor
@@ -179,6 +180,14 @@ def test_values_whose_squares_overflow_are_refused(data):
         fit((X, 1e160 * y))
     with pytest.raises(ValueError, match=r"up to 1e\+160 with normalize_y=False"):
         fit((X, np.full(80, -1e160)), normalize_y=False)
+    large = 9e149 * (-1.0) ** np.arange(80)
+    quiet = gpk.RBF() + gpk.WhiteKernel(1e-10)
+    for n_points in (10, 80):
+        with pytest.raises(ValueError, match=r"posterior exceeds .* normalize_y=True"):
+            fit(
+                (X, large), kernel=quiet, normalize_y=False, max_iter=0,
+                n_inducing_points=n_points,
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize("n_points", [10, 80])
