@@ -178,13 +178,6 @@ def test_chunks_change_nothing(monkeypatch):
         assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
-def test_chunks_cover_every_sample_once_in_bounded_blocks():
-    parts = list(vi.blocks(100_000, 4000, *vi.CHUNK))
-    rows = np.concatenate([np.arange(100_000)[part] for part in parts])
-    assert_array_equal(rows, np.arange(100_000))
-    assert max(part.stop - part.start for part in parts) * 4000 * 8 <= vi.CHUNK[0]
-
-
 # --- sparse posterior -----------------------------------------------------------
 
 

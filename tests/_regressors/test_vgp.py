@@ -286,36 +286,6 @@ def test_discrete_targets_are_covered(n_points):
     assert np.mean((y[500:] - mean) ** 2) < 0.7 * y.var()
 
 
-@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_constant_column_of_many_samples_has_scale_one(value, weighted):
-    X = np.tile(battery.X, (75, 1))
-    X[:, 2] = value
-    weights = np.linspace(0.5, 2.0, 3000) if weighted else None
-    model = quick(n_inducing_points=5, max_iter=1)
-    model.fit(X, np.tile(battery.y, 75), sample_weight=weights)
-    other = X[:5].copy()
-    other[:, 2] += 1e-9 * value
-    assert_allclose(model.predict(other), model.predict(X[:5]), rtol=1e-2)
-
-
-def test_constant_target_of_many_samples_is_predicted():
-    X = np.random.default_rng(0).normal(size=(3000, 2))
-    model = quick(n_inducing_points=5).fit(X, np.full(3000, 0.1))
-    mean, std = model.predict(X[:4], return_std=True)
-    assert_allclose(mean, 0.1, rtol=1e-12)
-    assert np.all(std > 1e-6)
-
-
-def test_tiny_and_huge_columns_are_standardised():
-    X = battery.X * [1e-9, 1.0, 1e9, 1.0] + [0.0, 0.0, 1e12, 0.0]
-    want = quick().fit(battery.X, battery.y)
-    got = quick().fit(X, battery.y)
-    # 1e12 + 1e9 x keeps 13 digits of x, which changes the steps of L-BFGS.
-    new = battery.X_NEW * [1e-9, 1.0, 1e9, 1.0] + [0.0, 0.0, 1e12, 0.0]
-    assert_allclose(got.predict(new), want.predict(battery.X_NEW), atol=1e-4)
-
-
 def test_noise_free_data_is_interpolated():
     X = np.linspace(0, 1, 30)[:, None]
     y = np.sin(6 * X[:, 0])
