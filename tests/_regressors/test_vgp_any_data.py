@@ -145,7 +145,11 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The covariance of the:RuntimeWarning",
     "ignore:Number of distinct clusters:sklearn.exceptions.ConvergenceWarning",
 )
-ANY = settings(deadline=None, database=None, derandomize=True, print_blob=False)
+# A busy machine is no fault of the data.
+ANY = settings(
+    deadline=None, database=None, derandomize=True, print_blob=False,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 
 
 @settings(ANY, max_examples=300)
@@ -155,7 +159,7 @@ def test_predictions_are_finite_or_refused(problem):
 
 
 @pytest.mark.slow
-@settings(ANY, max_examples=10_000, suppress_health_check=list(HealthCheck))
+@settings(ANY, max_examples=10_000)
 @given(problems())
 def test_predictions_of_many_problems_are_finite_or_refused(problem):
     check(problem)
