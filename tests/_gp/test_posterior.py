@@ -325,6 +325,7 @@ def test_jitter_is_the_first_that_works():
     assert_allclose(L @ L.T, K, atol=2e-10)
     assert_array_equal(K, np.eye(4))
     assert linalg.cholesky(K, jitters=(0.0, 1e-4))[1] == 0.0
+    assert linalg.cholesky(np.zeros((2, 2)))[1] == 1e-10  # relative to 1
     for negative, jitter in ((5e-10, 1e-8), (5e-8, 1e-6), (5e-6, 1e-4)):
         K = np.diag([4.0, 4.0, 4.0, -4.0 * negative])
         scale = np.trace(K) / 4

@@ -205,6 +205,20 @@ def test_tfp_distribution_predicts_the_same(mean, n_points, target):
     assert_allclose(np.ravel(dist.log_prob(got_mean.T))[0], density, rtol=1e-4)
 
 
+@pytest.mark.parametrize("k", [None, 1, 3])
+def test_joint_normal_has_the_moments_of_each_output(k):
+    from sklearn_unlocknn._gp.tfp_distribution import joint_normal
+
+    rng = np.random.default_rng(0)
+    tail = () if k is None else (k,)
+    mean, roots = rng.normal(size=(4, *tail)), rng.normal(size=(4, 9, *tail))
+    covariance = np.einsum("ij...,kj...->ik...", roots, roots)
+    normal = joint_normal(mean, covariance)
+    assert normal.batch_shape == tail
+    assert_allclose(normal.mean().numpy().T, mean)
+    assert_allclose(normal.covariance().numpy().T, np.swapaxes(covariance, 0, 1))
+
+
 def test_tfp_finds_the_same_posterior():
     import tensorflow_probability as tfp
 
