@@ -311,7 +311,7 @@ class Head:
 
 def _is_finite(posterior):
     """Return whether no sum over the samples did overflow."""
-    return np.isfinite([posterior.elbo, *posterior.alpha.flat]).all()
+    return np.isfinite(posterior.elbo) and np.isfinite(posterior.alpha).all()
 
 
 def fit_posterior(samples, params, report):
