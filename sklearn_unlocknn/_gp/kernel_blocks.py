@@ -196,8 +196,9 @@ def _stationary(leaf, theta, X, Z, scale):
     unit = length / np.sqrt(squared_unit)
     ard = where is not None and np.ndim(length) == 1
     Zs = Z / unit
-    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less
-    origin = Zs.mean(axis=0)
+    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less. That
+    # of some samples, and a median, as one far sample moves a mean far from all others.
+    origin = np.median(Zs[:: len(Zs) // 32 + 1], axis=0)
     Zs -= origin
     Xs = Zs if X is Z else X / unit - origin
     norms_z = np.einsum("ij,ij->i", Zs, Zs)
@@ -205,14 +206,14 @@ def _stationary(leaf, theta, X, Z, scale):
     left = np.column_stack([Xs, norms_x, np.ones(len(X))])
     right = np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms_z])
     # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples
-    # into slopes. Of each sample of X, as a far one rounds more than the others.
+    # into slopes.
     kink = getattr(kernel, "nu", None) == 0.5
-    rounding = 1e-14 * np.maximum(norms_x, norms_z.max())[:, None]
 
     def evaluate(rows, columns):
         S = product(left[rows], right[columns].T)
         if kink:
-            S[rounding[rows] > S] = 0.0
+            larger = np.maximum.outer(norms_x[rows], norms_z[columns])
+            S[1e-14 * larger > S] = 0.0
         else:
             # The squares of far samples overflow: k is zero well before.
             np.clip(S, 0.0, 1e300, out=S)

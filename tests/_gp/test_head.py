@@ -152,6 +152,20 @@ def test_prior_is_predicted_as_far_as_samples_go(data, kernel):
     assert_allclose(both[:, :80], alone, rtol=1e-8)
 
 
+@pytest.mark.parametrize("kernel", ["rbf", "matern12", "matern32", "matern52"])
+@pytest.mark.parametrize("n_points", [10, 80])
+def test_far_sample_does_not_change_the_covariance_of_others(data, kernel, n_points):
+    model = fit(data, kernel=kernel, n_inducing_points=n_points, max_iter=5)
+    near = data[0][:4] + 0.1
+    want = model.predict(near, return_cov=True)[1]
+    for far in (1e4, 1e8, 1e160):
+        new = np.vstack([near, np.full((1, 2), far)])
+        got = model.predict(new, return_cov=True)[1]
+        assert_allclose(got[:4, :4], want, rtol=1e-6, atol=1e-8 * want.max())
+        std = model.predict(new, return_std=True)[1]
+        assert_allclose(np.diag(got), std**2, rtol=1e-8)
+
+
 @pytest.mark.parametrize("n_points", [10, 80])
 def test_std_of_a_linear_kernel_grows_with_the_distance(data, n_points):
     model = fit(data, kernel="linear", n_inducing_points=n_points)
