@@ -25,7 +25,9 @@ def check_weights(sample_weight, n, some=True):
             f"Got sample_weight with {weights.min()} in it, expected none negative."
         )
     if some and not np.any(weights):
-        raise ValueError("Got a sample_weight of zero for all samples: nothing to fit.")
+        raise ValueError(
+            "Got a sample_weight of zero for all samples, expected a positive one."
+        )
     return weights
 
 

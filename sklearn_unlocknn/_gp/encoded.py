@@ -357,9 +357,15 @@ def scales(values, weights, index=None, dtype=np.float64, together=()):
             block = values[rows if index is None else index[rows]]
             # in C order, so that a frame has the same result to the last bit
             block = np.ascontiguousarray(block, dtype=np.float64) - mean
-            total = total + weights[rows] @ block**power
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = total + weights[rows] @ block**power
         moments.append(total / weights.sum())
         mean = first + moments[0]
+    if not np.isfinite(moments).all():
+        raise ValueError(
+            "Got features or targets whose squares exceed the range of float64, "
+            "expected none beyond 1e150. Change their units."
+        )
     scale = np.sqrt(moments[1])
     scale[scale <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 0.0
     for columns in together:

@@ -39,6 +39,8 @@ from .training import (
 
 # With fewer samples the number of threads makes no difference.
 MANY_SAMPLES = 500
+# Overflow, which `Head` looks for in its results
+_OVERFLOW = {"over": "ignore", "invalid": "ignore"}
 # L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
 # then counts the iterations of that stage.
 FIRST_ITERATIONS = 20
@@ -75,6 +77,7 @@ class Head:
     curve: np.ndarray
 
     @classmethod
+    @np.errstate(**_OVERFLOW)
     def fit(cls, encoded, y, weights, params, report):
         """Fit standardisation, hyperparameters, inducing points and posterior.
 
@@ -113,6 +116,11 @@ class Head:
             # A residual of the network has its prior mean at zero, not at its own.
             y_mean = y_mean if params.mean == "network" else mean
             y_scale = scale
+        elif np.abs(t).max() > 1e150:
+            raise ValueError(
+                f"Got targets up to {np.abs(t).max():.0e} with normalize_y=False, and "
+                "their squares exceed the range of float64. Pass normalize_y=True."
+            )
         kernel, together = initial_kernel(encoded, params.kernel)
         scaling = Standardisation(
             *scales(features, weights, index, encoded.dtype, together), params.mean
@@ -123,12 +131,18 @@ class Head:
         many = len(weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
             posterior, curve = fit_posterior(samples, kernel, params, report)
+        if not _is_finite(posterior):
+            raise ValueError(
+                "The posterior exceeds the range of float64. Pass normalize_y=True and "
+                "check the units of features and targets."
+            )
         if params.max_iter:
             target_variance = np.mean((scale / y_scale) ** 2)
             warn_of_bounds(posterior, params, target_variance)
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
         return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
 
+    @np.errstate(**_OVERFLOW)
     def update(self, encoded, y, weights, n_jobs):
         """Return the head with samples added to its posterior; all else stays."""
         target = encoded.target_map(self.y_mean, self.y_scale)
@@ -138,7 +152,17 @@ class Head:
         samples = RawSamples(
             encoded.features, t[index], weights[index], t.shape[1], self.scaling, index
         )
-        posterior = self.posterior.update(samples, n_jobs)
+        try:
+            posterior = self.posterior.update(samples, n_jobs)
+            finite = _is_finite(posterior)
+        except np.linalg.LinAlgError:
+            finite = False
+        if not finite:
+            raise ValueError(
+                "The posterior with the added samples exceeds the range of float64. "
+                "Check the units of their features and targets, which are standardised "
+                "as those of the first fit."
+            )
         log_det = self.log_det + target.log_det(weights)
         return dataclasses.replace(self, posterior=posterior, log_det=log_det)
 
@@ -150,14 +174,16 @@ class Head:
         X, H = self._inputs(encoded.features)
         return Samples(X, np.hstack([t, H]), encoded.pick(weights), t.shape[1])
 
+    @np.errstate(**_OVERFLOW)
     def mean(self, encoded):
         """Predict the mean of a batch, of shape (n,) or (n, k)."""
         parts = [
             self.posterior.mean(*self._inputs(encoded.features[rows]))
             for rows in blocks(*encoded.features.shape)
         ]
-        return self._in_units(encoded, np.concatenate(parts))
+        return self._checked(encoded, self._in_units(encoded, np.concatenate(parts)))
 
+    @np.errstate(**_OVERFLOW)
     def components(self, encoded):
         """Predict mean, epistemic and aleatoric standard deviation of a batch."""
         parts = [
@@ -165,13 +191,15 @@ class Head:
             for rows in blocks(*encoded.features.shape)
         ]
         mean, variance = map(np.concatenate, zip(*parts, strict=True))
-        return self.in_target_units(encoded, mean, variance)
+        parts = self.in_target_units(encoded, mean, variance)
+        return tuple(self._checked(encoded, part) for part in parts)
 
     def mean_and_std(self, encoded):
         """Predict mean and standard deviation of new observations."""
         mean, epistemic, aleatoric = self.components(encoded)
-        return mean, np.sqrt(epistemic**2 + aleatoric**2)
+        return mean, np.hypot(epistemic, aleatoric)
 
+    @np.errstate(**_OVERFLOW)
     def in_target_units(self, encoded, mean, variance):
         """Map latent means (n_valid, k) and variances (n_valid,) of a batch.
 
@@ -185,6 +213,7 @@ class Head:
         stds = target.std(np.sqrt(variance)[:, None]), target.std(noise)
         return self._in_units(encoded, mean), *(self._placed(encoded, s) for s in stds)
 
+    @np.errstate(**_OVERFLOW)
     def mean_and_covariance(self, encoded):
         """Predict the joint mean and covariance of new observations of a batch."""
         X, H = self._inputs(encoded.features)
@@ -192,20 +221,26 @@ class Head:
         std = encoded.target_map(self.y_mean, self.y_scale).std(np.ones((len(X), 1)))
         covariance = self._noisy_covariance(X)[:, :, None] * (std[:, None] * std[None])
         covariance = covariance[:, :, 0] if self.one_output else covariance
-        return self._in_units(encoded, mean), encoded.scatter_rows(covariance, 2)
+        covariance = encoded.scatter_rows(covariance, 2)
+        self._checked(encoded, np.einsum("ii...->i...", covariance))
+        return self._checked(encoded, self._in_units(encoded, mean)), covariance
 
+    @np.errstate(**_OVERFLOW)
     def sample(self, encoded, n_samples, rng):
         """Draw joint samples of new observations, of shape (n, [k,] n_samples)."""
         X, H = self._inputs(encoded.features)
-        L, _ = cholesky(self._noisy_covariance(X), jitters=(0.0, *JITTERS))
+        covariance = self._noisy_covariance(X)
+        self._checked(encoded, encoded.scatter_rows(np.diag(covariance)))
+        L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
         k = len(self.y_scale)
         white = rng.standard_normal((len(X), k * n_samples))
         draws = (L @ white).reshape(len(X), k, n_samples)
         draws += self.posterior.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)
         draws = target.scale[:, :, None] * draws + target.shift[:, :, None]
-        return encoded.scatter_rows(draws[:, 0] if self.one_output else draws)
+        return self._checked(encoded, self._placed(encoded, draws))
 
+    @np.errstate(**_OVERFLOW)
     def leave_out(self, encoded, y, weights, folds):
         """Predict training samples from the posterior of the other folds.
 
@@ -249,6 +284,24 @@ class Head:
         X = self.scaling.features(features)
         return X, self.scaling.basis(X)
 
+    def _checked(self, encoded, values):
+        """Return predictions; raise ValueError unless those of all samples are finite.
+
+        Samples without features have none.
+        """
+        valid = encoded.pick(values)
+        finite = np.isfinite(valid).all(axis=tuple(range(1, valid.ndim)))
+        if finite.all():
+            return values
+        bad = int(np.argmin(finite))
+        distance = np.abs(self.scaling.features(encoded.features[[bad]])).max()
+        place = bad if encoded.index is None else encoded.index[bad]
+        raise ValueError(
+            f"The prediction of sample {place} exceeds the range of float64: its "
+            f"features lie up to {distance:.0e} standard deviations from the mean of "
+            "the training samples. Check their units, or leave the sample out."
+        )
+
     def _noisy_covariance(self, X):
         covariance = self.posterior.covariance(X)
         covariance[np.diag_indices_from(covariance)] += self.posterior.noise
@@ -268,6 +321,11 @@ def initial_kernel(encoded, kernel):
     kernel = make_kernel(encoded.kernel if kernel is None else kernel, d, blocks)
     kernel, together = resolve_columns(kernel, d, blocks)
     return kernel, (*encoded.together, *together)
+
+
+def _is_finite(posterior):
+    """Return whether no sum over the samples did overflow."""
+    return np.isfinite(posterior.elbo) and np.isfinite(posterior.alpha).all()
 
 
 def fit_posterior(samples, kernel, params, report):

@@ -129,7 +129,7 @@ def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
     Returns
     -------
     pivots : ndarray of shape (m,)
-        Indices into ``X``.
+        Indices into ``X``, at least one.
     """
     n = len(X)
     variance = kernel.diagonal(theta, X)
@@ -164,4 +164,4 @@ def greedy_order(kernel, theta, X, n_points, block=BLOCK, tol=1e-8):
         variance -= np.einsum("ij,ij->i", columns, columns)
         variance[rows] = 0.0
         pivots.extend(rows.tolist())
-    return np.array(pivots, dtype=int)
+    return np.array(pivots or [0], dtype=int)

@@ -285,8 +285,9 @@ def _stationary(leaf, theta, X, Z, scale):
     unit = length / np.sqrt(squared_unit)
     ard = where is not None and np.ndim(length) == 1
     Zs = Z / unit
-    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less
-    origin = Zs.mean(axis=0)
+    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less. That
+    # of some samples, and a median, as one far sample moves a mean far from all others.
+    origin = np.median(Zs[:: len(Zs) // 32 + 1], axis=0)
     Zs -= origin
     Xs = Zs if X is Z else X / unit - origin
     norms_z = np.einsum("ij,ij->i", Zs, Zs)
@@ -295,15 +296,16 @@ def _stationary(leaf, theta, X, Z, scale):
     right = np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms_z])
     # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples
     # into slopes.
-    rounding = 1e-14 * max(norms_x.max(), norms_z.max())
-    lowest = rounding if getattr(kernel, "nu", None) == 0.5 else 0.0
+    kink = getattr(kernel, "nu", None) == 0.5
 
     def evaluate(rows, columns):
         S = product(left[rows], right[columns].T)
-        if lowest:
-            S[lowest > S] = 0.0
+        if kink:
+            larger = np.maximum.outer(norms_x[rows], norms_z[columns])
+            S[1e-14 * larger > S] = 0.0
         else:
-            np.maximum(S, 0.0, out=S)
+            # The squares of far samples overflow: k is zero well before.
+            np.clip(S, 0.0, 1e300, out=S)
         K, slope = _profile(kernel, alpha, S, scale)
         isotropic = S if where is not None and not ard else None
         by_alpha = S if alpha_where is not None else None

@@ -19,7 +19,7 @@ from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 from .._parallel import run_tasks
 from .._validation import warn_user
 from .encoded import blocks
-from .linalg import JITTERS, cholesky, product
+from .linalg import JITTERS, cholesky, product, symmetric
 
 LOG_2PI = np.log(2.0 * np.pi)
 # Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
@@ -223,7 +223,7 @@ class _Posterior:
 
     def covariance(self, X):
         """Return the latent covariance at X, of shape (n, n), without noise."""
-        covariance = self.kernel.matrix(self.theta, X, X).copy()
+        covariance = symmetric(self.kernel.lower(self.theta, X))
         for sign, factor in self._factors(self.kernel.matrix(self.theta, X, self.Z)):
             covariance += sign * product(factor.T, factor)
         return 0.5 * (covariance + covariance.T)

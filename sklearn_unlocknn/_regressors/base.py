@@ -172,7 +172,9 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         Raises
         ------
         ValueError
-            If both are True, or X does not fit the training data.
+            If both are True, X does not fit the training data, or a prediction exceeds
+            the range of float64, as a linear kernel's far from the training samples;
+            the message names the sample.
         """
         if return_std and return_cov:
             raise ValueError("Got return_std=True and return_cov=True, expected one.")

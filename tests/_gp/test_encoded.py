@@ -6,7 +6,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp.encoded import Encoded, scales
+from sklearn_unlocknn._gp import encoded as gp_encoded
+from sklearn_unlocknn._gp.encoded import (
+    Encoded,
+    RawSamples,
+    Standardisation,
+    blocks,
+    scales,
+)
 
 rng = np.random.default_rng(0)
 
@@ -47,3 +54,57 @@ def test_columns_are_constant_at_the_resolution_of_their_type(dtype, constant):
     model = VGPRegressor(random_state=0, max_iter=2).fit(X, X[:, 0])
     X[:, 1] += dtype(2e-4)  # the last digit of float32
     assert np.abs(model.predict(X) - X[:, 0]).max() < 0.1
+
+
+def test_blocks_hold_all_rows_in_order():
+    for n in (0, 1, 7, 8, 9):
+        parts = [np.arange(n)[part] for part in blocks(n, 2, 8 * 2 * 4, least=1)]
+        assert_array_equal(np.concatenate(parts), np.arange(n))
+        assert [len(part) for part in parts[:-1]] == [4] * (len(parts) - 1)
+        assert len(parts) == max(1, -(-n // 4))
+    assert [part.stop for part in blocks(9, 100, 8, least=3)] == [3, 6, 9]
+    assert [part.stop for part in blocks(9, 0, 8 * 5, least=1)] == [5, 9]
+    assert list(blocks(1, 1, 8, least=1)) == [slice(0, 1)]
+    assert len(list(blocks(1025, 10**9))) == 2
+
+
+@pytest.mark.parametrize("n_bytes", [1, 2**25])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scales_are_weighted_means_and_stds(n_bytes, dtype, monkeypatch):
+    monkeypatch.setattr(gp_encoded, "BLOCK_BYTES", n_bytes)
+    shift = np.array([0.0, 1e-9, 1e10, 0.1, 1e6 + 0.1])
+    values = rng.normal(size=(2500, 5)) * [1.0, 1e-9, 1e9, 0.0, 0.0] + shift
+    values = values.astype(dtype)
+    index = rng.permutation(2500)[:2100]
+    weights = rng.uniform(0.1, 3.0, size=2100)
+    mean, scale = scales(values, weights, index, dtype)
+    some = values[index].astype(np.float64)
+    want = np.average(some, axis=0, weights=weights)
+    variance = np.average((some - want) ** 2, axis=0, weights=weights)
+    assert_allclose(mean[0], want[0], atol=1e-12)
+    assert_allclose(mean[1:], want[1:], rtol=1e-12)
+    assert_allclose(scale[:3], np.sqrt(variance[:3]), rtol=1e-9)
+    assert_array_equal(mean[3:], some[0, 3:])  # constant columns
+    assert_array_equal(scale[3:], 1.0)
+    assert_array_equal(scales(values[index], weights, dtype=dtype), (mean, scale))
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_raw_samples_are_standardised_when_they_are_taken(indexed):
+    features, t = rng.normal(size=(9, 2)), rng.normal(size=(9, 1))
+    index = np.array([8, 1, 5, 3]) if indexed else None
+    where = slice(None) if index is None else index
+    n = 4 if indexed else 9
+    scaling = Standardisation(np.array([1.0, 2.0]), np.array([3.0, 0.5]), "linear")
+    samples = RawSamples(features, t[:n], np.arange(n) + 1.0, 1, scaling, index)
+    X = (features[where] - [1.0, 2.0]) / [3.0, 0.5]
+    T = np.column_stack([t[:n], np.ones(n), X])
+    for some in (slice(1, 3), np.array([3, 0])):
+        got = samples.take(some)
+        assert_allclose(got.X, X[some])
+        assert_allclose(got.T, T[some])
+        assert_array_equal(got.weights, (np.arange(n) + 1.0)[some])
+        part = samples.part(some).take(slice(None))
+        assert_array_equal(part.X, got.X)
+        assert_array_equal(part.T, got.T)
+        assert_array_equal(part.weights, got.weights)

@@ -11,6 +11,7 @@ from small_fits import fit, make_data
 
 from sklearn_unlocknn._gp import inducing
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.encoded import Samples
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,18 @@ def test_greedy_takes_each_sample_once_and_stops_at_the_rank(block):
     # A linear kernel has rank 3 in two features.
     _, order = greedy_rows(block, n_points=40, kernel=gpk.DotProduct(1.0))
     assert len(order) == 3
+
+
+@pytest.mark.parametrize("init", ["greedy", "kmeans", "random"])
+def test_a_kernel_of_noise_alone_has_points_too(data, init):
+    X, y = data
+    model = fit(
+        data, kernel=gpk.WhiteKernel(0.5), mean="constant", inducing_init=init,
+        n_inducing_points=3, max_iter=0,
+    )  # fmt: skip
+    mean, std = model.predict(X, return_std=True)
+    assert_allclose(mean, y.mean())
+    assert_allclose(std, np.sqrt(0.5) * y.std())
 
 
 @pytest.mark.parametrize("init", ["greedy", "kmeans", "random"])
@@ -108,6 +121,41 @@ def test_cluster_centres_spread_across_a_narrow_direction():
 def test_cluster_centres_of_identical_samples():
     X = np.full((30, 4), 2.5)
     assert_allclose(inducing.cluster_centres(X, 3, seed=0), X[:1])
+
+
+def test_cluster_centres_without_samples_are_where_samples_are():
+    corners = np.array([[0.0, 1, 2, 3], [5, 5, 5, 5], [-9, 1, 0, 0]])
+    X = np.repeat(corners, 20, axis=0)
+    centres = inducing.cluster_centres(X, 7, seed=0)
+    distance = np.abs(centres[:, None] - corners[None]).max(axis=2)
+    assert_allclose(distance.min(axis=1), 0.0, atol=1e-12)
+    assert_allclose(distance.min(axis=0), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("init", "n", "read"),
+    [
+        ("greedy", 8, 8), ("greedy", 9, 8),
+        ("kmeans", 10_000, 10_000), ("kmeans", 10_001, 10_000),
+    ],
+)  # fmt: skip
+def test_points_are_chosen_among_some_samples(init, n, read, monkeypatch):
+    monkeypatch.setattr(inducing, "POOL_BYTES", 1)
+    X = np.random.default_rng(0).normal(size=(n, 1))
+    sizes = []
+
+    class Counted(Samples):
+        def take(self, index):
+            taken = super().take(index)
+            sizes.append(len(np.unique(taken.X)))
+            return taken
+
+    samples = Counted(X, X, np.ones(n), 1)
+    kernel = Covariance(gpk.RBF(0.1), 1)
+    rng = np.random.RandomState(0)
+    points = inducing.select(kernel, kernel.theta, samples, 4, init, rng)
+    assert sizes == [read]
+    assert len(points) == 4
 
 
 def test_given_points_are_in_feature_units(data):

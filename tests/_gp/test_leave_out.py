@@ -109,6 +109,17 @@ def test_intermediate_results_beyond_the_bound_are_computed_again(n_bytes, monke
     Problem(n_basis=2, weighted=True, n_points=5).assert_left_out(folds_of(3))
 
 
+@pytest.mark.parametrize("n_samples", [1, 3, 1000])
+def test_small_folds_share_passes(n_samples, monkeypatch):
+    monkeypatch.setattr(_folds, "_PASS_SAMPLES", n_samples)
+    folds = folds_of(11)
+    passes = list(_folds._batches(folds))
+    assert [len(fold) for batch in passes for fold in batch] == list(map(len, folds))
+    sizes = [sum(map(len, batch)) for batch in passes]
+    assert min(sizes[:-1], default=n_samples) >= n_samples
+    Problem(2, 3, weighted=True, n_points=9).assert_left_out(folds)
+
+
 @pytest.mark.parametrize("n_points", [None, 5, 9], ids=lambda m: f"{m} points")
 @pytest.mark.parametrize("noise", [1e-10, 1e-6, 10.0])
 def test_no_digits_are_lost_to_little_or_much_noise(noise, n_points):

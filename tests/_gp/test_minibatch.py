@@ -107,6 +107,29 @@ def test_natural_steps_raise_the_bound():
     assert np.all(np.diff(values) > 0)
 
 
+def test_bound_rises_while_the_mean_of_a_window_does():
+    rises = minibatch._rises
+    assert rises([], 2)
+    assert rises([3.0, 2.0, 1.0], 2)  # too few epochs to compare
+    for least, level in ((1e-4, 0.0), (1e-4, 0.5), (1e-2, 100.0), (1e-2, -100.0)):
+        before = [level - 1.0, level + 1.0]
+        for factor, expected in ((0.9, False), (1.1, True), (-1.1, False)):
+            after = level + factor * least
+            assert rises([9e9, *before, after + 2.0, after - 2.0], 2) == expected
+
+
+def test_adam_is_its_formulas():
+    """Compare with the algorithm of Kingma and Ba, with moments debiased."""
+    gradients = np.random.default_rng(0).normal(size=(12, 3)) * [1.0, 1e-6, 1e3]
+    optimizer = minibatch.Adam(3, rate=0.1)
+    for t in range(1, 13):
+        ages = np.arange(t)[::-1, None]
+        m = 0.1 * np.sum(0.9**ages * gradients[:t], axis=0) / (1 - 0.9**t)
+        v = 0.001 * np.sum(0.999**ages * gradients[:t] ** 2, axis=0) / (1 - 0.999**t)
+        want = 0.1 * m / (np.sqrt(v) + 1e-8)
+        assert_allclose(optimizer.step(gradients[t - 1]), want, rtol=1e-9)
+
+
 def test_points_moved_in_batches_come_near_those_moved_on_all_samples(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 2))

@@ -178,13 +178,6 @@ def test_chunks_change_nothing(monkeypatch):
         assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
-def test_chunks_cover_every_sample_once_in_bounded_blocks():
-    parts = list(vi.blocks(100_000, 4000, *vi.CHUNK))
-    rows = np.concatenate([np.arange(100_000)[part] for part in parts])
-    assert_array_equal(rows, np.arange(100_000))
-    assert max(part.stop - part.start for part in parts) * 4000 * 8 <= vi.CHUNK[0]
-
-
 # --- sparse posterior -----------------------------------------------------------
 
 
@@ -332,6 +325,7 @@ def test_jitter_is_the_first_that_works():
     assert_allclose(L @ L.T, K, atol=2e-10)
     assert_array_equal(K, np.eye(4))
     assert linalg.cholesky(K, jitters=(0.0, 1e-4))[1] == 0.0
+    assert linalg.cholesky(np.zeros((2, 2)))[1] == 1e-10  # relative to 1
     for negative, jitter in ((5e-10, 1e-8), (5e-8, 1e-6), (5e-6, 1e-4)):
         K = np.diag([4.0, 4.0, 4.0, -4.0 * negative])
         scale = np.trace(K) / 4

@@ -4,7 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
+import reference
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
 from scipy.stats import norm
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
@@ -13,11 +15,9 @@ from sklearn.gaussian_process import kernels as gpk
 from small_fits import KERNEL, fit, log_likelihood, make_data, standardised
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import linalg, moving, training
-from sklearn_unlocknn._gp import posterior as vi
+from sklearn_unlocknn._gp import encoded, moving, training
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
-from sklearn_unlocknn.kernels import make_kernel
+from sklearn_unlocknn._gp.encoded import Samples
 from sklearn_unlocknn.metrics import gaussian_nll
 
 
@@ -181,6 +181,27 @@ def test_candidates_of_a_search_share_hyperparameters(data, monkeypatch):
     assert len(calls) == 3 * n_shared
 
 
+def test_few_optima_are_remembered(data, monkeypatch):
+    monkeypatch.setattr(training, "_MAX_OPTIMA", 2)
+    training._OPTIMA.clear()
+    fit(data, max_iter=1)
+    (first,) = training._OPTIMA
+    fit(data, max_iter=2)
+    assert len(training._OPTIMA) == 2
+    fit(data, max_iter=3)
+    assert len(training._OPTIMA) == 2
+    assert first not in training._OPTIMA
+
+
+def test_one_observation_does_not_determine_hyperparameters():
+    X, y = np.zeros((1, 2)), np.ones(1)
+    kernel = gpk.ConstantKernel(1.0) * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
+    for weight, moves in ((None, False), ([0.5], False), ([2.0], True)):
+        model = VGPRegressor(kernel, normalize_y=False, mean="zero")
+        model.fit(X, y, sample_weight=weight)
+        assert (model.n_iter_ > 0) == moves
+
+
 def test_kernel_that_the_user_changes_later_does_not_change_the_model(data):
     kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.1)
     model = fit(data, kernel=kernel)
@@ -197,6 +218,136 @@ def test_objective_that_is_not_finite_at_the_start_is_named():
         training.maximise(
             objective, np.ones(1), np.array([[0.0, 2.0]]), 3, print, "hyperparameters"
         )
+
+
+def test_steps_to_values_that_are_not_finite_are_shortened():
+    """Maximise functions whose value or gradient is not finite beyond 2."""
+    for value, slope in ((np.nan, 0.0), (np.inf, 0.0), (0.0, np.nan), (9.0, np.inf)):
+
+        def objective(x, value=value, slope=slope):
+            if x[0] > 2.0:
+                return value, np.full(1, slope)
+            return -((x[0] - 1.9) ** 2), -2.0 * (x - 1.9)
+
+        bounds = np.array([[-500.0, 500.0]])
+        # The first step, of length 1, and the first of quadratic models are too long.
+        found, curve = training.maximise(
+            objective, np.array([1.5]), bounds, 50, lambda *_: None, "test"
+        )
+        assert_allclose(found, 1.9, atol=1e-2)
+        assert np.all(np.diff(curve) > 0)
+
+
+ARD = gpk.ConstantKernel(1.2) * gpk.RBF([0.4, 3.0]) + gpk.WhiteKernel(0.1)
+ARD += gpk.Matern([0.5, 0.5], nu=1.5)
+
+
+def log_prior_density(kernel):
+    """Return that of vector length scales, less its value at equal lengths."""
+    total = 0.0
+    for lengths in (kernel.k1.k1.k2.length_scale, kernel.k2.length_scale):
+        logs = np.log(lengths)
+        around = norm(logs.mean(), training.ARD_STD)
+        total += (around.logpdf(logs) - around.logpdf(logs.mean())).sum()
+    return total
+
+
+def test_log_prior_is_normal_in_log_lengths_of_ard():
+    kernel = Covariance(ARD, 2)
+
+    def density(theta):
+        return log_prior_density(ARD.clone_with_theta(theta))
+
+    for theta in (kernel.theta, kernel.theta + np.linspace(-1.0, 1.0, 6)):
+        value, gradient = training.log_prior(kernel, theta)
+        assert_allclose(value, density(theta))
+        want = reference.finite_differences(density, theta)
+        assert_allclose(gradient, want, rtol=1e-7, atol=1e-9)
+    isotropic = Covariance(KERNEL, 2)
+    value, gradient = training.log_prior(isotropic, isotropic.theta)
+    assert value == 0.0
+    assert_array_equal(gradient, 0.0)
+
+
+def test_objective_is_the_likelihood_with_the_prior(data):
+    start = log_likelihood(ARD, data) + log_prior_density(ARD)
+    model = fit(data, kernel=ARD, max_iter=0)
+    assert_allclose(model.elbo_curve_, [start], rtol=1e-9)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_objective_of_moved_points_is_the_bound_with_the_prior(
+    data, batches, monkeypatch
+):
+    if batches:
+        monkeypatch.setattr(moving, "MOVED_BY_BATCH", 0)
+    model = fit(
+        data, kernel=ARD, max_iter=1, inducing_init=data[0][:6],
+        optimize_inducing_points=True,
+    )  # fmt: skip
+    # It starts where the fit to the subset ended, at the noise with the highest bound.
+    kernel = Covariance(ARD, 2)
+    X, y = map(standardised, data)
+    samples = Samples(X, y[:, None], np.ones(80), 1)
+    rng, mute = np.random.RandomState(0), lambda *_: None
+    theta, _ = training.fit_hyperparameters(kernel, samples, 80, 20, rng, mute)
+    Z = np.unique(X[:6], axis=0)
+    posterior = moving.highest_bound(kernel, theta, Z, samples, mute)
+    prior = log_prior_density(kernel.fitted_kernel(posterior.theta))
+    assert_allclose(model.elbo_curve_[0], posterior.elbo + prior, rtol=1e-6)
+    assert prior < -1e-3
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_points_move_up_the_gradient_of_the_prior(data, batches, monkeypatch):
+    monkeypatch.setattr(training, "ARD_STD", 0.01)  # which outweighs the bound
+    monkeypatch.setattr(moving, "MOVED_BY_BATCH", 0 if batches else 80)
+    kernel = Covariance(ARD, 2)
+    X, y = map(standardised, data)
+    samples = Samples(X, y[:, None], np.ones(80), 1)
+    rng, mute = np.random.RandomState(0), lambda *_: None
+    theta, _, curve = moving.move_points(
+        kernel, kernel.theta, X[:6], samples, 150, rng, mute
+    )
+    assert_allclose(*np.exp(theta[kernel.vectors[0]]), rtol=0.05)
+    if batches:  # small steps: the curve has the prior, too
+        assert np.max(np.diff(curve)) < 0.5 * np.ptp(curve)
+    assert log_prior_density(kernel.fitted_kernel(theta)) > 0.001 * curve[0]
+
+
+def test_optimum_with_ard_is_that_of_likelihood_and_prior(data):
+    kernel = Covariance(ARD, 2)
+    X, y = map(standardised, data)
+    samples = Samples(X, y[:, None], np.ones(80), 1)
+    rng, mute = np.random.RandomState(0), lambda *_: None
+    theta, curve = training.fit_hyperparameters(kernel, samples, 80, 200, rng, mute)
+
+    def objective(theta):
+        fitted = ARD.clone_with_theta(theta)
+        return log_likelihood(fitted, data) + log_prior_density(fitted)
+
+    assert_allclose(curve[-1], objective(theta), rtol=1e-6)
+    best = minimize(lambda theta: -objective(theta), theta, bounds=ARD.bounds)
+    # It stops where an iteration gains less than 1e-4 of the value.
+    assert -best.fun - curve[-1] < 1e-3 * abs(best.fun)
+    assert log_prior_density(ARD.clone_with_theta(theta)) < -0.01
+
+
+@pytest.mark.parametrize("n_bytes", [1, 2**25])
+def test_neighbour_of_a_repeated_sample_is_another(n_bytes, monkeypatch):
+    monkeypatch.setattr(encoded, "BLOCK_BYTES", n_bytes)  # blocks of 1024, and one
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(1100, 2))
+    X[500:600], X[1050:1060] = X[:100], X[:10]  # twice and three times
+    samples = Samples(X, X[:, :1], np.ones(1100), 1)
+    anchors = rng.permutation(1100)
+    found = training._neighbours(samples, anchors)
+    assert np.all(found != anchors)
+    distances = np.linalg.norm(X[:, None] - X[None], axis=2)
+    got = distances[anchors, found]
+    distances[np.diag_indices(1100)] = np.inf
+    assert_allclose(got, distances[anchors].min(axis=1), atol=1e-7)
+    assert np.count_nonzero(got == 0.0) == 210
 
 
 def test_hyperparameter_subset_holds_nearest_neighbours():
@@ -251,86 +402,3 @@ def test_an_exact_gp_has_no_points_to_move(data, max_iter):
     moved = fit(data, optimize_inducing_points=True, **params)
     assert moved.n_iter_ == fixed.n_iter_ <= max_iter
     assert moved.elbo_ == fixed.elbo_
-
-
-# --- the noise variance ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("n_outputs", [1, 2])
-def test_left_out_score_is_the_density_of_each_sample_given_the_others(n_outputs):
-    rng = np.random.default_rng(4)
-    X, T = rng.normal(size=(25, 2)), rng.normal(size=(25, n_outputs))
-    rows = Samples(X, T, rng.uniform(0.5, 2.0, size=25), n_outputs)
-    kernel = Covariance(gpk.RBF(0.8) + gpk.WhiteKernel(0.2), 2)
-    theta, Z = kernel.theta, X[:6] + 0.1
-    posterior = vi.optimal_posterior(kernel, theta, Z, rows)(theta)
-    score = training.left_out_score(posterior, rows)(posterior)
-
-    want = 0.0
-    for i in range(25):
-        others = rows.take(np.delete(np.arange(25), i))
-        left = vi.optimal_posterior(kernel, theta, Z, others)(theta)
-        mean, variance = left.mean_and_variance(X[i : i + 1], np.empty((1, 0)))
-        density = norm.logpdf(T[i], mean[0], np.sqrt(variance[0] + 0.2)).sum()
-        want += rows.weights[i] * density
-    # jitter 1e-10 under a condition near 1e2
-    assert_allclose(score, want, rtol=1e-7)
-
-
-def test_noise_of_an_exact_gp_maximises_the_likelihood_of_all_samples(data):
-    model = fit(data, hyper_subset_size=20)
-    posterior = model._head.posterior
-    theta, kernel = posterior.theta, posterior.kernel
-    index = kernel.noise_index
-    X, y = map(standardised, data)
-    samples = GroupedSamples.of(Samples(X, y[:, None], np.ones(80), 1))
-    for step in (-0.3, 0.3):
-        moved = theta.copy()
-        moved[index] += step
-        assert vi.exact_posterior(kernel, moved, samples).elbo < posterior.elbo
-
-
-@pytest.mark.parametrize("m", [10, 20, 60])
-def test_few_points_on_noiseless_data_are_not_overconfident(m):
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-2, 2, (1200, 2))
-    y = np.sin(3 * X[:, 0]) * np.cos(2 * X[:, 1])
-    model = VGPRegressor(n_inducing_points=m, random_state=0).fit(X[:400], y[:400])
-    mean, std = model.predict(X[400:], return_std=True)
-    assert np.std((y[400:] - mean) / std) < 1.5
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_large_jitter_warns_once(data, monkeypatch, moved):
-    cholesky = linalg.cholesky
-
-    def of_points(K, jitters=(1e-6,), **diagonal):
-        return cholesky(K, jitters, **diagonal)
-
-    for module in (vi, moving):
-        monkeypatch.setattr(module, "cholesky", of_points)
-    with pytest.warns(RuntimeWarning, match="fewer inducing points") as caught:
-        model = fit(
-            data, n_inducing_points=5, optimize_inducing_points=moved, max_iter=3
-        )
-    assert len(caught) == 1
-    variance = model.kernel_.k1.k1.constant_value
-    assert_allclose(model._head.posterior.jitter, 1e-6 * variance)
-
-
-@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
-def test_noise_is_not_explained_by_a_short_length_scale(kernel):
-    X, y = load_diabetes(return_X_y=True)
-    X, y = X[:200], y[:200]
-    model = VGPRegressor(kernel, random_state=0).fit(X, y)
-    given = make_kernel(kernel, 10) + gpk.WhiteKernel(0.5)
-    by_hand = VGPRegressor(given, random_state=0).fit(X, y)
-    assert model.elbo_ > by_hand.elbo_ - 0.01
-    assert model.noise_std_ > 0.5 * y.std()
-
-
-@pytest.mark.parametrize("n_points", [5, 1.0])
-def test_a_noise_of_zero_is_refused(n_points):
-    kernel = gpk.RBF() + gpk.WhiteKernel(0.0, "fixed")
-    with pytest.raises(ValueError, match="with a noise of 0, expected some noise"):
-        VGPRegressor(kernel, n_points, max_iter=0).fit(*make_data())

@@ -142,6 +142,28 @@ def test_few_samples_are_not_fitted_by_heavy_tails():
     assert np.mean(np.isinf(dofs)) >= 0.9
 
 
+def test_student_t_is_chosen_by_schwarzs_criterion():
+    """Compare with SciPy's fit, for scores at the quantiles of several t."""
+    n = 200
+    q = (np.arange(n) + 0.5) / n
+    gains, chosen = [], []
+    for dof in (3, 5, 6, 7, 8, 12, 40):
+        z = stats.t(dof).ppf(q)
+        normal = stats.norm(scale=np.sqrt(np.mean(z**2)))
+        nu, _, scale = stats.t.fit(z, floc=0)
+        gain = stats.t(nu, scale=scale).logpdf(z).sum() - normal.logpdf(z).sum()
+        calibrator = calibrated("std", np.tile([0.0, 1.0], (n, 1)), z).calibrators_[0]
+        gains.append(gain)
+        chosen.append(calibrator.dof < np.inf)
+        if chosen[-1]:
+            got = calibrator.dof, calibrator.scale
+            assert_allclose(got, (nu, scale), rtol=0.02)
+    gains, least = np.array(gains), 0.5 * np.log(n)
+    assert_array_equal(chosen, gains > least)
+    assert any(chosen)
+    assert np.any((gains > 1.0) & (gains < least))
+
+
 # --- isotonic -------------------------------------------------------------------
 
 
@@ -151,6 +173,21 @@ def test_isotonic_finds_any_distribution(errors):
     got = model.predict_quantiles([[1.0, 2.0]], LEVELS)[0]
     assert_allclose(errors.cdf((got - 1.0) / 2.0), LEVELS, atol=0.015)
     assert np.all(np.diff(got) > 0)
+
+
+def test_isotonic_levels_are_those_of_order_statistics():
+    z = np.array([2.0, -1.0, 0.5, 3.0])
+    model = calibrated("isotonic", np.tile([0.0, 1.0], (4, 1)), z)
+    for i, score in enumerate(np.sort(z), start=1):
+        got = model.predict_quantiles([[5.0, 2.0]], (i - 0.5) / 4)
+        assert_allclose(got, 5.0 + 2.0 * score)
+    # Tails of a normal, with the root mean square as scale, meet the last score.
+    normal = stats.norm(scale=np.sqrt(np.mean(z**2)))
+    for q in (1e-3, 0.1):
+        tail = normal.ppf(q / 0.125 * normal.cdf(-1.0))
+        assert_allclose(model.predict_quantiles([[0.0, 1.0]], q), tail)
+        tail = normal.isf(q / 0.125 * normal.sf(3.0))
+        assert_allclose(model.predict_quantiles([[0.0, 1.0]], 1 - q), tail)
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])
@@ -321,8 +358,9 @@ def test_lists_and_samples_without_a_prediction(method):
     words = ["a", "bb", "", "ccc"] * 10
     y = np.arange(40.0)
     model = CalibratedProbRegressor(Words(), method=method)
-    with pytest.warns(UserWarning, match="for 10 of 40 held-out samples"):
+    with pytest.warns(UserWarning, match="for 10 of 40 held-out samples") as told:
         model.fit(words, y)
+    assert told[0].filename == __file__
     values = everything(model, words)
     missing = np.array(words) == ""
     assert np.all(np.isnan(values[missing]))
@@ -366,8 +404,9 @@ def test_weights_reach_estimator_and_groups_reach_splitter(linear):
     assert_allclose(everything(routed, X), want)
 
     inner = make_pipeline(StandardScaler(), BayesianRidge())
-    with pytest.warns(UserWarning, match="only the calibration is weighted"):
+    with pytest.warns(UserWarning, match="only the calibration is weighted") as told:
         CalibratedProbRegressor(inner).fit(X, y, sample_weight=weights)
+    assert told[0].filename == __file__
 
 
 def test_frozen_estimator_is_not_fitted_again(linear):
@@ -398,6 +437,10 @@ def test_messages_of_errors(linear):
         calibrated("std", [[0.0, 0.0], [1.0, 0.0], [2.0, 1.0]], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match=r"predictions of shape \(120, 1\)"):
         calibrated("std", X[:, :2], np.column_stack([y, y]))
+    with pytest.raises(
+        ValueError, match=r"\(120, 2\) and std of \(120, 2\) .* of 1 out"
+    ):
+        calibrated("std", np.column_stack([X[:, :2], X[:, :2]]), y)
     model = CalibratedProbRegressor(BayesianRidge()).fit(X, y)
     with pytest.raises(ValueError, match="levels inside"):
         model.predict_quantiles(X, [0.0, 0.5])
