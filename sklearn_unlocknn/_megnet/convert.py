@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._structures.read import StructureError, as_structure, describe
+from .._structures.read import as_structure, structure_error
 
 _NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
 
@@ -48,16 +48,13 @@ def convert_many(converter, limits, items, start=0):
                 graph = _convert(converter, graph)
             graphs.append(_check(graph, converter, limits))
         except Exception as error:  # readers and converters raise errors of any class
-            reason = str(error) or type(error).__name__
-            graphs.append(StructureError(index, describe(item), reason))
+            graphs.append(structure_error(index, item, error))
     return graphs
 
 
 def _convert(converter, structure):
     """Convert a structure by the converter, with the reason of a failure in words."""
     kind = type(converter).__name__
-    if not np.isfinite(structure.cart_coords).all():
-        raise ValueError("its coordinates are not finite")
     if not structure.is_ordered and kind != "CrystalGraphDisordered":
         i = next(i for i, site in enumerate(structure) if not site.is_ordered)
         raise ValueError(
@@ -76,8 +73,6 @@ def _convert(converter, structure):
     try:
         with _without_isolated_log():
             return converter.convert(structure, state_attributes=state)
-    except OverflowError as error:
-        raise ValueError("unknown elements (a dummy species?)") from error
     except RuntimeError as error:
         if "no bonds" not in str(error):
             raise

@@ -12,7 +12,8 @@ from .._features.encoder import train
 from .._gp.encoded import Encoded
 from .._parallel import count_workers
 from .._structures.checks import check_structure_targets
-from .._structures.read import StructureError, as_items, content_of, describe
+from .._structures.content import content_of
+from .._structures.read import StructureError, as_items, describe
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
 from .network import Extraction, MEGNetSnapshot
 
