@@ -38,8 +38,8 @@ def read_cif(text):
     blocks = [block for block in blocks if "_atom_site_" in block]
     if not blocks:
         raise ValueError(
-            "the text has no data block with atoms (a line that starts with data_, and "
-            "_atom_site_ entries), expected CIF"
+            "the text cannot be read as CIF: it has no data block (a line that starts "
+            "with data_) with atoms (_atom_site_ entries)"
         )
     found = []
     for block in blocks:

@@ -1,5 +1,6 @@
 """Read POSCAR, XYZ and pymatgen's dictionaries, and check each against itself."""
 
+import math
 import re
 from pathlib import Path
 
@@ -96,11 +97,12 @@ def _are_counts(words):
 
 
 def _number(text):
-    """Return a number in the notation of Fortran or Gaussian too, or None."""
+    """Return a finite number in the notation of Fortran or Gaussian too, or None."""
     try:
-        return float(text.lower().replace("d", "e").replace("*^", "e"))
+        number = float(text.lower().replace("d", "e").replace("*^", "e"))
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def read_xyz(text):

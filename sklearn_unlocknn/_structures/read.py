@@ -135,6 +135,7 @@ def _reason(error):
     return str(error) or type(error).__name__
 
 
+@np.errstate(all="ignore")  # what is not finite is an error later
 def _from_object(item):
     from pymatgen.core import IMolecule, IStructure, Molecule, Structure
 
@@ -175,6 +176,7 @@ def _from_ase(atoms):
         return AseAtomsAdaptor.get_structure(atoms)
 
 
+@np.errstate(all="ignore")
 def _from_text_or_file(item):
     """Return the names and structures, or errors, of a text or file."""
     if is_text(item):
