@@ -135,7 +135,10 @@ def _check_formula(structure, block):
     sites = _amounts(structure.composition)
     stated = _number(block.get("_cell_formula_units_Z"))
     ratio = sum(sites.values()) / sum(formula.values())
-    if any(_agree(sites, formula, n) for n in ((stated, 1) if stated else (ratio,))):
+    units = [stated or ratio]
+    if stated and all(x != round(x) or x % stated == 0 for x in formula.values()):
+        units.append(1)  # the formula may be that of the cell
+    if any(_agree(sites, formula, n) for n in units):
         return True
     text = " ".join(f"{name}{amount:g}" for name, amount in formula.items())
     got = structure.composition.formula

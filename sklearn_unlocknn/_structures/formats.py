@@ -198,9 +198,8 @@ def read_dict(content):
     """Read a dictionary of pymatgen, as ``as_dict`` makes it."""
     from pymatgen.core import Molecule, Structure
 
-    is_molecule = "olecule" in str(content.get("@class", "")) or (
-        "sites" in content and "lattice" not in content
-    )
+    name = content.get("@class")
+    is_molecule = "olecule" in str(name) or (not name and "lattice" not in content)
     with recorded_warnings(), reading("the dictionary cannot be read"):
         if (
             not isinstance(content["sites"], list)

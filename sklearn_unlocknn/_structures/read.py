@@ -22,6 +22,8 @@ _FORMATS = {
     ".xyz": "xyz", ".extxyz": "xyz", ".json": "json", ".mson": "json",
 }  # fmt: skip
 _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z")
+#: Beginning of an XYZ: a number of atoms, a comment, a chemical symbol.
+_XYZ = re.compile(r"\s*\d+ *\n(.*(Lattice|Properties)=|.*\n\s*[A-Z][a-z]?\s)")
 _MOLECULES = (".mol", ".sdf", ".pdb", ".gjf")
 
 
@@ -238,7 +240,7 @@ def _format_of_text(text):
         return "json"
     if re.search(r"^\s*data_|_atom_site_", text, re.MULTILINE):
         return "cif"
-    return "xyz" if re.match(r"\s*\d+ *\n.*\n\s*[A-Z][a-z]?\s", text) else "poscar"
+    return "xyz" if _XYZ.match(text) else "poscar"
 
 
 def format_of_file(path):
