@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._structures.read import StructureError, as_structure, describe
+from .._structures.read import StructureError, as_structure, structure_error
 
 _NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
 
@@ -35,53 +35,51 @@ def input_limits(model):
     return vocabulary, widths
 
 
-def read_many(items, start=0):
-    """Read structures, with a `StructureError` in place of a failure.
+class ReadStructures(list):
+    """Structures that have been read, with a `StructureError` for each failure."""
 
-    Errors count structures from ``start``.
+
+def read_many(items, start=0):
+    """Read structures; errors count them from ``start``.
+
+    Returns
+    -------
+    structures : ReadStructures
+        Of the same length; itself, if ``items`` is that already.
     """
-    structures = []
+    if isinstance(items, ReadStructures):
+        return items
+    structures = ReadStructures()
     for index, item in enumerate(items, start):
         try:
-            is_error = isinstance(item, StructureError)
-            structures.append(item if is_error else as_structure(item))
+            structures.append(as_structure(item))
         except Exception as error:  # readers raise errors of any class
-            structures.append(_error(index, item, error))
+            structures.append(structure_error(index, item, error))
     return structures
 
 
 def convert_many(converter, limits, items, start=0):
     """Convert structures to graphs, with a `StructureError` in place of a failure.
 
-    ``items`` may contain the errors of `read_many`, which are returned. ``limits`` is
-    from `input_limits`; errors count structures from ``start``.
+    ``items`` may be the result of `read_many`; ``limits`` is from `input_limits`;
+    errors count structures from ``start``.
     """
     graphs = []
     for index, graph in enumerate(read_many(items, start), start):
         try:
-            if isinstance(graph, StructureError):
-                graphs.append(graph)
-                continue
-            if not isinstance(graph, dict):
+            if not isinstance(graph, dict | StructureError):
                 graph = _convert(converter, graph)
-            graphs.append(_check(graph, converter, limits))
+            if isinstance(graph, dict):
+                graph = _check(graph, converter, limits)
+            graphs.append(graph)
         except Exception as error:  # converters raise errors of any class
-            graphs.append(_error(index, items[index - start], error))
+            graphs.append(structure_error(index, items[index - start], error))
     return graphs
-
-
-def _error(index, item, error):
-    """Return the error of a structure, the same if it is one already."""
-    if isinstance(error, StructureError):
-        return error
-    return StructureError(index, describe(item), str(error) or type(error).__name__)
 
 
 def _convert(converter, structure):
     """Convert a structure by the converter, with the reason of a failure in words."""
     kind = type(converter).__name__
-    if not np.isfinite(structure.cart_coords).all():
-        raise ValueError("its coordinates are not finite")
     if not structure.is_ordered and kind != "CrystalGraphDisordered":
         i = next(i for i, site in enumerate(structure) if not site.is_ordered)
         raise ValueError(
@@ -100,8 +98,6 @@ def _convert(converter, structure):
     try:
         with _without_isolated_log():
             return converter.convert(structure, state_attributes=state)
-    except OverflowError as error:
-        raise ValueError("unknown elements (a dummy species?)") from error
     except RuntimeError as error:
         if "no bonds" not in str(error):
             raise

@@ -12,7 +12,8 @@ from .._features.encoder import train
 from .._gp.encoded import Encoded
 from .._parallel import count_workers
 from .._structures.checks import as_list, check_structure_targets
-from .._structures.read import StructureError, content_of, describe
+from .._structures.content import content_of
+from .._structures.read import StructureError, describe
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
 from .batches import Extraction
 from .blocks import FeatureBlocks, groups_of

@@ -71,10 +71,16 @@ class MEGNetFeatureExtractor(
     Notes
     -----
     X is a list, object array, Series or one-column frame of: pymatgen ``Structure``
-    or ``Molecule`` objects, their dictionaries, ASE ``Atoms``, MEGNet graphs, paths
-    of CIF, POSCAR or molecule files, or the text of a CIF or POSCAR. State attributes
-    are taken from a structure's ``state`` attribute or ``properties["state"]``.
-    Note that ``np.array(list_of_structures)`` takes structures apart into sites.
+    or ``Molecule`` objects, their dictionaries, records with one of these as
+    "structure", ASE ``Atoms``, MEGNet graphs, paths of CIF, POSCAR, XYZ, JSON or
+    molecule files, or the text of one of the first four. State attributes are taken
+    from a structure's ``state`` attribute or ``properties["state"]``. Note that
+    ``np.array(list_of_structures)`` takes structures apart into sites.
+
+    A structure is read right or it is an error. A CIF is checked against its formula,
+    Z and volume, a POSCAR against its numbers of atoms and symbols, a dictionary
+    against its two sets of positions, and all against the distances that atoms can
+    have. A symbol that a file states once cannot be checked, as in an XYZ.
 
     The network is MEGNet's [1]_. Molecules need RDKit and OpenBabel.
 

@@ -89,10 +89,10 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             from .._fine_tuning.tune import fine_tune
 
             fine_tune(self, encoded, y, weights)
-        self._publish()
+        self._publish(encoded)
 
-    def _publish(self):
-        """Set the public attributes of a fit."""
+    def _publish(self, encoded):
+        """Set the public attributes of a fit to encoded samples."""
         vars(self).update(self._encoder.public)
         head = self._head
         posterior, scaling = head.posterior, head.scaling
@@ -144,7 +144,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         weights = check_weights(sample_weight, encoded.n, some=False)
         _report_invalid(encoded, least=0)
         self._head = self._head.update(encoded, y, weights, self.n_jobs)
-        self._publish()
+        self._publish(encoded)
         return self
 
     def predict(self, X, return_std=False, return_cov=False):

@@ -128,6 +128,9 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Columns of the features by the name of their block, for ``kernel``: "network"
         (of each of several networks "network 0", "network 1", ...), "descriptors",
         "element_fractions".
+    failed_ : dict of int to StructureError
+        Structures that the last `fit`, `fit_stream` or `partial_fit` left out with
+        ``on_error="nan"``, by their index there; a value has ``name`` and ``reason``.
     fine_tune_curve_ : ndarray of shape (epochs + 1,)
         Bound of the samples that the network was tuned on before the first and after
         each epoch, in nats, of the standardised target. With ``fine_tuning``.
@@ -243,3 +246,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
 
     def __sklearn_tags__(self):
         return structure_tags(self, super().__sklearn_tags__())
+
+    def _publish(self, encoded):
+        super()._publish(encoded)
+        self.failed_ = dict(sorted((encoded.errors or {}).items()))

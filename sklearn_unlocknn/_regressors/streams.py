@@ -170,10 +170,8 @@ class _Spool:
         for name, array in arrays.items():
             with open(self.folder / name, "ab") as file:
                 file.write(np.ascontiguousarray(array, dtype=np.float64).data)
-        if encoded.errors and not self.errors:  # the first is reported
-            first = min(encoded.errors)
-            place = self.n + first
-            self.errors[place] = encoded.errors[first].at(place)
+        for i, error in (encoded.errors or {}).items():
+            self.errors[self.n + i] = error.at(self.n + i)
         self.kept = {name: getattr(encoded, name) for name in _KEPT}
         valid = encoded.pick(np.arange(encoded.n))
         self.index.append(self.n + valid)

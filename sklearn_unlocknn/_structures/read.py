@@ -1,14 +1,30 @@
 """Read structures of any kind as pymatgen objects."""
 
+import ast
 import contextlib
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 
+from .cif import read_cif
+from .formats import potcar_symbols, read_dict, read_poscar, read_xyz
+from .parsing import reading, recorded_warnings
+from .physical import check_cell, check_physical
+
 _GRAPH_KEYS = ("atom", "bond", "index1", "index2")
+#: Formats by the ending of a file's name, without that of its compression.
+_FORMATS = {
+    ".cif": "cif", ".mcif": "cif", ".vasp": "poscar", ".poscar": "poscar",
+    ".xyz": "xyz", ".extxyz": "xyz", ".json": "json", ".mson": "json",
+}  # fmt: skip
+_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z")
+#: Beginning of an XYZ: a number of atoms, a comment, a chemical symbol.
+_XYZ = re.compile(r"\s*\d+ *\n(.*(Lattice|Properties)=|.*\n\s*[A-Z][a-z]?\s)")
+_MOLECULES = (".mol", ".sdf", ".pdb", ".gjf")
 
 
 class StructureError(ValueError):
@@ -28,13 +44,17 @@ class StructureError(ValueError):
 
 def as_items(X):
     """Return the structures of a list, array, Series, frame or iterator."""
-    if hasattr(X, "iloc"):
-        if X.ndim == 2 and X.shape[1] != 1:
+    columns = X.get_columns() if hasattr(X, "get_columns") else None  # of Polars
+    if columns is not None or (hasattr(X, "iloc") and X.ndim == 2):
+        if X.shape[1] != 1:
             raise ValueError(
                 f"Got a frame with {X.shape[1]} columns {list(X.columns)}, expected "
                 "one column of structures."
             )
-        return (X if X.ndim == 1 else X.iloc[:, 0]).tolist()
+        X = columns[0] if columns is not None else X.iloc[:, 0]
+    for name in ("tolist", "to_list"):
+        if hasattr(X, name) and not isinstance(X, np.ndarray):
+            return getattr(X, name)()
     if isinstance(X, np.ndarray):
         return X.ravel() if X.ndim == 2 and X.shape[1] == 1 else X
     single = isinstance(X, str | os.PathLike | dict) or hasattr(X, "cart_coords")
@@ -48,118 +68,234 @@ def as_items(X):
 def as_structure(item):
     """Read a structure as a pymatgen Structure or Molecule; return a graph as it is.
 
+    What is read is checked: against what else its file states, and for atoms that are
+    closer than atoms ever are. ``properties["reading_notes"]`` of the result are
+    warnings of a reader that leave the result valid.
+
     Parameters
     ----------
     item : Structure, Molecule, Atoms, dict, str or path-like
-        A pymatgen or ASE object, its dictionary, a MEGNet graph, a file, or the text of
-        a CIF or POSCAR.
+        A pymatgen or ASE object, its dictionary, a record with one of these as
+        "structure", a MEGNet graph, a file, or the text of a CIF, POSCAR, XYZ or JSON.
 
     Returns
     -------
     Structure, Molecule or dict
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If there is not exactly one structure that can be read and is valid.
     """
+    if not isinstance(item, str | os.PathLike):
+        return _from_object(item)
+    found = _from_text_or_file(item)
+    if len(found) != 1:
+        names = ", ".join(name for name, _ in found)
+        raise ValueError(
+            f"it holds {len(found)} structures ({_shortened(names)}), expected one. "
+            "Write the one that is meant, or each of them, to a file of its own"
+        )
+    ((_, structure),) = found
+    if isinstance(structure, Exception):
+        raise structure
+    return structure
+
+
+def read_structures(item):
+    """Read all structures of a file or text, of which `as_structure` reads one.
+
+    Parameters
+    ----------
+    item : str or path-like
+        A file, or the text of a CIF, POSCAR, XYZ or JSON.
+
+    Returns
+    -------
+    list of (str, Structure, Molecule, dict or StructureError)
+        Name of each data block of a CIF, frame of an XYZ or entry of a JSON list, and
+        its structure, or the reason why it cannot be used.
+    """
+    try:
+        found = _from_text_or_file(item)
+    except Exception as error:  # readers raise errors of any class
+        found = [(describe(item), error)]
+    return [
+        (name, StructureError(i, name, _reason(structure)))
+        if isinstance(structure, Exception)
+        else (name, structure)
+        for i, (name, structure) in enumerate(found)
+    ]
+
+
+def structure_error(index, item, error):
+    """Return the `StructureError` of an item for the error that it caused."""
+    return StructureError(index, describe(item), _reason(error))
+
+
+def _reason(error):
+    return str(error) or type(error).__name__
+
+
+@np.errstate(all="ignore")  # what is not finite is an error later
+def _from_object(item):
     from pymatgen.core import IMolecule, IStructure, Molecule, Structure
 
     if isinstance(item, dict):
         if all(key in item for key in _GRAPH_KEYS):
             return item
-        kind = Molecule if "olecule" in item.get("@class", "") else Structure
-        return kind.from_dict(item)
-    if isinstance(item, str) and "\n" in item:
-        fmt = "cif" if "data_" in item else "poscar"
-        with _reading(f"the text cannot be read as {fmt.upper()}"):
-            return Structure.from_str(item, fmt=fmt)
-    if isinstance(item, str | os.PathLike):
-        path = Path(item)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {str(path)!r}")
-        molecular = path.suffix.lower() in (".xyz", ".mol", ".sdf", ".pdb", ".gjf")
-        with _reading("the file cannot be read"):
-            return (Molecule if molecular else Structure).from_file(path)
-    if hasattr(item, "get_positions") and hasattr(item, "get_pbc"):
-        from pymatgen.io.ase import AseAtomsAdaptor
-
-        if item.get_pbc().any():
-            return AseAtomsAdaptor.get_structure(item)
-        return AseAtomsAdaptor.get_molecule(item)
-    if isinstance(item, Structure | Molecule):
-        return item
-    if isinstance(
-        item, IStructure | IMolecule
-    ):  # megnet supports only the mutable classes
+        if "sites" not in item and "structure" in item:  # a record
+            return as_structure(item["structure"])
+        structure = read_dict(item)
+    elif hasattr(item, "get_positions") and hasattr(item, "get_pbc"):
+        structure = _from_ase(item)
+    elif isinstance(item, Structure | Molecule):
+        structure = item
+    elif isinstance(item, IStructure | IMolecule):
+        # megnet supports only the mutable classes
         kind = Structure if isinstance(item, IStructure) else Molecule
-        return kind.from_sites(item.sites)
-    hint = ""
-    if hasattr(item, "species"):
-        hint = " (np.array(list_of_structures) takes structures apart into sites)"
-    raise TypeError(
-        f"got a {type(item).__name__}, expected a pymatgen Structure or Molecule, ASE "
-        f"Atoms, a MEGNet graph, or the path of a CIF or POSCAR file{hint}"
-    )
-
-
-def content_of(item):
-    """Return bytes that differ for structures that a network may tell apart.
-
-    These are name and content of a file, and lattice, sites and state of an object.
-    Nothing is parsed.
-    """
-    if isinstance(item, str) and "\n" in item:
-        return b"text" + item.encode()
-    if isinstance(item, str | os.PathLike):
-        path = Path(item)
-        # A missing file raises a named error when it is read
-        content = path.read_bytes() if path.is_file() else os.fsencode(path)
-        return b"file" + os.fsencode(path.name) + b"\0" + content
-    if isinstance(item, dict):
-        return b"dict" + json.dumps(item, sort_keys=True, default=_as_json).encode()
-    parts = [type(item).__name__]
-    coordinates = getattr(item, "cart_coords", None)
-    if hasattr(item, "get_positions"):
-        parts += [item.get_atomic_numbers(), item.get_positions()]
-        parts += [np.asarray(item.get_cell()), item.get_pbc()]
-        parts += [getattr(item, "info", {})]  # may hold a state
-    elif coordinates is not None:
-        # Faster than species_string, with all digits of the occupancies
-        parts += [[list(site.species.items()) for site in item], coordinates]
-        if hasattr(item, "lattice"):
-            parts += [item.lattice.matrix, item.lattice.pbc]
-        parts += [getattr(item, "state", None), getattr(item, "properties", {})]
+        structure = kind.from_sites(item.sites)
     else:
-        parts += [repr(item)]
-    return b"\0".join(
-        p.tobytes() if isinstance(p, np.ndarray) else repr(p).encode() for p in parts
-    )
+        hint = ""
+        if hasattr(item, "species"):
+            hint = " (np.array(list_of_structures) takes structures apart into sites)"
+        raise TypeError(
+            f"got a {type(item).__name__}, expected a pymatgen Structure or Molecule, "
+            "ASE Atoms, a MEGNet graph, or the path of a CIF, POSCAR, XYZ or JSON file"
+            f"{hint}"
+        )
+    check_physical(structure)
+    return structure
 
 
-def _as_json(value):
-    """Return values that JSON does not support as ones that it does."""
-    if isinstance(value, np.ndarray | np.generic):
-        return [str(value.dtype), value.tolist()]
-    return value.as_dict() if hasattr(value, "as_dict") else repr(value)
+def _from_ase(atoms):
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    if not atoms.get_pbc().any():
+        return AseAtomsAdaptor.get_molecule(atoms)
+    check_cell(atoms.get_cell())
+    with recorded_warnings():  # of constraints
+        return AseAtomsAdaptor.get_structure(atoms)
+
+
+@np.errstate(all="ignore")
+def _from_text_or_file(item):
+    """Return the names and structures, or errors, of a text or file."""
+    if is_text(item):
+        text = _normalized(item)
+        return _from_text(text, _format_of_text(text))
+    if not os.path.isfile(item):
+        raise FileNotFoundError(f"there is no file {_shortened(os.fspath(item))!r}")
+    path = Path(item)
+    kind = format_of_file(path)
+    if kind is not None:
+        with reading("the file cannot be read"):
+            text = read_text(path)
+        names = potcar_symbols(path, text) if kind == "poscar" else None
+        return _from_text(text, kind, names)
+    from pymatgen.core import Molecule, Structure
+
+    kind = Molecule if path.suffix.lower() in _MOLECULES else Structure
+    with recorded_warnings() as notes, reading("the file cannot be read"):
+        structure = kind.from_file(path)
+    if notes:
+        structure.properties["reading_notes"] = notes
+    check_physical(structure)
+    return [(path.name, structure)]
+
+
+def _from_text(text, kind, names=None):
+    if kind == "json":
+        with reading("the text cannot be read as JSON"):
+            # pandas writes dictionaries to CSV as Python does, with single quotes
+            load = ast.literal_eval if re.match(r"[\[{]\s*'", text) else json.loads
+            content = load(text)
+        entries = content if isinstance(content, list) else [content]
+        found = [(str(i + 1), entry) for i, entry in enumerate(entries)]
+        return [(name, _tried(_from_object, entry)) for name, entry in found]
+    if kind == "poscar":
+        found = [("POSCAR", read_poscar(text, names))]
+    else:
+        found = {"cif": read_cif, "xyz": read_xyz}[kind](text)
+    return [(name, _tried(_checked, structure)) for name, structure in found]
+
+
+def _checked(structure):
+    if isinstance(structure, Exception):
+        raise structure
+    check_physical(structure)
+    return structure
+
+
+def _tried(function, item):
+    """Return the value of a function, or the error that it raises."""
+    try:
+        return function(item)
+    except Exception as error:  # readers raise errors of any class
+        return error
+
+
+def _format_of_text(text):
+    if text.startswith(("{", "[")):
+        return "json"
+    if re.search(r"^\s*data_|_atom_site_", text, re.MULTILINE):
+        return "cif"
+    return "xyz" if _XYZ.match(text) else "poscar"
+
+
+def format_of_file(path):
+    """Return the format of a file by its name, or None for those of pymatgen."""
+    name = path.name.lower()
+    stem, ending = os.path.splitext(name)
+    if ending in _COMPRESSED:
+        ending = os.path.splitext(stem)[1]
+    if ending not in _FORMATS and ("poscar" in name or "contcar" in name):
+        return "poscar"
+    return _FORMATS.get(ending)
+
+
+def read_text(path):
+    from monty.io import zopen
+
+    with zopen(path, "rb") as file:
+        content = file.read()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    return _normalized(content.decode(encoding, errors="replace"))
+
+
+def _normalized(text):
+    """Return a text without byte order mark, its lines ended by a line feed."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return text.lstrip(" \t\n") if text.lstrip().startswith(("{", "[")) else text
+
+
+def _shortened(text):
+    """Return a text of at most 80 characters, all of which can be printed."""
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    return text.encode(errors="backslashreplace").decode()
 
 
 def describe(item):
     """Return the name of a structure in errors: formula, file name, or type."""
     names, structure = [], item
-    with contextlib.suppress(Exception):  # unreadable: its file or type is named
-        structure = as_structure(item)
+    if not hasattr(item, "composition"):
+        with contextlib.suppress(Exception):  # unreadable: its file or type is named
+            structure = as_structure(item)
     if hasattr(structure, "composition"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # helium has no electronegativity
             names.append(structure.composition.reduced_formula)
     if isinstance(item, str | os.PathLike):
-        names.append("text" if "\n" in str(item) else Path(item).name)
+        names.append("text" if is_text(item) else _shortened(Path(item).name))
     elif isinstance(structure, dict) and "atom" in structure:
         names.append(f"graph of {len(structure['atom'])} atoms")
     return ", ".join(names) or type(item).__name__
 
 
-@contextlib.contextmanager
-def _reading(what):
-    """Name the input in a parser's error, which may be a bare key."""
-    try:
-        yield
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}" if str(error) else repr(error)
-        raise ValueError(f"{what} ({reason})") from error
+def is_text(item):
+    """Return whether an item is the text of a structure and no path."""
+    if not isinstance(item, str):
+        return False
+    if "\n" in item or "\r" in item:
+        return True
+    return item.lstrip("\ufeff \t").startswith(("{", "[")) and not os.path.isfile(item)

@@ -5,6 +5,7 @@ The folder is ``data_home=``, else that of the environment variable
 """
 
 from ._cache import get_data_home
+from ._crossed_barrel import fetch_crossed_barrel
 from ._elasticity import fetch_elasticity
 from ._ionic_crystals import make_ionic_crystals
 from ._matbench import MATBENCH_TASKS, fetch_matbench, matbench_folds
@@ -14,6 +15,7 @@ from ._perovskites import fetch_perovskites
 __all__ = [
     "MATBENCH_TASKS",
     "MEGNET_MODELS",
+    "fetch_crossed_barrel",
     "fetch_elasticity",
     "fetch_matbench",
     "fetch_megnet_model",

@@ -86,8 +86,8 @@ def fetch_matbench(
     Raises
     ------
     ValueError
-        If there is no such task, or the rows and columns of the file are not those of
-        the registry.
+        If there is no such task, or the file does not have its two columns, the number
+        of its rows or their order.
     OSError
         If the file is missing and cannot be downloaded.
 
@@ -159,6 +159,12 @@ def _read(file, entry):
         raise ValueError(
             f"{file} holds {len(rows)} rows of {sorted(columns)}, expected "
             f"{entry['n_rows']} rows of {sorted(entry['columns'])}."
+        )
+    if content["index"] != list(range(len(rows))):
+        raise ValueError(
+            f"{file} has the rows in another order than Matbench (its index is "
+            f"{content['index'][:5]}...), expected 0, 1, 2...: the folds of the "
+            "benchmark depend on it. Remove the file and fetch it again."
         )
     return columns, content["index"], rows
 

@@ -1,7 +1,6 @@
 """Heats of formation of cubic perovskites (Castelli et al. 2012)."""
 
 import csv
-import warnings
 
 import numpy as np
 
@@ -121,6 +120,4 @@ def fetch_perovskites(
 def _read_cifs(cifs):
     from .._structures.read import as_structure
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen rounds coordinates with a warning
-        return [as_structure(cif) for cif in cifs]
+    return [as_structure(cif) for cif in cifs]

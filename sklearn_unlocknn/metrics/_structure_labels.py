@@ -4,7 +4,7 @@ import os
 import warnings
 from pathlib import Path
 
-from .._structures.read import StructureError, as_items, as_structure, describe
+from .._structures.read import as_items, as_structure, structure_error
 
 
 def label_many(X, by, symprec):
@@ -23,8 +23,7 @@ def label_many(X, by, symprec):
             else:
                 labels.append("-".join(sorted(elements(item))))
         except Exception as error:  # whatever a reader raises
-            reason = str(error) or type(error).__name__
-            labels.append(StructureError(index, describe(item), reason))
+            labels.append(structure_error(index, item, error))
     return labels
 
 

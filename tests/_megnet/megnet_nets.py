@@ -57,14 +57,17 @@ def predict(network, X, **options):
 
 
 def make_structures(n, seed=0):
-    """Make cells of very different sizes."""
+    """Make cells of very different sizes, their atoms near the points of a grid."""
     rng = np.random.default_rng(seed)
     elements = ["Na", "Cl", "Fe", "O", "Ti", "U"]
     out = []
     for i in range(n):
         k = 40 if i == 3 else int(rng.integers(1, 6))
-        cell = Lattice.cubic(2.5 * k ** (1 / 3) + rng.random())
-        out.append(Structure(cell, rng.choice(elements, k), rng.random((k, 3))))
+        size = int(np.ceil(k ** (1 / 3)))
+        cell = Lattice.cubic(size * (2.6 + 0.5 * rng.random()))
+        places = rng.permutation(list(np.ndindex(size, size, size)))[:k]
+        places = places + rng.uniform(-0.1, 0.1, (k, 3))
+        out.append(Structure(cell, rng.choice(elements, k), places / size))
     return out
 
 

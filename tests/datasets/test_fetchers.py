@@ -18,6 +18,7 @@ from sklearn_unlocknn.datasets import (
     MATBENCH_TASKS,
     MEGNET_MODELS,
     _cache,
+    fetch_crossed_barrel,
     fetch_elasticity,
     fetch_matbench,
     fetch_megnet_model,
@@ -109,6 +110,19 @@ def test_matbench_of_another_size(publish, entry):
         fetch_matbench("steels")
 
 
+def test_matbench_with_other_columns_or_order(publish):
+    rows = [["Fe2O3", 1.0, 5.0], ["Cu", 2.0, 6.0]]
+    columns = ["composition", "yield strength"]
+    path, entry = "matbench/matbench_steels.json.gz", {"n_rows": 2, "columns": columns}
+    publish(path, split([*columns, "hardness"], rows), **entry)
+    with pytest.raises(ValueError, match=r"2 rows of .*'hardness'.*, expected 2 rows"):
+        fetch_matbench("steels")
+    content = {"index": [1, 0], "columns": columns, "data": [row[:2] for row in rows]}
+    publish(path, zipped(content), **entry)
+    with pytest.raises(ValueError, match=r"another order.*\[1, 0\].* folds"):
+        fetch_matbench("steels")
+
+
 def test_matbench_tasks(tmp_path):
     tasks = {f"matbench/matbench_{name}.json.gz" for name in MATBENCH_TASKS}
     assert tasks == {p for p in _cache.registry() if p.startswith("matbench/")}
@@ -184,13 +198,36 @@ def test_elasticity(publish, structures):
             fetch_elasticity(bad)
 
 
+def test_crossed_barrel(publish):
+    path = "crossed_barrel/crossed_barrel.csv"
+    table = pd.DataFrame(
+        {"n": 6, "theta": [0, 25, 0, 25], "r": 1.5, "t": 0.7, "toughness": range(4)}
+    )
+    publish(path, table.to_csv(index=False).encode())
+    got = fetch_crossed_barrel()
+    assert_array_equal(got.data, table[["n", "theta", "r", "t"]])
+    assert_array_equal(got.target, np.arange(4.0))
+    assert_array_equal(got.design, [0, 1, 0, 1])
+    assert got.frame is None
+    framed = fetch_crossed_barrel(as_frame=True)
+    assert list(framed.frame) == [*got.feature_names, *got.target_names]
+    assert list(framed.data) == got.feature_names
+    assert framed.target.name == "toughness"
+    X, y = fetch_crossed_barrel(return_X_y=True)
+    assert (X.shape, y.shape) == ((4, 4), (4,))
+    publish(path, table.rename(columns={"t": "T"}).to_csv(index=False).encode())
+    with pytest.raises(ValueError, match=r"columns .*'T'.*, expected .*'t', 'toughn"):
+        fetch_crossed_barrel()
+
+
 def test_registry():
     registry = _cache.registry()
     assert sum("n_rows" in entry for entry in registry.values()) == 13
     for path, entry in registry.items():
         assert re.fullmatch("[0-9a-f]{64}", entry["sha256"])
         assert entry["url"].startswith("https://")
-        assert entry["url"].rpartition("/")[2] == path.rpartition("/")[2]
+        if path != "crossed_barrel/crossed_barrel.csv":  # renamed: a name with a blank
+            assert entry["url"].rpartition("/")[2] == path.rpartition("/")[2]
         assert not Path(path).is_absolute()
     assert len(MEGNET_MODELS) == 22
     for path in MEGNET_MODELS.values():
@@ -230,6 +267,17 @@ def test_real_perovskites():
     assert got.data.shape == got.target.shape == (3787,)
     assert len(set(got.material_id)) == 3787
     assert -1 < got.target.min() < got.target.max() < 6
+
+
+@real
+def test_real_crossed_barrel():
+    if not Path(DATA, "crossed_barrel").exists():
+        pytest.skip("the crossed barrels are not in the data folder")
+    got = fetch_crossed_barrel(download_if_missing=False)
+    assert got.data.shape == (1800, 4)
+    assert_array_equal(np.bincount(got.design), np.full(600, 3))
+    spread = pd.Series(got.target).groupby(got.design).std()
+    assert spread.min() < 0.2 < 10 < spread.max()
 
 
 @real

@@ -163,7 +163,7 @@ def test_a_structure_without_a_label_is_named():
     water = Molecule(["O"], [[0, 0, 0]])
     with pytest.raises(ValueError, match="got a Molecule, expected a periodic"):
         group_labels([water], "space_group", on_error="none")
-    with pytest.raises(ValueError, match=r"got \['X0\+'\], expected chemical el"):
+    with pytest.raises(ValueError, match=r"is X0\+, expected chemical elements"):
         group_labels([Structure(Lattice.cubic(3), ["X"], [[0] * 3])], "element")
     with pytest.raises(ValueError, match="Got on_error='nan'"):
         group_labels(items, "element", on_error="nan")
