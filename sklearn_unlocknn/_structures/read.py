@@ -185,7 +185,7 @@ def _from_text_or_file(item):
         text = _normalized(item)
         return _from_text(text, _format_of_text(text))
     if not os.path.isfile(item):
-        raise FileNotFoundError(f"there is no file {_shortened(os.fspath(item))!r}")
+        raise FileNotFoundError(f"there is no file {_shortened(repr(os.fspath(item)))}")
     path = Path(item)
     kind = format_of_file(path)
     if kind is not None:
