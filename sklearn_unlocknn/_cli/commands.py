@@ -106,17 +106,14 @@ def _memory(args):
 
 def _find_failures(samples, args, memory):
     """Compute and keep the features; set the errors of structures without features."""
-    from .._megnet.extractor import MEGNetFeatureExtractor
+    from .._megnet.encoder import MEGNetEncoder
 
-    extractor = MEGNetFeatureExtractor(
-        args.network, _layer(args), memory=memory, n_jobs=args.n_jobs,
-        on_error="nan", verbose=1,
-    )  # fmt: skip
-    structures = samples["structure"].dropna()
-    features = extractor.fit_transform(structures)
-    failed = structures[np.isnan(features).any(axis=1)]
-    found = reasons(extractor.network_, failed.tolist())
-    samples["error"] = join_errors(samples["error"], found, failed.index)
+    model = _regressor(args, memory).set_params(on_error="nan", verbose=1)
+    structures, encoder = samples["structure"].dropna(), MEGNetEncoder()
+    done = encoder.extract(model, encoder.freeze(model, structures))
+    failed = np.flatnonzero(done.n_atoms == 0)
+    found = reasons(done.errors, failed)
+    samples["error"] = join_errors(samples["error"], found, structures.index[failed])
 
 
 def _layer(args):

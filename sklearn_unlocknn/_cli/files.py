@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import secrets
 import sys
 from collections import Counter
@@ -186,8 +187,37 @@ def _lines(path):
 
 
 def _rows_of_file(path):
-    """Return the rows of a structure file."""
-    return [(_printable(path), Path(path), "")]
+    """Return the rows of a structure file: one, or one for each structure in it."""
+    if not _may_hold_several(Path(path)):
+        return [(_printable(path), Path(path), "")]
+    from .._structures.read import StructureError, read_structures
+
+    found, rows = read_structures(Path(path)), []
+    if len(found) == 1:
+        return [(_printable(path), Path(path), "")]
+    for name, structure in found:
+        failed = isinstance(structure, StructureError)
+        reason = " ".join(structure.reason.split()) if failed else ""
+        label = f"{_printable(path)}:{name}"
+        rows.append((label, None if failed else structure, reason))
+    return rows
+
+
+def _may_hold_several(path):
+    """Return whether a file has two CIF blocks, XYZ frames or entries of a list.
+
+    Without a parser, so that the many files with a single structure are read once.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith((".cif", ".mcif")):
+            return len(re.findall(rb"(?im)^\s*data_", path.read_bytes())) > 1
+        if name.endswith((".xyz", ".extxyz")):
+            lines = path.read_bytes().split(b"\n")
+            return len([line for line in lines[2:] if line.strip()]) > int(lines[0])
+        return name.endswith(".json") and path.read_bytes().lstrip()[:1] == b"["
+    except (OSError, ValueError):
+        return False  # the reader names what is wrong
 
 
 def _rows_of_folder(folder, recursive):

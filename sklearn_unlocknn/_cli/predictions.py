@@ -19,7 +19,8 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
     `estimator` is a fitted MEGNetProbRegressor with ``on_error="nan"``. `samples` is a
     frame with the columns structure (None: no prediction) and error (a reason, or "").
     Yields frames with the columns mean, std, lower, upper (in target units), with
-    `log10` also log10_mean and log10_std, and error. Numbers are NaN beside an error.
+    `log10` also log10_mean and log10_std, warning (of the reader of a structure, "" for
+    features of an earlier run) and error. Numbers are NaN beside an error.
     """
     step = STEP * count_workers(estimator.n_jobs)
     hide = None if progress else True  # None: unless standard error is a terminal
@@ -28,9 +29,10 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
             rows = samples[start : start + step]
             given = rows["structure"].notna()
             block = pd.DataFrame(index=rows.index, columns=["mean", "std"], dtype=float)
-            errors = rows["error"]
+            errors, notes = rows["error"], pd.Series("", rows.index, dtype=object)
             if given.any():
-                *moments, found = _predict(estimator, rows["structure"][given].tolist())
+                items = rows["structure"][given].tolist()
+                *moments, notes[given], found = _predict(estimator, items)
                 block.loc[given] = np.column_stack(moments)
                 errors = join_errors(errors, found, errors.index[given])
             block[errors != ""] = np.nan
@@ -39,7 +41,7 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
                 block[name] = block["mean"] + tail * block["std"]
             if log10:
                 block = _in_units(block)
-            yield block.assign(error=errors)
+            yield block.assign(warning=notes, error=errors)
             bar.update(len(block))
 
 
@@ -55,27 +57,32 @@ def _in_units(block):
 
 
 def _predict(estimator, items):
-    """Return means, standard deviations and errors; after an exception one by one."""
+    """Return means, stds, notes and errors; after an exception one by one."""
     try:
-        mean, std = estimator.predict(items, return_std=True)
+        encoded = estimator._encoder.encode(estimator, items)
+        mean, std = estimator._head.mean_and_std(encoded)
     except Exception as error:  # any error that one structure can cause
         if len(items) == 1:
             reason = " ".join(str(error).split()) or type(error).__name__
-            return np.full(1, np.nan), np.full(1, np.nan), np.array([reason], object)
+            nan = np.full(1, np.nan)
+            return nan, nan, np.array([""], object), np.array([reason], object)
         parts = [_predict(estimator, [item]) for item in items]
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
-    errors = np.full(len(items), "", object)
+    notes, errors = np.full((2, len(items)), "", object)
+    for i, note in encoded.notes.items():
+        notes[i] = note
     failed = np.flatnonzero(~np.isfinite(mean + std))
-    errors[failed] = reasons(estimator.network_, [items[k] for k in failed])
-    return mean, std, errors
+    errors[failed] = reasons(encoded.errors or {}, failed)
+    return mean, std, notes, errors
 
 
-def reasons(network, items):
-    """Return the reasons why structures have no features, each in one line."""
-    graphs = network.graphs(items)
-    return [
-        " ".join(getattr(g, "reason", "no finite prediction").split()) for g in graphs
-    ]
+def reasons(errors, positions):
+    """Return the reasons why samples have no prediction, each in one line.
+
+    ``errors`` has the `StructureError` of some positions.
+    """
+    found = (getattr(errors.get(i), "reason", "no finite value") for i in positions)
+    return [" ".join(reason.split()) for reason in found]
 
 
 def join_errors(errors, found, index):

@@ -84,6 +84,8 @@ class Encoded:
         Columns of one unit, which share one scale.
     kernel : str, default=None
         The default kernel on these features; None: that of `make_kernel`.
+    notes : mapping of int to str
+        Warnings about samples that are valid, by their position.
     """
 
     features: np.ndarray
@@ -97,6 +99,7 @@ class Encoded:
     blocks: Mapping = dataclasses.field(default_factory=dict)
     together: tuple = ()
     kernel: str | None = None
+    notes: Mapping = dataclasses.field(default_factory=dict)
 
     @property
     def n(self):

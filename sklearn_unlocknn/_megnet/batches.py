@@ -1,7 +1,7 @@
 """Group graphs into batches, and batches into results for structures."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,12 +23,15 @@ class Extraction:
         Number of atoms of each structure, 0 for a failed one.
     errors : dict of int to StructureError
         Errors of the failed structures, by index.
+    notes : dict of int to str
+        Warnings of the reader that leave the structure valid, by index.
     """
 
     features: np.ndarray | None
     prediction: np.ndarray | None
     n_atoms: np.ndarray
     errors: dict
+    notes: dict = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts):
@@ -39,8 +42,9 @@ class Extraction:
             values = [getattr(part, name) for part in parts]
             return None if values[0] is None else np.concatenate(values)
 
+        arrays = map(whole, ("features", "prediction", "n_atoms"))
         errors = {i: e for part in parts for i, e in part.errors.items()}
-        return cls(*map(whole, ("features", "prediction", "n_atoms")), errors)
+        return cls(*arrays, errors, {i: n for p in parts for i, n in p.notes.items()})
 
 
 def join(graphs, inputs):

@@ -152,4 +152,9 @@ class FeatureBlocks:
         failed = [i - start for i in errors]
         values[failed] = parts[0].prediction[failed] = np.nan
         parts[0].n_atoms[failed] = 0
-        return Extraction(values, parts[0].prediction, parts[0].n_atoms, errors)
+        notes = {}
+        for i in good:
+            found = getattr(structures[i], "properties", {}).get("reading_notes")
+            if found:
+                notes[start + i] = "; ".join(found)
+        return Extraction(values, parts[0].prediction, parts[0].n_atoms, errors, notes)

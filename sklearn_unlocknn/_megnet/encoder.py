@@ -173,7 +173,7 @@ class MEGNetEncoder:
         return Encoded(
             features, offset, scale, index, len(valid), done.errors,
             dtype=np.float32, blocks=self.blocks.slices, together=self.blocks.together,
-            kernel=self.blocks.kernel,
+            kernel=self.blocks.kernel, notes=done.notes,
         )  # fmt: skip
 
     def extract(self, estimator, items, keep=True):
@@ -189,11 +189,12 @@ class MEGNetEncoder:
             return Extraction.joined(parts)
         layers = repr([net.resolve_layer(self.layer) for net in self.networks])
         cache = FeatureCache(location, self.blocks.fingerprint, layers)
-        errors = {}
+        errors, notes = {}, {}
 
         def compute(rows):
             for done in self._run(estimator, items, rows):
                 errors.update(done.errors)
+                notes.update(done.notes)
                 yield np.column_stack([done.features, done.prediction, done.n_atoms])
 
         keys = hash_bytes(content_of(item) for item in items)
@@ -208,6 +209,7 @@ class MEGNetEncoder:
             np.ascontiguousarray(prediction),
             np.nan_to_num(n_atoms[:, 0]).astype(int),
             errors,
+            notes,
         )
 
     def _run(self, estimator, items, rows):
@@ -230,6 +232,7 @@ class MEGNetEncoder:
                 done.errors = {
                     int(rows[i]): error.at(rows[i]) for i, error in done.errors.items()
                 }
+                done.notes = {int(rows[i]): note for i, note in done.notes.items()}
                 latent = done.features[:, self.blocks.slices["network"]]
                 values = np.hstack([latent, done.prediction])
                 finite = np.isfinite(values).all(axis=1)

@@ -11,7 +11,6 @@ import pickle
 import re
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 import joblib
@@ -23,7 +22,7 @@ from _cli.command import run, table
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
 
-from sklearn_unlocknn import MEGNetFeatureExtractor, MEGNetProbRegressor, VGPRegressor
+from sklearn_unlocknn import MEGNetProbRegressor, VGPRegressor
 from sklearn_unlocknn._cli import commands, predictions
 from sklearn_unlocknn.metrics import uq_report
 
@@ -50,7 +49,7 @@ def test_same_numbers_as_in_python(folder, fitted, energies, capsys, monkeypatch
     out, err = capsys.readouterr()
     got = table(out)
     names = ["mean", "std", "lower", "upper", "log10_mean", "log10_std"]
-    assert list(got) == ["file", *names, "error"]
+    assert list(got) == ["file", *names, "warning", "error"]
     assert list(got["file"]) == files
     assert set(got["error"]) == {""}
     assert_allclose(got["log10_mean"], mean, rtol=1e-6)
@@ -87,8 +86,8 @@ def test_a_bad_file_does_not_stop_the_rest(folder, fitted, tmp_path, capsys):
     rows = table(out.read_text())
     assert list(rows["file"]) == list(map(str, paths))
     assert_array_equal(rows["error"] != "", [False, True, True, True, True, False])
-    assert_array_equal(rows.iloc[:, 1:-1].isna().all(axis=1), rows["error"] != "")
-    assert_array_equal(rows.iloc[:, 1:-1].isna().any(axis=1), rows["error"] != "")
+    assert_array_equal(rows.iloc[:, 1:-2].isna().all(axis=1), rows["error"] != "")
+    assert_array_equal(rows.iloc[:, 1:-2].isna().any(axis=1), rows["error"] != "")
     for name, error in zip(rows["file"][1:5], rows["error"][1:5], strict=True):
         assert f"{name}: {error}" in captured.err
     assert "no file" in rows["error"][2]
@@ -194,8 +193,8 @@ def test_rows_left_out(folder, fit_options, tmp_path, capsys):
     out, drop = tmp_path / "mixed.joblib", ["--on-error", "drop"]
     rows = {
         "row 1 (cifs/00.cif)": "target 'energy' is 'n/a', not a number",
-        "row 14 (bad.cif)": "the file cannot be read",
-        "row 15 (bad.cif)": "target 'energy' is missing; the file cannot be read",
+        "row 14 (bad.cif)": "the text cannot be read as CIF",
+        "row 15 (bad.cif)": "target 'energy' is missing; the text cannot be read",
         "row 16 (gone.cif)": "target 'energy' is -1, not positive, and has no log10; "
         "there is no file",
         "row 17 (one.cif)": "no bonds",
@@ -256,13 +255,13 @@ def test_holdout_reports_and_changes_no_model(folder, fit_options, tmp_path, cap
 
 def test_a_model_dumped_from_python(folder, fit_options, energies, tmp_path, capsys):
     model = MEGNetProbRegressor(
-        folder / "net.hdf5", -2, "rbf", mean="network", random_state=0
+        folder / "net.hdf5", -2, kernel="rbf", mean="network", random_state=0
     ).fit(*energies)
     path, data = tmp_path / "model.pickle", folder / "both.csv"
     path.write_bytes(pickle.dumps(model))
     assert run("predict", path, folder / "cifs/00.cif") == 0
     header = capsys.readouterr().out.splitlines()[0]
-    assert header == "file,mean,std,lower,upper,error"
+    assert header == "file,mean,std,lower,upper,warning,error"
     assert run("evaluate", path, data) == 2
     assert "Give --target" in capsys.readouterr().err
     assert run("evaluate", path, data, "--target", "energy") == 0
@@ -274,18 +273,20 @@ def test_a_model_dumped_from_python(folder, fit_options, energies, tmp_path, cap
     assert_allclose(same.noise_std_, model.noise_std_, rtol=0.1)  # a CIF rounds
 
 
-def test_warnings_are_counted(folder, fitted, tmp_path, capsys):
-    """pymatgen warns of each hexagonal cell, whose thirds it rounds."""
-    paths = sorted((folder / "cifs").iterdir())
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        MEGNetFeatureExtractor(folder / "net.hdf5").fit_transform(paths)
-    assert len(caught) > 1
-    # an empty memory, so that the files are read again
-    assert run("predict", fitted, *paths, "--memory", tmp_path) == 0
-    err = capsys.readouterr().err
-    assert err.count("warning") == 1
-    assert f"warning ({len(caught)} times, the first): Issues encountered" in err
+def test_warnings_of_the_reader_stand_beside_the_result(folder, fitted, tmp_path):
+    guessed = tmp_path / "guessed.cif"
+    guessed.write_text(
+        "data_x\n_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 3\n"
+        "_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\n"
+        "_chemical_formula_sum 'Na Cl'\nloop_\n_atom_site_label\n_atom_site_fract_x\n"
+        "_atom_site_fract_y\n_atom_site_fract_z\nNA1 0 0 0\nCL1 0.5 0.5 0.5\n"
+    )
+    out = tmp_path / "out.csv"
+    assert run("predict", fitted, folder / "cifs/00.cif", guessed, "-o", out) == 0
+    rows = pd.read_csv(out, keep_default_na=False)
+    assert rows["warning"][0] == ""
+    assert "NA1 parsed as Na" in rows["warning"][1]
+    assert rows["error"].tolist() == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -386,3 +387,22 @@ def test_interrupted_fit_leaves_nothing(
     assert run(*command, "-o", tmp_path / "model.joblib") == 130
     assert "interrupted" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_each_structure_of_a_file_has_a_row(folder, fitted, energies, tmp_path):
+    crystals, _ = energies
+    blocks = [X.to(fmt="cif").replace("data_", f"data_{i}_", 1)
+              for i, X in enumerate(crystals[24:26])]  # fmt: skip
+    (tmp_path / "two.cif").write_text("\n".join(blocks))
+    (tmp_path / "one.cif").write_text(blocks[0])
+    (tmp_path / "bad.json").write_text(json.dumps([crystals[24].as_dict(), {"a": 1}]))
+    files = [tmp_path / name for name in ("two.cif", "one.cif", "bad.json")]
+    out = tmp_path / "out.csv"
+    assert run("predict", fitted, *files, "-o", out) == 1
+    table = pd.read_csv(out, keep_default_na=False)
+    assert table["file"].str.contains("two.cif:0_").tolist()[0]
+    assert len(table) == 5
+    assert (table["error"] == "").tolist() == [True, True, True, True, False]
+    values = table["mean"].replace("", np.nan).astype(float)
+    assert_allclose(values[[2, 3]], values[0], rtol=1e-3)
+    assert values[1] != values[0]
