@@ -64,4 +64,5 @@ def warn_user(message, category=UserWarning):
     warnings.warn(message, category, stacklevel=level)
 
 
-_INSIDE = __name__.partition(".")[0], "contextlib"  # which calls our generators
+# Decorators of the latter two call our functions.
+_INSIDE = __name__.partition(".")[0], "contextlib", "numpy"

@@ -181,6 +181,7 @@ def test_names_of_columns_are_those_of_the_frame():
     assert objects.k2.columns == ["a", "b"]
 
 
+@pytest.mark.filterwarnings("ignore:The fit ended at")
 def test_columns_are_searched():
     kernel = OnFeatures(RBF(), [0]) + gpk.WhiteKernel(0.1, "fixed")
     grid = {"kernel__k1__columns": [[1, 2], [0, 3]]}

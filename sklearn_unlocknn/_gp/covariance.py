@@ -16,7 +16,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.gaussian_process import kernels as gpk
 
-from ..kernels import OnFeatures, TFPKernel, find_columns
+from ..kernels import OnFeatures, TFPKernel
+from ..kernels._on_features import find_columns
 from .kernel_blocks import Gradients, Leaf, inner
 
 ALL = slice(None)
@@ -177,21 +178,20 @@ class Covariance:
             kernel = kernel + white
         self.template, self.n_features = clone(kernel), n_features
         self._terms, self._noise_terms, self._uses = [], [], {}
-        self.vectors, self.noise_index = [], []
+        self.vectors, self.noise_index, self.custom = [], [], False
         for term in terms:
             (self._noise_terms if term.noise else self._terms).append(term)
             for leaf in term.leaves:
                 self._uses[leaf] = self._uses.get(leaf, 0) + 1
         for leaf in leaves:
+            if leaf.custom and not isinstance(leaf.kernel, TFPKernel):
+                self.custom = True
             for _, part in leaf.values.values():
                 one = part is None or part.stop - part.start == 1
                 if not (one or leaf.custom):
                     self.vectors.append(part)
                 if part is not None and isinstance(leaf.kernel, gpk.WhiteKernel):
                     self.noise_index.append(part.start)
-        self.custom = any(
-            leaf.custom and not isinstance(leaf.kernel, TFPKernel) for leaf in leaves
-        )
         self.bounds = kernel.bounds.reshape(-1, 2)
         self.theta = kernel.theta
         # glibc returns temporaries of a block to the system and faults them in

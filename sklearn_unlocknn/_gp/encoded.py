@@ -78,7 +78,7 @@ class Encoded:
     dtype : type
         Floating-point type in which the features were computed; a column that varies
         less than its resolution is constant.
-    blocks : dict of str to slice
+    blocks : dict of str to slice or int
         Names of columns, for kernels on some of them.
     together : tuple of slice
         Columns of one unit, which share one scale.
@@ -161,7 +161,7 @@ class NumericEncoder:
             estimator, X, y, dtype=self.dtypes, multi_output=True, y_numeric=True
         )
         names = getattr(estimator, "feature_names_in_", ())
-        blocks = {name: slice(i, i + 1) for i, name in enumerate(names)}
+        blocks = dict(zip(names, range(len(names)), strict=True))
         return Encoded(X, dtype=X.dtype, blocks=blocks), np.asarray(y, dtype=float)
 
     def encode(self, estimator, X, keep=True, start=0):

@@ -7,7 +7,8 @@ import numbers
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
-from ..kernels import make_kernel, resolve_columns
+from ..kernels import make_kernel
+from ..kernels._on_features import resolve_columns
 from .bounds import warn_of_bounds
 from .covariance import Covariance
 from .encoded import (
@@ -121,7 +122,12 @@ class Head:
                 f"Got targets up to {np.abs(t).max():.0e} with normalize_y=False, and "
                 "their squares exceed the range of float64. Pass normalize_y=True."
             )
-        kernel, together = initial_kernel(encoded, params.kernel)
+        d, together, kernel = features.shape[1], encoded.together, params.kernel
+        kernel = encoded.kernel if kernel is None else kernel
+        given, kernel = kernel, make_kernel(kernel, d, encoded.blocks)
+        if not isinstance(given, str | type(None)):
+            kernel, some = resolve_columns(kernel, d, encoded.blocks)
+            together = (*together, *some)
         scaling = Standardisation(
             *scales(features, weights, index, encoded.dtype, together), params.mean
         )
@@ -313,14 +319,6 @@ class Head:
 
     def _placed(self, encoded, values):
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
-
-
-def initial_kernel(encoded, kernel):
-    """Return the kernel of encoded samples, and the columns that share a scale."""
-    d, blocks = encoded.features.shape[1], encoded.blocks
-    kernel = make_kernel(encoded.kernel if kernel is None else kernel, d, blocks)
-    kernel, together = resolve_columns(kernel, d, blocks)
-    return kernel, (*encoded.together, *together)
 
 
 def _is_finite(posterior):

@@ -11,6 +11,7 @@ few: scales go inside the exponentials, squared norms of samples inside the prod
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from sklearn.gaussian_process import kernels as gpk
@@ -56,6 +57,9 @@ class Leaf:
         Index in theta of the next leaf's first hyperparameter.
     custom : bool
         Whether the kernel is of the user's own class.
+    evaluator : callable
+        ``evaluator(theta, X, Z, scale)`` returns ``evaluate(rows, columns)``; see the
+        module.
     """
 
     def __init__(self, kernel, n_features, position, columns=None):
@@ -73,18 +77,17 @@ class Leaf:
             self.values[hyper.name] = value, where
         self.end = position
         self.name = next(iter(self.values), None)
-
-    def evaluator(self, theta, X, Z, scale):
-        """Return ``evaluate(rows, columns)``; see the module."""
         special = {gpk.DotProduct: _dot_product, gpk.ExpSineSquared: _periodic}
-        prepare = special.get(
-            type(self.kernel), _custom if self.custom else _stationary
-        )
+        default = _custom if self.custom else _stationary
+        self._prepare = functools.partial(special.get(type(kernel), default), self)
+        whole = columns is None
+        self.evaluator = self._prepare if whole else self._evaluator_of_columns
+
+    def _evaluator_of_columns(self, theta, X, Z, scale):
+        """Return ``evaluate(rows, columns)`` on some columns of the data."""
         where = self.columns
-        if where is None:
-            return prepare(self, theta, X, Z, scale)
         some = X[:, where]
-        whole = prepare(self, theta, some, some if X is Z else Z[:, where], scale)
+        whole = self._prepare(theta, some, some if X is Z else Z[:, where], scale)
 
         def evaluate(rows, columns):
             value, pull = whole(rows, columns)
