@@ -9,7 +9,6 @@ from sklearn.utils import check_array, check_random_state
 
 from ..kernels import make_kernel
 from ..kernels._on_features import resolve_columns
-from .bounds import warn_of_bounds
 from .covariance import Covariance
 from .encoded import (
     GroupedSamples,
@@ -36,6 +35,7 @@ from .training import (
     fit_hyperparameters,
     left_out_score,
     refit_noise,
+    warn_of_bounds,
 )
 
 # With fewer samples the number of threads makes no difference.
