@@ -192,6 +192,7 @@ def test_few_optima_are_remembered(data, monkeypatch):
     assert first not in training._OPTIMA
 
 
+@pytest.mark.filterwarnings("ignore:The fit ended at the lower bound")
 def test_one_observation_does_not_determine_hyperparameters():
     X, y = np.zeros((1, 2)), np.ones(1)
     kernel = gpk.ConstantKernel(1.0) * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
