@@ -18,8 +18,8 @@ memmap, "2 processes" with n_jobs=2 on one thread each, "minibatch" moves the in
 points by batches (two epochs).
 
 ``structures``: a generator of crystals (`make_ionic_crystals`' prototypes, strained at
-random) through ``MEGNetProbRegressor("Eform_MP_2019").predict_stream``; columns are
-structures a second and the growth of anonymous memory over that after 1000.
+random) through ``predict_stream`` of a ``MEGNetProbRegressor`` without descriptors;
+columns are structures a second and the growth of anonymous memory over that after 1000.
 """
 
 import argparse
@@ -159,7 +159,8 @@ def run_structures(data, n, n_jobs):
     from sklearn_unlocknn.datasets import fetch_megnet_model
 
     network = fetch_megnet_model("Eform_MP_2019", data_home=data)
-    model = MEGNetProbRegressor(network, kernel="rbf", n_jobs=n_jobs, random_state=0)
+    options = {"kernel": "rbf", "n_jobs": n_jobs, "random_state": 0}
+    model = MEGNetProbRegressor(network, descriptors=None, **options)
     some = list(crystals(1000))
     model.fit(some, np.arange(1000.0))
     list(model.predict_stream(some))

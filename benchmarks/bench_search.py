@@ -55,7 +55,8 @@ def load(data, n):
 def model(**parameters):
     from sklearn_unlocknn import MEGNetProbRegressor
 
-    return MEGNetProbRegressor(NETWORK, random_state=0, **parameters)
+    options = {"descriptors": None, "random_state": 0, **parameters}
+    return MEGNetProbRegressor(NETWORK, **options)
 
 
 def candidates():

@@ -3,9 +3,10 @@ Bulk moduli with error bars from a pretrained network
 =====================================================
 
 A MEGNet that was trained on formation energies is useful for another property: its
-readout describes a crystal, and a Gaussian process on the readout predicts the bulk
-modulus, with an error bar for each crystal. The data are 3953 binary compounds of the
-Materials Project; a fifth of them is held out to evaluate the error bars.
+readout describes a crystal, together with descriptors of composition and geometry, and
+a Gaussian process on both predicts the bulk modulus, with an error bar for each
+crystal. The data are 3953 binary compounds of the Materials Project; a fifth of them is
+held out to evaluate the error bars.
 
 Data and network are downloaded once (2 MB); the example takes less than a minute.
 """
