@@ -2,7 +2,7 @@
 
     python benchmarks/bench_calibration.py DATA_FOLDER --dataset elasticity
 
-Features that ``MEGNetFeatureExtractor("Eform_MP_2019")`` makes by default, of log10 of the
+Features of ``MEGNetFeatureExtractor("Eform_MP_2019")``, by default, of log10 of the
 bulk modulus of 3953 binaries or of the heat of formation of 3787 perovskites, made once
 and kept in ``--features``. With ``--refit`` held-out rows are predicted by clones, as
 for any other estimator; their predictions are kept in ``--keep``. Random splits, four
