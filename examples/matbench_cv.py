@@ -143,13 +143,14 @@ def write_json(content, path):
         part.unlink(missing_ok=True)
 
 
-def takes_log(option, y):
+def takes_log(option, y, train):
     """Return whether the logarithm of a target is predicted, given --log."""
     if option == "yes" and y.min() <= 0:
         raise ValueError(
             f"Got --log yes with targets from {y.min():g} on, expected positive ones."
         )
-    return option == "yes" or bool(option == "auto" and y.min() > 0 and skew(y) > 1)
+    skewed = y.min() > 0 and skew(y[train]) > 1
+    return option == "yes" or bool(option == "auto" and skewed)
 
 
 def run_fold(model, X, y, train, test, log=False):
@@ -291,7 +292,7 @@ def run(args):
             print(f"fold {k}: was done already")
         elif k in args.folds:
             started = time.perf_counter()
-            log = takes_log(args.log, y[train])
+            log = takes_log(args.log, y, train)
             t = np.log(y) if log else y
             model, samples = make_model(args, args.out / "features", X, t, train)
             fold = run_fold(model, X, y, samples, test, log)

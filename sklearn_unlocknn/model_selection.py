@@ -14,6 +14,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.parallel import Parallel, delayed
 
+from ._features.encoder import trained_in_fit
 from ._prediction import predict_mean_std, unwrap
 from ._regressors.base import BaseVGPRegressor
 
@@ -309,11 +310,10 @@ def obstacle(estimator, splits):
         for method in ("fit", "predict", "predict_components")
     ):
         return f"{name} defines a fit or a prediction of its own"
-    network = getattr(estimator, "network", None)
-    if hasattr(type(network), "get_params"):
-        return (
-            f"the network, {type(network).__name__}, is trained in fit, on all samples"
-        )
+    trained = trained_in_fit(getattr(estimator, "network", None))
+    if trained is not None:
+        name = type(trained).__name__
+        return f"the network, {name}, is trained in fit, on all samples"
     if getattr(estimator, "fine_tuning", None) is not None:
         return "fine-tuning would train the network on all samples"
     for number, split in enumerate(splits):

@@ -124,7 +124,7 @@ def test_kernel_on_features_has_the_contract_of_scikit_learns_kernels():
     kernel = kernel + OnFeatures(Dot(), slice(2, 5), "together")
     assert clone(kernel) == kernel
     assert "OnFeatures(RBF(length_scale=[1, 2]), [0, 1])" in repr(kernel)
-    assert "DotProduct(sigma_0=1), slice(2, 5), 'together')" in repr(kernel)
+    assert "DotProduct(sigma_0=1), slice(2, 5, None), 'together')" in repr(kernel)
     names = [h.name for h in kernel.hyperparameters]
     assert names[1:] == ["k1__k2__kernel__length_scale", "k2__kernel__sigma_0"]
     moved = kernel.clone_with_theta(kernel.theta + 0.1)
@@ -135,6 +135,8 @@ def test_kernel_on_features_has_the_contract_of_scikit_learns_kernels():
     assert changed.k2.kernel.sigma_0 == 3.0
     assert changed.k2.columns == [4]
     assert pickle.loads(pickle.dumps(kernel)) == kernel
+    arrays = OnFeatures(RBF(np.array([1.0, 2.0])), [0, 1])
+    assert clone(arrays) == arrays
 
 
 def test_regressor_and_scikit_learns_agree_on_blocks_of_features():
@@ -197,6 +199,7 @@ def test_columns_are_searched():
         ("rbf[0, 0]", "contain a column twice"),
         ("rbf[3:3]", "contain no column"),
         ("rbf[0:2", "columns in one pair of brackets"),
+        (OnFeatures(RBF(), [True, False]), "turns a mask into positions"),
         (OnFeatures(RBF(), 0.5), "columns 0.5 in a kernel on 5 features"),
         (OnFeatures(RBF(), [0], "none"), "scaling='none'.*'each', 'together'"),
         (OnFeatures(RBF() + OnFeatures(RBF(), [0]), [0]), "inside another one"),

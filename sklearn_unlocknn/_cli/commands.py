@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -32,7 +33,8 @@ def fit(args):
     if args.kernel is not None:
         from ..kernels import make_kernel
 
-        make_kernel(args.kernel, 2)  # a wrong name is an early error
+        # A wrong name is an early error; columns are known later.
+        make_kernel(re.sub(r"\[[^\]]*\]", "", args.kernel), 2)
     check_output(args.output, force=args.force, inputs=[args.data], stdout=False)
     _find_network(args.network)
     samples = _read_samples(args, args.target, args.log10)
@@ -149,9 +151,9 @@ def _report_holdout(model, samples, quantity, args):
 def predict(args):
     """Predict files, one row for each; return 1 if any of them failed."""
     rows = structure_rows(args.files, args.list, recursive=args.recursive)
-    columns = ["file", "structure", "error"]
+    columns = ["path", "file", "structure", "error"]
     samples = pd.DataFrame(rows, columns=columns, dtype=object)
-    inputs = [args.model, args.list or "", *samples["structure"].dropna()]
+    inputs = [args.model, args.list or "", *samples["path"].dropna()]
     check_output(args.output, force=args.force, inputs=inputs)
     model = _load(args)
     n_failed = 0

@@ -149,7 +149,7 @@ def is_structure_file(name):
 
 
 def structure_rows(names, listing=None, *, recursive=False):
-    """Expand arguments to rows of a name, a structure (or None) and an error (or "").
+    """Expand arguments to rows of a path, a name, a structure and an error (or "").
 
     A folder stands for the structure files in it, with `recursive` also in its
     subfolders; the rest is counted on standard error. "-" stands for names on standard
@@ -188,18 +188,19 @@ def _lines(path):
 
 def _rows_of_file(path):
     """Return the rows of a structure file: one, or one for each structure in it."""
-    if not _may_hold_several(Path(path)):
-        return [(_printable(path), Path(path), "")]
+    path, label = Path(path), _printable(path)
+    if not _may_hold_several(path):
+        return [(path, label, path, "")]
     from .._structures.read import StructureError, read_structures
 
-    found, rows = read_structures(Path(path)), []
+    found, rows = read_structures(path), []
     if len(found) == 1:
-        return [(_printable(path), Path(path), "")]
+        return [(path, label, path, "")]
     for name, structure in found:
         failed = isinstance(structure, StructureError)
         reason = " ".join(structure.reason.split()) if failed else ""
-        label = f"{_printable(path)}:{name}"
-        rows.append((label, None if failed else structure, reason))
+        structure = None if failed else structure
+        rows.append((path, f"{label}:{name}", structure, reason))
     return rows
 
 
@@ -226,7 +227,7 @@ def _rows_of_folder(folder, recursive):
 
     def fail(error):
         reason = f"the folder cannot be read ({error.strerror})"
-        rows.append((_printable(error.filename), None, reason))
+        rows.append((None, _printable(error.filename), None, reason))
 
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -246,7 +247,8 @@ def _rows_of_folder(folder, recursive):
         text += "; --recursive reads subfolders"
     if not rows:
         reason = f"the folder has no structure files: {text}"
-        return [(_printable(folder), None, reason if text else "the folder is empty")]
+        reason = reason if text else "the folder is empty"
+        return [(None, _printable(folder), None, reason)]
     if text:
         print_message(f"{folder}: passed over {text}")
     return rows

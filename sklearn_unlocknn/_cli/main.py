@@ -37,12 +37,13 @@ _COLUMNS = """\
   log10_mean, log10_std
                  after `fit --log10`: of the logarithm. The prediction is log-normal;
                  10^log10_mean is its median, which is less than its mean
+  warning        what the reader of a structure warned of
   error          reason of a failure; the numbers of its row are empty"""
 _PREDICT = f"""\
 Predict structure files with a fitted model. The output is a CSV table with a row for
-each file:
+each structure:
 
-  file           name
+  file           name of the file; "file:name" of one of several structures in it
 {_COLUMNS}
 
 A folder stands for the files in it that are named as structure files: .cif, .mcif,

@@ -23,6 +23,15 @@ def train(network, X, y, sample_weight=None, name="network"):
     return clone(network).fit(X, y, **extra)
 
 
+def trained_in_fit(network):
+    """Return the estimator that a ``network`` parameter is or lists, or None."""
+    several = isinstance(network, list | tuple)
+    for one in network if several else [network]:
+        if hasattr(type(one), "get_params"):
+            return one
+    return None
+
+
 class _LiveModel:
     """Replace the model that the user passed, in a pickle, by its handle."""
 

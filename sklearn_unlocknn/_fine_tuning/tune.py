@@ -117,8 +117,11 @@ def fine_tune(model, encoded, y, weights):
     scaling = MovingScaling(head.scaling.x_mean, head.scaling.x_scale, weights[places])
     copy = trainable_copy(encoder, model, encoded.inputs, places)
     if "network" in encoded.blocks:
-        latent = encoded.blocks["network"]
-        copy = WithConstants(copy, encoded.features[kept, latent.stop :])
+        others = slice(encoded.blocks["network"].stop, None)
+        constants = encoded.features[kept, others]
+        mean = head.scaling.x_mean[others]
+        constants = np.where(np.isnan(constants), mean, constants)
+        copy = WithConstants(copy, constants)
     tuning = tune(
         copy, head.posterior, target, scaling, model.fine_tuning,
         check_random_state(model.random_state), model._report,

@@ -16,6 +16,8 @@ from .._validation import check_targets
 
 # Bytes of a block of samples that are standardised at a time.
 BLOCK_BYTES = 2**25
+# Scale of a column without any value.
+_NO_EFFECT = 1e300
 
 
 class TargetMap(NamedTuple):
@@ -78,6 +80,9 @@ class Encoded:
     dtype : type
         Floating-point type in which the features were computed; a column that varies
         less than its resolution is constant.
+    gaps : bool
+        Whether a feature may be NaN, undefined: it is standardised to 0, the mean of
+        the training samples.
     blocks : dict of str to slice or int
         Names of columns, for kernels on some of them.
     together : tuple of slice
@@ -96,6 +101,7 @@ class Encoded:
     errors: Mapping | None = None
     inputs: object = None
     dtype: type = np.float64
+    gaps: bool = False
     blocks: Mapping = dataclasses.field(default_factory=dict)
     together: tuple = ()
     kernel: str | None = None
@@ -188,15 +194,19 @@ class Standardisation:
         Mean and standard deviation of the features.
     mean : str
         "constant" has the basis 1, "linear" 1 and the features, others none.
+    gaps : bool, default=False
+        Whether a feature may be NaN, which becomes 0.
     """
 
     x_mean: np.ndarray
     x_scale: np.ndarray
     mean: str
+    gaps: bool = False
 
     def features(self, raw):
         """Standardise features, in C order."""
-        return np.ascontiguousarray((raw - self.x_mean) / self.x_scale)
+        X = np.ascontiguousarray((raw - self.x_mean) / self.x_scale)
+        return np.nan_to_num(X, copy=False) if self.gaps else X
 
     def basis(self, X):
         """Return the basis functions of the prior mean, of shape (n, q)."""
@@ -331,8 +341,10 @@ def blocks(n_rows, row_floats, n_bytes=None, least=1024):
         yield slice(start, min(start + size, n_rows))
 
 
-def scales(values, weights, index=None, dtype=np.float64, together=()):
+def scales(values, weights, index=None, dtype=np.float64, together=(), gaps=False):
     """Return weighted means and standard deviations; constant columns get scale 1.
+
+    NaN are left out. A column of NaN alone gets a scale that leaves it no effect.
 
     Parameters
     ----------
@@ -346,6 +358,8 @@ def scales(values, weights, index=None, dtype=np.float64, together=()):
         Floating-point type in which the values were computed.
     together : list of slice or list of int, default=()
         Columns whose scale is the root of their mean variance.
+    gaps : bool, default=False
+        Whether there may be NaN.
 
     Returns
     -------
@@ -353,16 +367,22 @@ def scales(values, weights, index=None, dtype=np.float64, together=()):
     """
     # Sums about the first sample: the mean of a constant column is exactly its value.
     first = np.asarray(values[0 if index is None else index[0]], dtype=np.float64)
+    first = np.where(np.isnan(first), 0.0, first)
     mean, moments = first, []
     for power in (1, 2):
-        total = 0.0
+        total = mass = 0.0
         for rows in blocks(len(weights), values.shape[1]):
             block = values[rows if index is None else index[rows]]
             # in C order, so that a frame has the same result to the last bit
             block = np.ascontiguousarray(block, dtype=np.float64) - mean
+            if gaps:
+                defined = ~np.isnan(block)
+                block[~defined] = 0.0
+                mass = mass + weights[rows] @ defined
             with np.errstate(over="ignore", invalid="ignore"):
                 total = total + weights[rows] @ block**power
-        moments.append(total / weights.sum())
+        mass = mass if gaps else weights.sum()
+        moments.append(total / np.where(mass > 0, mass, 1.0))
         mean = first + moments[0]
     if not np.isfinite(moments).all():
         raise ValueError(
@@ -373,4 +393,4 @@ def scales(values, weights, index=None, dtype=np.float64, together=()):
     scale[scale <= 10 * np.finfo(dtype).eps * np.abs(mean)] = 0.0
     for columns in together:
         scale[columns] = np.sqrt(np.mean(scale[columns] ** 2))
-    return mean, np.where(scale == 0, 1.0, scale)
+    return mean, np.where(mass == 0, _NO_EFFECT, np.where(scale == 0, 1.0, scale))

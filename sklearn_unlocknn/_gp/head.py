@@ -128,9 +128,10 @@ class Head:
         if not isinstance(given, str | type(None)):
             kernel, some = resolve_columns(kernel, d, encoded.blocks)
             together = (*together, *some)
-        scaling = Standardisation(
-            *scales(features, weights, index, encoded.dtype, together), params.mean
+        moments = scales(
+            features, weights, index, encoded.dtype, together, encoded.gaps
         )
+        scaling = Standardisation(*moments, params.mean, encoded.gaps)
         samples = RawSamples(
             features, (t - y_mean) / y_scale, weights, t.shape[1], scaling, index
         )

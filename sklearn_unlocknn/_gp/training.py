@@ -13,7 +13,6 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dsyrk, dtrsm
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import kernels as gpk
 from sklearn.neighbors import NearestNeighbors
 
 from .._validation import warn_user
@@ -402,7 +401,7 @@ def warn_of_bounds(posterior, params, target_variance):
     """
     covariance = posterior.kernel
     fitted = covariance.template.clone_with_theta(posterior.theta)
-    parts = [(fitted, isinstance(params.kernel, gpk.Kernel))]
+    parts = [(fitted, not isinstance(params.kernel, str | type(None)))]
     if not covariance.has_noise:
         parts = [(fitted.k1, parts[0][1]), (fitted.k2, False)]
     found, of_names = [], False

@@ -11,10 +11,10 @@ from .._structures.descriptors import (
     describe_structures,
     descriptor_names,
 )
-from .._structures.read import StructureError, as_items, describe
-from .batches import Extraction, cut
+from .._structures.read import StructureError, describe
+from .batches import Extraction
 from .convert import read_many
-from .network import BLOCK
+from .network import whole_batches
 
 #: The group of `StructureDescriptors` that is a block of its own.
 FRACTIONS = "element_fractions"
@@ -113,12 +113,8 @@ class FeatureBlocks:
         """
         for network in self.networks:
             network.check()  # raises before the first structure is read
-        # Whole batches, so that they do not depend on the number of processes
-        size = batch_size * max(1, BLOCK // batch_size)
-        blocks = (
-            (start, items, batch_size, on_error)
-            for start, items in cut(as_items(structures), size)
-        )
+        cut_up = whole_batches(structures, batch_size)
+        blocks = ((start, items, batch_size, on_error) for start, items in cut_up)
         yield from run_blocks(FeatureBlocks._run_block, self, blocks, n_jobs)
 
     def _run_block(self, block):

@@ -104,9 +104,7 @@ class MEGNetEncoder:
         """Freeze the network, training it first if it is an estimator; encode."""
         items, y = self.check_added(X, y)
         self.freeze(estimator, items, y, sample_weight)
-        done = self.extract(estimator, items)
-        self.fill = _means(done.features[done.n_atoms > 0])
-        encoded = self._encoded(done)
+        encoded = self._encoded(self.extract(estimator, items))
         encoded.inputs = items
         return encoded, y
 
@@ -122,7 +120,7 @@ class MEGNetEncoder:
         self.groups = groups_of(getattr(estimator, "descriptors", None))
         self.with_output = getattr(estimator, "mean", None) == "network"
         self.several = isinstance(estimator.network, list | tuple)
-        if self.several and self.with_output:
+        if self.several and len(estimator.network) != 1 and self.with_output:
             raise ValueError(
                 f'Got mean="network" with a list of {len(estimator.network)} networks, '
                 'expected a single one. Pass mean="constant", or one network.'
@@ -167,13 +165,10 @@ class MEGNetEncoder:
             offset = done.prediction[pick]
             if self.network.extensive:
                 scale = done.n_atoms[pick, None].astype(float)
-        features = done.features[pick]
-        if self.groups:  # a descriptor that is not defined has no effect
-            features = np.where(np.isnan(features), self.fill, features)
         return Encoded(
-            features, offset, scale, index, len(valid), done.errors,
-            dtype=np.float32, blocks=self.blocks.slices, together=self.blocks.together,
-            kernel=self.blocks.kernel, notes=done.notes,
+            done.features[pick], offset, scale, index, len(valid), done.errors,
+            dtype=np.float32, gaps=bool(self.groups), blocks=self.blocks.slices,
+            together=self.blocks.together, kernel=self.blocks.kernel, notes=done.notes,
         )  # fmt: skip
 
     def extract(self, estimator, items, keep=True):
@@ -195,17 +190,23 @@ class MEGNetEncoder:
             for done in self._run(estimator, items, rows):
                 errors.update(done.errors)
                 notes.update(done.notes)
+                # The cache drops samples with NaN, which are failures.
+                undefined = np.isnan(done.features) & (done.n_atoms > 0)[:, None]
+                done.features[undefined] = np.inf
                 yield np.column_stack([done.features, done.prediction, done.n_atoms])
 
         keys = hash_bytes(content_of(item) for item in items)
         values = cache.fetch(keys, compute)
-        if errors:  # of one of several equal structures
+        if errors or notes:  # of one of several equal structures
             failed = {keys[i].tobytes(): error for i, error in errors.items()}
+            noted = {keys[i].tobytes(): note for i, note in notes.items()}
             names = [key.tobytes() for key in keys]
             errors = {i: failed[k].at(i) for i, k in enumerate(names) if k in failed}
+            notes = {i: noted[k] for i, k in enumerate(names) if k in noted}
         features, prediction, n_atoms = np.split(values, [self.blocks.width, -1], 1)
+        features = np.where(np.isinf(features), np.nan, features)
         return Extraction(
-            np.ascontiguousarray(features),
+            features,
             np.ascontiguousarray(prediction),
             np.nan_to_num(n_atoms[:, 0]).astype(int),
             errors,
@@ -248,10 +249,3 @@ class MEGNetEncoder:
                 yield done
         except StructureError as error:
             raise error.at(rows[error.index]) from error
-
-
-def _means(features):
-    """Return the mean of each column, disregarding NaN; 0 where all are NaN."""
-    known = ~np.isnan(features)
-    total = np.where(known, features, 0.0).sum(axis=0)
-    return total / np.maximum(known.sum(axis=0), 1)

@@ -62,7 +62,7 @@ class MEGNetFeatureExtractor(
     n_features_out_ : int
         Number of features of `transform`.
     feature_blocks_ : dict of str to slice
-        Columns of each of several networks: "network 0", "network 1", ...
+        Columns of all networks, "network", and of each: "network 0", ...
 
     See Also
     --------

@@ -230,11 +230,8 @@ class MEGNetSnapshot:
         names = () if layer is None else self.resolve_layer(layer)
         self.check()  # raises before the first structure is read
         options = (names, n_features, predict, batch_size, on_error)
-        # Whole batches, so that they do not depend on the number of processes
-        size = batch_size * max(1, BLOCK // batch_size)
-        blocks = (
-            (start, items, options) for start, items in cut(as_items(structures), size)
-        )
+        cut_up = whole_batches(structures, batch_size)
+        blocks = ((start, items, options) for start, items in cut_up)
         yield from run_blocks(type(self)._run_block, self, blocks, n_jobs)
 
     def _run_block(self, block):
@@ -346,6 +343,14 @@ class MEGNetSnapshot:
     @functools.cached_property
     def _readout(self):
         return readout_layers(self.keras_model, self._widths)
+
+
+def whole_batches(structures, batch_size):
+    """Yield (start, structures) of blocks for processes.
+
+    They are of whole batches, which do not depend on the number of processes.
+    """
+    return cut(as_items(structures), batch_size * max(1, BLOCK // batch_size))
 
 
 def revive(state):

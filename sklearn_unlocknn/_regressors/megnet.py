@@ -31,8 +31,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     descriptors : {"auto"}, list of str or None, default="auto"
         Features beside those of the network: groups of
         :class:`~sklearn_unlocknn.StructureDescriptors`, all for "auto"; None: none.
-        One that is not defined for a structure, such as the density of a molecule, is
-        replaced by its mean over the training samples.
+        One that is not defined for a structure, such as the density of a molecule or
+        of a MEGNet graph, is replaced by its mean over the training samples.
     kernel : str, sklearn or TFP kernel, or None, default=None
         Covariance of the latent function, over standardised features: length scales are
         in standard deviations of a feature, variances in squared standard deviations of
@@ -45,9 +45,10 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         fitted too. The names "network", "descriptors" and "element_fractions"
         are blocks of columns. None is "matern52_ard[descriptors] +
         matern32_ard[network, descriptors] + linear[network, descriptors] +
-        linear[element_fractions]", the last an effect of each element; without
-        descriptors "matern52_ard + matern32_ard + linear". Of several networks the
-        first is used there; each of the others adds "matern32[network 1]".
+        linear[element_fractions]", the last an effect of each element, less what is
+        not there; without descriptors "matern52_ard + matern32_ard + linear". Of
+        several networks the first is used there; each of the others adds
+        "matern32[network 1]".
     n_inducing_points : int or float, default=4000
         Number of inducing points, or a share of the samples in (0, 1]. At most the
         number of distinct samples; with that many the model is the exact GP.
@@ -125,8 +126,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     n_features_out_ : int
         Number of features.
     feature_blocks_ : dict of str to slice
-        Columns of the features by the name of their block, for ``kernel``: "network"
-        (of each of several networks "network 0", "network 1", ...), "descriptors",
+        Columns of the features by the name of their block, for ``kernel``: "network",
+        "network 0" (the first of several networks), ..., "descriptors",
         "element_fractions".
     failed_ : dict of int to StructureError
         Structures that the last `fit`, `fit_stream` or `partial_fit` left out with

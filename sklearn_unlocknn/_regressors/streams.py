@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from .._features.encoder import trained_in_fit
 from .._gp.encoded import Encoded
 from .._validation import check_weights
 
@@ -108,10 +109,10 @@ class StreamMixin:
             yield self._head.mean_and_std(encoded)
 
     def _check_streamable(self):
-        network = getattr(self, "network", None)
-        if hasattr(type(network), "get_params"):
+        trained = trained_in_fit(getattr(self, "network", None))
+        if trained is not None:
             raise ValueError(
-                f"Got `network`={type(network).__name__}(), which is trained in fit "
+                f"Got `network`={type(trained).__name__}(), which is trained in fit "
                 "and needs all samples. Train it first and pass the trained network, "
                 "or use fit."
             )
@@ -172,7 +173,8 @@ class _Spool:
                 file.write(np.ascontiguousarray(array, dtype=np.float64).data)
         for i, error in (encoded.errors or {}).items():
             self.errors[self.n + i] = error.at(self.n + i)
-        self.kept = {name: getattr(encoded, name) for name in _KEPT}
+        if not self.kept:  # the first batch was fitted, so it has the names
+            self.kept = {name: getattr(encoded, name) for name in _KEPT}
         valid = encoded.pick(np.arange(encoded.n))
         self.index.append(self.n + valid)
         self.y.append(y.reshape(len(y), *self.y[0].shape[1:]) if self.y else y)
@@ -205,4 +207,4 @@ class _Spool:
 
 
 _FILES = ("features", "offset", "scale")
-_KEPT = ("dtype", "blocks", "together", "kernel")
+_KEPT = ("dtype", "gaps", "blocks", "together", "kernel")

@@ -58,7 +58,7 @@ def check_groups(groups, name="groups", other=""):
         or set(groups) - set(DESCRIPTOR_GROUPS)
     ):
         raise ValueError(
-            f"Got `{name}`={groups!r}, expected {other}a tuple of one or more of "
+            f"Got `{name}`={groups!r}, expected {other}a list of one or more of "
             f"{', '.join(map(repr, DESCRIPTOR_GROUPS))}, each once."
         )
     return tuple(groups)
@@ -248,7 +248,7 @@ class StructureDescriptors(TransformerMixin, BaseEstimator):
     -----
     X is a list, object array, Series or one-column frame of: pymatgen ``Structure``
     or ``Molecule`` objects, their dictionaries, ASE ``Atoms``, MEGNet graphs, paths
-    of CIF, POSCAR or molecule files, or the text of a CIF or POSCAR. Nothing is
+    or text of CIF, POSCAR, XYZ and JSON files, or paths of molecule files. Nothing is
     learned from them: a structure has the same descriptors in any data set. They do
     not depend on the choice of the cell, on its orientation or on the order of sites.
 

@@ -27,7 +27,9 @@ class OnFeatures(gpk.Kernel):
         "each" divides each column by its own standard deviation. "together" divides
         these columns by one number, the root of their mean variance, which is right for
         quantities of one unit: an element fraction is zero wherever the element is
-        absent from the training data, and has no standard deviation of its own.
+        absent from the training data, and has no standard deviation of its own. A
+        column has one scale: where one kernel has "together", it holds for all, and for
+        the element fractions of ``MEGNetProbRegressor`` always.
 
     Examples
     --------
@@ -36,7 +38,7 @@ class OnFeatures(gpk.Kernel):
     >>> effects = OnFeatures(DotProduct(0.0, "fixed"), slice(3, 90), "together")
     >>> OnFeatures(RBF(), [0, 1, 2]) + 0.1 * effects
     OnFeatures(RBF(length_scale=1), [0, 1, 2]) + 0.316**2 * OnFeatures(\
-DotProduct(sigma_0=0), slice(3, 90), 'together')
+DotProduct(sigma_0=0), slice(3, 90, None), 'together')
     """
 
     def __init__(self, kernel, columns, scaling="each"):
@@ -86,11 +88,6 @@ DotProduct(sigma_0=0), slice(3, 90), 'together')
         """Bounds of ``theta``."""
         return self.kernel.bounds
 
-    def __eq__(self, other):
-        return type(self) is type(other) and self.get_params() == other.get_params()
-
-    __hash__ = None
-
     def __call__(self, X, Y=None, eval_gradient=False):
         """Return the kernel's matrix between columns of X and of Y.
 
@@ -131,13 +128,8 @@ DotProduct(sigma_0=0), slice(3, 90), 'together')
         return self.kernel.is_stationary()
 
     def __repr__(self):
-        columns = self.columns
-        if isinstance(columns, slice):
-            columns = f"slice({columns.start}, {columns.stop})"
-        else:
-            columns = repr(columns)
         scaling = "" if self.scaling == "each" else f", {self.scaling!r}"
-        return f"OnFeatures({self.kernel}, {columns}{scaling})"
+        return f"OnFeatures({self.kernel}, {self.columns!r}{scaling})"
 
     def _of(self, X):
         columns = find_columns(self.columns, np.shape(X)[1])
@@ -182,13 +174,17 @@ def find_columns(columns, n_features, blocks=None):
             item = blocks[item]
         if isinstance(item, slice):
             found.extend(every[item])
-        elif isinstance(item, numbers.Integral) and -n_features <= item < n_features:
+        elif (
+            isinstance(item, numbers.Integral)
+            and not isinstance(item, bool)
+            and -n_features <= item < n_features
+        ):
             found.append(every[item])
         else:
             raise ValueError(
                 f"Got the columns {columns!r} in a kernel on {n_features} features, "
                 "expected a slice, names, or positions from 0 to "
-                f"{n_features - 1}."
+                f"{n_features - 1} (np.flatnonzero turns a mask into positions)."
             )
     if not found or len(set(found)) < len(found):
         what = "no column" if not found else "a column twice"

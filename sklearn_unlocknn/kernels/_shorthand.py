@@ -75,8 +75,8 @@ def make_kernel(kernel, n_features, blocks=None):
             earlier = len(before) - sum(map(set(some).isdisjoint, before))
             length = np.sqrt(len(some)) / 2**earlier
             factor = _factor(name, kernel, len(some), length)
-            if name == "linear":  # it grows with n_features
-                variance.constant_value = 0.5 / n_features
+            if name == "linear":  # it grows with the number of features
+                variance.constant_value = 0.5 / len(some)
             if columns is not None:
                 factor = OnFeatures(factor, columns)
             product = product * factor

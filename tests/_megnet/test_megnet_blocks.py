@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from _megnet.megnet_nets import make_megnet, quick
+from counted import CountedMEGNet, noted
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
 from sklearn.base import clone
@@ -82,12 +83,12 @@ def test_error_bars_are_wider_for_an_element_that_was_not_seen(fitted):
     assert std[1] > std[0]
 
 
-def test_what_is_not_defined_is_the_mean_of_the_training_samples(fitted):
-    found = features_of(fitted, [X[0], GRAPH])
+def test_what_is_not_defined_has_the_mean_of_the_training_samples(fitted):
+    inputs, _ = fitted._head._inputs(features_of(fitted, [GRAPH]))
     columns = fitted.feature_blocks_["descriptors"]
-    training = features_of(fitted, X[:30])
-    same = np.isclose(found[1, columns], training[:, columns].mean(axis=0))
-    assert 20 < same.sum() < len(same)
+    graph = StructureDescriptors().fit_transform([GRAPH])[0]
+    assert 20 < np.isnan(graph).sum() < len(graph)
+    assert_array_equal(inputs[0, columns][np.isnan(graph)], 0.0)
     assert np.isfinite(fitted.predict([GRAPH], return_std=True)).all()
 
 
@@ -108,6 +109,36 @@ def test_copies_of_a_model_of_several_networks(networks):
     loaded = pickle.loads(pickle.dumps(copied))
     assert_allclose(loaded.predict(X[30:]), mean, rtol=1e-5)
     assert len(loaded.network_) == 2
+
+
+def test_undefined_descriptors_are_left_out(tiny_net, tmp_path):
+    """Whatever the order of the samples, their weights, and the cache."""
+    network = CountedMEGNet(tiny_net, tmp_path / "log")
+    model = quick(network, descriptors="auto", memory=tmp_path / "features")
+    mixed, targets = [GRAPH, {**GRAPH, "bond": [3.0, 3.0]}, *X[:20]], [1, 2, *y[:20]]
+    mean = model.fit(mixed, targets).predict(X[30:])
+    model.fit(mixed, targets).predict(X[30:])
+    passes, _ = noted(tmp_path / "log")
+    assert sum(passes) == 32  # NaN are cached, too
+    columns = model.feature_blocks_["descriptors"]
+    crystals = StructureDescriptors().fit_transform(X[:20])
+    graph = StructureDescriptors().fit_transform([GRAPH])[0]
+    only = np.isnan(graph) & ~np.isnan(crystals).any(axis=0)
+    x_mean = model._head.scaling.x_mean[columns]
+    assert_allclose(x_mean[only], crystals.mean(axis=0)[only])
+    pieces = [(mixed[:2], targets[:2]), (mixed[2:], targets[2:])]
+    streamed = clone(model).fit_stream(pieces)
+    assert_allclose(streamed.predict(X[30:]), mean, rtol=1e-4)
+    weights = np.r_[0.0, 0.0, np.ones(20)]
+    weighted = clone(model).fit(mixed, targets, sample_weight=weights)
+    without = clone(model).fit(X[:20], y[:20])
+    assert_allclose(weighted.predict(X[30:]), without.predict(X[30:]), rtol=1e-4)
+    # What no training sample has does not count.
+    graphs = [{**GRAPH, "bond": [d, d]} for d in np.linspace(2.5, 3.2, 6)]
+    model.set_params(kernel="rbf + linear").fit(graphs, np.arange(6.0))
+    structure = Structure(Lattice.cubic(3.3), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    inputs, _ = model._head._inputs(features_of(model, [structure]))
+    assert_allclose(inputs[0, columns][only], 0.0, atol=1e-200)
 
 
 def test_stream_is_the_fit_of_all(tiny_frozen):
@@ -132,7 +163,7 @@ def test_processes_and_folder_give_the_same_features(networks, tmp_path):
 
 def test_failed_structure_is_named_by_its_file(fitted, tmp_path):
     path = tmp_path / "alone.cif"
-    Structure(Lattice.cubic(50.0), ["Na"], [[0, 0, 0]]).to(filename=str(path))
+    Structure(Lattice.cubic(20.0), ["Na"], [[0, 0, 0]]).to(filename=str(path))
     with pytest.raises(ValueError, match=r"Structure 1 \(.*alone.cif\): .*bonds"):
         fitted.predict([X[0], path])
     lenient = clone(fitted).set_params(on_error="nan").fit(X[:30], y[:30])
@@ -156,7 +187,7 @@ def test_network_is_tuned_beside_descriptors(tiny_frozen):
     [
         (
             {"descriptors": ["volume"]},
-            r"`descriptors`=\['volume'\], expected 'auto', None, or a tuple",
+            r"`descriptors`=\['volume'\], expected 'auto', None, or a li",
         ),
         ({"descriptors": 3}, "`descriptors`=3, expected 'auto', None"),
         ({"mean": "network"}, 'mean="network" with a list of 2 networks'),
