@@ -192,8 +192,8 @@ class MEGNetEncoder:
                 notes.update(done.notes)
                 # The cache drops samples with NaN, which are failures.
                 undefined = np.isnan(done.features) & (done.n_atoms > 0)[:, None]
-                done.features[undefined] = np.inf
-                yield np.column_stack([done.features, done.prediction, done.n_atoms])
+                features = np.where(undefined, np.inf, done.features)
+                yield np.column_stack([features, done.prediction, done.n_atoms])
 
         keys = hash_bytes(content_of(item) for item in items)
         values = cache.fetch(keys, compute)
