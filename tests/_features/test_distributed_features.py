@@ -9,7 +9,7 @@ import pytest
 from _megnet.megnet_nets import make_megnet, make_structures
 from clusters import Killer, dask_client
 from counted import counted_net, noted
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 
