@@ -39,8 +39,8 @@ def page():
 
 
 def test_uncertainty_toolbox_computes_the_same_figures(page):
-    uct, y = page[1]["uct"], page[1]["y_test"]
-    mean, std = page[1]["mean"], page[1]["std"]
+    uct, y = page[2]["uct"], page[2]["y_test"]
+    mean, std = page[2]["mean"], page[2]["std"]
     assert_allclose(
         gaussian_nll(y, mean, std), uct.nll_gaussian(mean, std, y, scaled=True)
     )
@@ -56,14 +56,14 @@ def test_uncertainty_toolbox_computes_the_same_figures(page):
 
 
 def test_mapie_divides_residuals_by_our_std(page):
-    lower, upper = page[2]["interval"][:, :, 0].T
-    assert_allclose(upper - lower, upper[0] - lower[0])  # without std
-    model, y_cal, y_test = (page[3][name] for name in ("model", "y_cal", "y_test"))
     lower, upper = page[3]["interval"][:, :, 0].T
-    mean, std = model.predict(page[3]["X_test"], return_std=True)
-    assert_allclose(page[3]["mean"], mean)
+    assert_allclose(upper - lower, upper[0] - lower[0])  # without std
+    model, y_cal, y_test = (page[4][name] for name in ("model", "y_cal", "y_test"))
+    lower, upper = page[4]["interval"][:, :, 0].T
+    mean, std = model.predict(page[4]["X_test"], return_std=True)
+    assert_allclose(page[4]["mean"], mean)
     # the ceil((n + 1) 0.9)-th normalised residual of the calibration samples
-    cal_mean, cal_std = model.predict(page[3]["X_cal"], return_std=True)
+    cal_mean, cal_std = model.predict(page[4]["X_cal"], return_std=True)
     n, n_test = len(y_cal), len(y_test)
     rank = int(np.ceil((n + 1) * 0.9))
     z = np.sort(np.abs(y_cal - cal_mean) / cal_std)[rank - 1]
@@ -76,20 +76,20 @@ def test_mapie_divides_residuals_by_our_std(page):
 
 
 def test_optuna_searches_kernels(page):
-    study = page[4]["study"]
+    study = page[5]["study"]
     values = [trial.value for trial in study.trials]
     assert len(set(values)) > 1
     assert study.best_value == max(values)
-    assert_allclose(page[4]["objective"](study.best_trial), study.best_value)
+    assert_allclose(page[5]["objective"](study.best_trial), study.best_value)
 
 
 def test_scikit_optimize_finds_a_minimum(page):
-    result = page[5]["result"]
+    result = page[6]["result"]
     assert result.fun < 0.05 < min(result.func_vals[:8])
 
 
 def test_active_learning_labels_new_samples(page):
-    labelled = page[6]["labelled"]
+    labelled = page[7]["labelled"]
     assert len(labelled) == len(set(labelled)) == 25
 
 

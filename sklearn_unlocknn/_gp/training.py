@@ -387,8 +387,9 @@ def warn_of_bounds(posterior, params, target_variance):
     Bounds of a kernel object are the user's: all of them are named, as
     ``GaussianProcessRegressor`` does. Those of a kernel name, and of the noise that is
     added to a kernel without one, are wide: a term vanishes at small variances and at
-    long and short length scales, so only an upper bound of a variance limits the fit,
-    and a lower one that is not small beside the variance of the target.
+    long and short length scales, and at a variance of 1e4 more of it changes little. So
+    only the noise is named, at its upper bound, or at a lower one that is not small
+    beside the variance of the target.
 
     Parameters
     ----------
@@ -408,9 +409,9 @@ def warn_of_bounds(posterior, params, target_variance):
     for part, own in parts:
         for name, n, side, bound in _at_bounds(part):
             if not own:
-                variance = name.endswith(("constant_value", "noise_level"))
                 small = bound <= _NEGLIGIBLE * target_variance
-                if not variance or (side == "lower" and small):
+                noise = name.endswith("noise_level")
+                if not noise or (side == "lower" and small):
                     continue
                 of_names = True
             found.append(f"the {side} bound {bound} of {name}{n}")

@@ -60,10 +60,10 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         ConvergenceWarning
             If a hyperparameter ends at a bound of a kernel object, as
             ``GaussianProcessRegressor`` warns; of the bounds of kernel names and of the
-            noise added to a kernel without one, only at those that limit the fit: an
-            upper bound of a variance or, with ``normalize_y=False``, a lower one that
-            is not small beside the target's. At the others a term or a feature is not
-            needed. Never with ``max_iter=0``.
+            noise added to a kernel without one, only at those of the noise that limit
+            the fit: an upper one or, with ``normalize_y=False``, a lower one that is
+            not small beside the target's variance. At the others a term or a feature is
+            not needed. Never with ``max_iter=0``.
         """
         with self._refitting():
             self._fit(X, y, sample_weight)

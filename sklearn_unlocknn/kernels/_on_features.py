@@ -124,7 +124,12 @@ DotProduct(sigma_0=0), slice(3, 90, None), 'together')
         return self.kernel.diag(self._of(X))
 
     def is_stationary(self):
-        """Return whether the kernel depends on differences of samples alone."""
+        """Return whether the kernel depends on differences of samples alone.
+
+        Returns
+        -------
+        stationary : bool
+        """
         return self.kernel.is_stationary()
 
     def __repr__(self):

@@ -138,7 +138,12 @@ class TFPKernel(gpk.Kernel):
         return kernel.apply(X, X).numpy()
 
     def is_stationary(self):
-        """Return False, as TFP's kernels do not state it."""
+        """Return False, as TFP's kernels do not state it.
+
+        Returns
+        -------
+        stationary : bool
+        """
         return False
 
     def __repr__(self):

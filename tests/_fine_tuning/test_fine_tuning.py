@@ -270,7 +270,7 @@ def test_megnet(extensive):
         network, kernel=gpk.RBF(5.0, "fixed") + gpk.WhiteKernel(0.1, (1e-8, 10)),
         descriptors=None, random_state=0, on_error="nan",
         mean="network" if extensive else "constant",
-        fine_tuning=FineTuning(4, network_learning_rate=3e-3, batch_size=20),
+        fine_tuning=FineTuning(8, network_learning_rate=5e-3, batch_size=20),
     )  # fmt: skip
     before = network.fingerprint
     broken = [*structures[:30], "no such file"]

@@ -64,9 +64,10 @@ def make_structures(n, seed=0):
     for i in range(n):
         k = 40 if i == 3 else int(rng.integers(1, 6))
         size = int(np.ceil(k ** (1 / 3)))
-        cell = Lattice.cubic(size * (2.6 + 0.5 * rng.random()))
+        # Neighbours across a cube, of the cutoff 4, and atoms that do not overlap
+        cell = Lattice.cubic(size * (2.05 + 0.1 * rng.random()))
         places = rng.permutation(list(np.ndindex(size, size, size)))[:k]
-        places = places + rng.uniform(-0.1, 0.1, (k, 3))
+        places = places + rng.uniform(-0.02, 0.02, (k, 3))
         out.append(Structure(cell, rng.choice(elements, k), places / size))
     return out
 

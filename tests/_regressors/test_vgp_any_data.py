@@ -152,6 +152,7 @@ ANY = settings(
 )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:The fit ended at")
 @settings(ANY, max_examples=300)
 @given(problems())
 def test_predictions_are_finite_or_refused(problem):
@@ -159,6 +160,7 @@ def test_predictions_are_finite_or_refused(problem):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The fit ended at")
 @settings(ANY, max_examples=10_000)
 @given(problems())
 def test_predictions_of_many_problems_are_finite_or_refused(problem):
