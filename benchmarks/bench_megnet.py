@@ -47,7 +47,7 @@ def load(name, data):
         return fetch_perovskites(as_cif=True, data_home=data, return_X_y=True)
     X, y = fetch_elasticity(f"{name}_modulus_vrh", data_home=data, return_X_y=True)
     keep = np.flatnonzero(y > 0)
-    return [X[i] for i in keep], np.log10(y[keep])
+    return X[keep], np.log10(y[keep])
 
 
 def cross_validate(name, layer, descriptors, data):
