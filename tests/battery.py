@@ -159,7 +159,7 @@ def check_outputs_of_one_kernel_are_fits_side_by_side(model):
 
 def check_weights_are_repetitions(model):
     counts = np.arange(40) % 3
-    # All 26 distinct samples are points, then 20 of them, the same ones: rounding, which
+    # All 26 distinct samples are points, then the same 20 of them: rounding, which
     # differs with the batch of a network, decides between candidates.
     few = {"n_inducing_points": 20, "inducing_init": "greedy", "max_iter": 0}
     for params in ({}, few):
