@@ -31,7 +31,7 @@ import numpy as np
 
 NETWORK = "Eform_MP_2019"
 LAYERS = ("auto", -4, -3, -2)
-#: Data set -> unit, and the MAE and CRPS asked for.
+#: Data set -> unit, and the largest MAE and CRPS of a pass.
 ASKED = {
     "perovskites": ("eV", 0.108, 0.077),
     "bulk": ("log10 GPa", 0.05, 0.039),

@@ -137,7 +137,7 @@ def _insert(home, keys, values):
                 values = np.concatenate([block[3][block[2]], values])
         rows = np.argsort(keys[:, 0])
         if np.isnan(values.sum()):
-            rows = rows[~np.isnan(values).any(axis=1)[rows]]
+            rows = rows[~np.isnan(values).all(axis=1)[rows]]
         _BLOCKS.append((home, keys[rows], rows, values))
         excess = sum(k.nbytes + v.nbytes for _, k, _, v in _BLOCKS) - MAX_BYTES
         while excess > 0:
@@ -206,8 +206,8 @@ class FeatureCache:
         compute : callable
             ``compute(indices)`` returns an iterable of arrays that are together of
             shape (len(indices), n_columns), for these positions of ``keys``. Called
-            at most once, and not with two positions of equal keys. A sample with a
-            NaN among its features is a failure and not kept.
+            at most once, and not with two positions of equal keys. A sample of
+            NaN alone is a failure and not kept.
 
         Returns
         -------

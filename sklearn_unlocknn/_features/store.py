@@ -83,7 +83,7 @@ class Store:
         """Add features in one transaction."""
         rows = []
         for key, value in zip(keys, values, strict=False):
-            if not np.isnan(value).any():
+            if not np.isnan(value).all():
                 blob = value.astype(float).tobytes()
                 blob = zlib.crc32(blob).to_bytes(4) + blob
                 rows.append((self._namespace, key.tobytes(), blob))

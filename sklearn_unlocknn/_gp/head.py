@@ -122,10 +122,10 @@ class Head:
                 f"Got targets up to {np.abs(t).max():.0e} with normalize_y=False, and "
                 "their squares exceed the range of float64. Pass normalize_y=True."
             )
-        d, together, kernel = features.shape[1], encoded.together, params.kernel
-        kernel = encoded.kernel if kernel is None else kernel
-        given, kernel = kernel, make_kernel(kernel, d, encoded.blocks)
-        if not isinstance(given, str | type(None)):
+        given = encoded.kernel if params.kernel is None else params.kernel
+        d, together = features.shape[1], encoded.together
+        kernel = make_kernel(given, d, encoded.blocks)
+        if not isinstance(given, str | type(None)):  # whose columns are resolved
             kernel, some = resolve_columns(kernel, d, encoded.blocks)
             together = (*together, *some)
         moments = scales(

@@ -11,9 +11,8 @@ from .._structures.descriptors import (
     describe_structures,
     descriptor_names,
 )
-from .._structures.read import StructureError, describe
+from .._structures.read import StructureError, describe, read_many
 from .batches import Extraction
-from .convert import read_many
 from .network import whole_batches
 
 #: The group of `StructureDescriptors` that is a block of its own.
@@ -123,10 +122,8 @@ class FeatureBlocks:
         structures = read_many(items, start)
         parts, errors = [], {}
         for network in self.networks:
-            names, width = (
-                network.resolve_layer(self.layer),
-                network.n_features(self.layer),
-            )
+            names = network.resolve_layer(self.layer)
+            width = network.n_features(self.layer)
             options = (names, width, True, batch_size, "nan")
             parts.append(network._run_block((start, structures, options)))
             errors = {**parts[-1].errors, **errors}

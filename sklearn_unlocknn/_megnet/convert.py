@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._structures.read import StructureError, as_structure, structure_error
+from .._structures.read import StructureError, read_many, structure_error
 
 _NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
 
@@ -33,29 +33,6 @@ def input_limits(model):
                 vocabulary[i] = layer.input_dim
     widths = [t.shape[2] if len(t.shape) == 3 else None for t in model.inputs[:3]]
     return vocabulary, widths
-
-
-class ReadStructures(list):
-    """Structures that have been read, with a `StructureError` for each failure."""
-
-
-def read_many(items, start=0):
-    """Read structures; errors count them from ``start``.
-
-    Returns
-    -------
-    structures : ReadStructures
-        Of the same length; itself, if ``items`` is that already.
-    """
-    if isinstance(items, ReadStructures):
-        return items
-    structures = ReadStructures()
-    for index, item in enumerate(items, start):
-        try:
-            structures.append(as_structure(item))
-        except Exception as error:  # readers raise errors of any class
-            structures.append(structure_error(index, item, error))
-    return structures
 
 
 def convert_many(converter, limits, items, start=0):

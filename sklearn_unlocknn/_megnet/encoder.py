@@ -190,10 +190,9 @@ class MEGNetEncoder:
             for done in self._run(estimator, items, rows):
                 errors.update(done.errors)
                 notes.update(done.notes)
-                # The cache drops samples with NaN, which are failures.
-                undefined = np.isnan(done.features) & (done.n_atoms > 0)[:, None]
-                features = np.where(undefined, np.inf, done.features)
-                yield np.column_stack([features, done.prediction, done.n_atoms])
+                # NaN throughout is a failure, which the cache does not keep.
+                n_atoms = np.where(done.n_atoms > 0, done.n_atoms, np.nan)
+                yield np.column_stack([done.features, done.prediction, n_atoms])
 
         keys = hash_bytes(content_of(item) for item in items)
         values = cache.fetch(keys, compute)
@@ -204,9 +203,8 @@ class MEGNetEncoder:
             errors = {i: failed[k].at(i) for i, k in enumerate(names) if k in failed}
             notes = {i: noted[k] for i, k in enumerate(names) if k in noted}
         features, prediction, n_atoms = np.split(values, [self.blocks.width, -1], 1)
-        features = np.where(np.isinf(features), np.nan, features)
         return Extraction(
-            features,
+            np.ascontiguousarray(features),
             np.ascontiguousarray(prediction),
             np.nan_to_num(n_atoms[:, 0]).astype(int),
             errors,

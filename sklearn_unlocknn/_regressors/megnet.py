@@ -42,13 +42,13 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         bounds and "fixed" honoured, or of your own subclass, evaluated by its
         ``__call__``, or of :mod:`tfp.math.psd_kernels`: both are slower. A
         ``WhiteKernel`` in it is the observation noise; without one, a noise variance is
-        fitted too. The names "network", "descriptors" and "element_fractions"
-        are blocks of columns. None is "matern52_ard[descriptors] +
+        fitted too. Blocks of columns have the names "network", "descriptors" and
+        "element_fractions". None is "matern52_ard[descriptors] +
         matern32_ard[network, descriptors] + linear[network, descriptors] +
-        linear[element_fractions]", the last an effect of each element, less what is
-        not there; without descriptors "matern52_ard + matern32_ard + linear". Of
-        several networks the first is used there; each of the others adds
-        "matern32[network 1]".
+        linear[element_fractions]": the last term is an effect of each element. A
+        block that ``descriptors`` leaves out is left out here, too; of the network
+        alone "matern52_ard + matern32_ard + linear". Of several networks these terms
+        have the first; each of the others adds one such as "matern32[network 1]".
     n_inducing_points : int or float, default=4000
         Number of inducing points, or a share of the samples in (0, 1]. At most the
         number of distinct samples; with that many the model is the exact GP.

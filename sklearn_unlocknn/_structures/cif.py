@@ -15,7 +15,7 @@ _COUNT_TOLERANCE, _COUNT_SHARE = 0.1, 0.02
 #: Sums of rounded occupancies exceed 1 by so much.
 _OCCUPANCY_TOLERANCE = 1.01
 
-#: Warnings of pymatgen's parser that say nothing about the result.
+#: Warnings of pymatgen's parser that do not concern the result.
 _SILENT = re.compile(
     "rounded to ideal values|1-line symmetry op P1|relative stoichiometry check"
 )

@@ -11,7 +11,7 @@ from .._parallel import run_tasks
 from .checks import as_list, structure_tags
 from .element_data import N_ELEMENTS, element_table
 from .geometry import GEOMETRY, Sites, describe_geometry
-from .read import StructureError, as_structure, describe
+from .read import StructureError, read_many, structure_error
 from .symmetry import COMPLEXITY, SYMMETRY, describe_symmetry
 
 DESCRIPTOR_GROUPS = ("composition", "geometry", "complexity", "element_fractions")
@@ -105,8 +105,7 @@ def describe_structures(structures, groups, errors=None):
                 ]
             amounts[index] = sites.amounts
         except Exception as error:  # pymatgen and spglib raise errors of any class
-            reason = str(error) or type(error).__name__
-            failure = StructureError(index, describe(structure), reason)
+            failure = structure_error(index, structure, error)
             if errors is None:
                 raise failure from error
             errors[index] = failure
@@ -185,20 +184,17 @@ def _composition(amounts):
 def _describe_block(task):
     """Read and describe structures, numbered from ``start`` in errors."""
     start, items, groups, on_error = task
-    structures, index = [], []
-    for k, item in enumerate(items):
-        try:
-            structures.append(as_structure(item))
-            index.append(k)
-        except Exception as error:  # readers raise errors of any class
-            if on_error == "raise":
-                reason = str(error) or type(error).__name__
-                raise StructureError(start + k, describe(item), reason) from error
+    structures = read_many(items, start)
+    failed = [isinstance(item, StructureError) for item in structures]
+    if on_error == "raise" and any(failed):
+        raise structures[failed.index(True)]
+    index = np.flatnonzero(np.logical_not(failed))
     out = np.full((len(items), len(descriptor_names(groups)[0])), math.nan)
     errors = None if on_error == "raise" else {}
     try:
-        if index:
-            out[index] = describe_structures(structures, groups, errors)
+        if len(index):
+            some = [structures[k] for k in index]
+            out[index] = describe_structures(some, groups, errors)
     except StructureError as error:
         raise error.at(start + index[error.index]) from error
     return out

@@ -12,9 +12,6 @@ _CUTOFF = 1.8
 #: Farthest neighbour, in distances of the nearest one; weights beyond are below 3e-5.
 _FARTHEST = 1.5
 
-#: Atoms closer than this, in angstrom, are an error.
-_OVERLAP = 0.1
-
 #: Mass of an atom of 1 u in a cubic angstrom, in g/cm3.
 _DENSITY = 1.66053907
 
@@ -195,12 +192,6 @@ def _real_pairs(sites, radius, i, j, vector):
     if alternative.any():
         real = ~(alternative & (d < (radius[i] + radius[j]) / 2))
         i, j, vector, d = i[real], j[real], vector[real], d[real]
-    if len(d) and d.min() < _OVERLAP:
-        k = int(d.argmin())
-        raise ValueError(
-            f"sites {i[k]} and {j[k]} are {d[k]:.3f} angstrom apart. Remove one of "
-            "them, or correct the coordinates"
-        )
     nearest = np.full(len(sites.cart), math.inf)
     np.minimum.at(nearest, i, d)
     return i, j, vector, d, np.where(np.isfinite(nearest), nearest, math.nan)

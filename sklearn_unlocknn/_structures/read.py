@@ -128,6 +128,29 @@ def read_structures(item):
     ]
 
 
+class ReadStructures(list):
+    """Structures that have been read, with a `StructureError` for each failure."""
+
+
+def read_many(items, start=0):
+    """Read structures; errors count them from ``start``.
+
+    Returns
+    -------
+    structures : ReadStructures
+        Of the same length; ``items`` itself, if it is that already.
+    """
+    if isinstance(items, ReadStructures):
+        return items
+    structures = ReadStructures()
+    for index, item in enumerate(items, start):
+        try:
+            structures.append(as_structure(item))
+        except Exception as error:  # readers raise errors of any class
+            structures.append(structure_error(index, item, error))
+    return structures
+
+
 def structure_error(index, item, error):
     """Return the `StructureError` of an item for the error that it caused."""
     return StructureError(index, describe(item), _reason(error))

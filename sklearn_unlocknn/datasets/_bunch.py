@@ -13,20 +13,23 @@ def object_array(items):
 def make_bunch(
     data, target, *, name, target_names, as_frame, return_X_y, index=None, **more
 ):
-    """Make a Bunch of one input and one or more targets, or ``(data, target)``.
+    """Make a Bunch of inputs and targets, or ``(data, target)``.
 
-    `data` is of shape (n_samples,), `target` of shape (n_samples,) or (n_samples,
+    `data` is of shape (n_samples,) with a string as its `name`, or (n_samples,
+    n_features) with a list of names; `target` of shape (n_samples,) or (n_samples,
     n_targets). `index` labels the rows of frames; `more` are further entries.
     """
+    names = [name] if isinstance(name, str) else list(name)
     frame = None
     if as_frame:
         import pandas as pd
 
         columns = target if target.ndim == 2 else target[:, None]
-        frame = pd.DataFrame({name: data}, index=index)
+        inputs = data[:, None] if data.ndim == 1 else data
+        frame = pd.DataFrame(dict(zip(names, inputs.T, strict=True)), index=index)
         for i, target_name in enumerate(target_names):
             frame[target_name] = columns[:, i]
-        data = frame[[name]]
+        data = frame[names]
         target = frame[target_names if target.ndim == 2 else target_names[0]]
     if return_X_y:
         return data, target
@@ -34,7 +37,7 @@ def make_bunch(
         data=data,
         target=target,
         frame=frame,
-        feature_names=[name],
+        feature_names=names,
         target_names=list(target_names),
         **more,
     )

@@ -1,8 +1,7 @@
 """Toughness of printed structures, each design measured three times."""
 
-from sklearn.utils import Bunch
-
 from . import _cache
+from ._bunch import make_bunch
 
 _PATH = "crossed_barrel/crossed_barrel.csv"
 _FEATURES = ["n", "theta", "r", "t"]
@@ -91,19 +90,14 @@ def fetch_crossed_barrel(
     expected = [*_FEATURES, "toughness"]
     if list(frame) != expected:
         raise ValueError(f"{file} has columns {list(frame)}, expected {expected}.")
-    data, target = frame[_FEATURES], frame["toughness"]
-    design = data.groupby(_FEATURES, sort=False).ngroup().to_numpy()
-    if not as_frame:
-        data, target, frame = data.to_numpy(), target.to_numpy(), None
-    if return_X_y:
-        return data, target
-    return Bunch(
-        data=data,
-        target=target,
-        frame=frame,
-        design=design,
-        feature_names=list(_FEATURES),
+    return make_bunch(
+        frame[_FEATURES].to_numpy(),
+        frame["toughness"].to_numpy(),
+        name=_FEATURES,
         target_names=["toughness"],
+        as_frame=as_frame,
+        return_X_y=return_X_y,
+        design=frame.groupby(_FEATURES, sort=False).ngroup().to_numpy(),
         DESCR=_DESCR,
         filename=str(file),
     )

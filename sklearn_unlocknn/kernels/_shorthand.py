@@ -72,6 +72,7 @@ def make_kernel(kernel, n_features, blocks=None):
                 name, columns = _split(name, kernel)
                 columns = find_columns(columns, n_features, blocks)
                 some = np.arange(n_features)[columns].tolist()
+            # Summands before this one that share a feature with it
             earlier = len(before) - sum(map(set(some).isdisjoint, before))
             length = np.sqrt(len(some)) / 2**earlier
             factor = _factor(name, kernel, len(some), length)
