@@ -31,6 +31,29 @@ def check_weights(sample_weight, n, some=True):
     return weights
 
 
+def check_y_std(y_std, y):
+    """Return the known standard deviation of each target as float64, or None."""
+    if y_std is None:
+        return None
+    y_std = check_array(y_std, ensure_2d=False, dtype=np.float64, input_name="y_std")
+    if y.ndim > 1 and y.shape[1] > 1:
+        raise ValueError(
+            f"Got y_std with y of {y.shape[1]} outputs, expected one output: several "
+            "share their noise. Fit a regressor to each, as MultiOutputRegressor does."
+        )
+    if y_std.shape != (len(y),):
+        raise ValueError(
+            f"Got y_std of shape {y_std.shape}, expected ({len(y)},), one standard "
+            "deviation for each sample."
+        )
+    if np.any(y_std < 0):
+        raise ValueError(
+            f"Got y_std with {y_std.min()} in it, expected none negative: standard "
+            "deviations in target units, 0 for no known noise."
+        )
+    return y_std
+
+
 def check_targets(y):
     """Return y as finite float64 of shape (n,) or (n, k)."""
     if y is None:

@@ -339,8 +339,8 @@ def fit_and_leave_out(model, X, y, folds, fit_params):
     epistemic and aleatoric std in target units, which have no meaning for a sample in
     no fold. `model` is fitted here; `obstacle` must be None for it.
     """
-    encoded, y, weights = model._fit(X, y, **fit_params)
-    return model._head.leave_out(encoded, y, weights, folds)
+    training = model._fit(X, y, **fit_params)
+    return model._head.leave_out(*training, folds)
 
 
 def _parts(mean, epistemic, aleatoric, components):

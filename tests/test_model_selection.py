@@ -33,7 +33,7 @@ from sklearn_unlocknn import (
     ProbNNRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._gp.encoded import GroupedSamples
+from sklearn_unlocknn._gp.encoded import GroupedSamples, Targets
 from sklearn_unlocknn._gp.posterior import (
     ExactPosterior,
     exact_posterior,
@@ -67,7 +67,7 @@ def by_folds(estimator, X, y, splits, sample_weight=None):
     kernel, theta = posterior.kernel, posterior.theta
     weights = np.ones(len(y)) if sample_weight is None else sample_weight
     encoded = model._encoder.encode(model, X)
-    samples = head.samples(encoded, np.asarray(y, dtype=float), weights)
+    samples = head.samples(encoded, Targets(np.asarray(y, dtype=float), weights))
     place = np.arange(len(y)) if encoded.index is None else encoded.index
     mean, std = np.empty(np.shape(y)), np.empty(np.shape(y))
     for train, test in splits:
@@ -315,7 +315,7 @@ def test_only_a_refit_keeps_left_out_samples_from_the_hyperparameters():
     scores = {name: [] for name in ("new", *METHODS)}
     for start in range(0, 300, 30):
         few = slice(start, start + 30)
-        model = VGPRegressor(random_state=0)
+        model = VGPRegressor(random_state=0, likelihood="gaussian", noise="constant")
         for method in METHODS:
             left = cross_val_predict_dist(model, X[few], y[few], method=method)
             scores[method].append(gaussian_nll(y[few], left.mean, left.std))

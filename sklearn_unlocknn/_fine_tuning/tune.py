@@ -89,7 +89,7 @@ class Tuning:
     held_out: np.ndarray
 
 
-def fine_tune(model, encoded, y, weights):
+def fine_tune(model, encoded, targets, choice):
     """Train the network of a fitted regressor with its head, then fit the head again.
 
     Sets the head, the encoder's network and the history of the regressor.
@@ -100,21 +100,22 @@ def fine_tune(model, encoded, y, weights):
         With a fitted head.
     encoded : Encoded
         Its training samples.
-    y : ndarray of shape (n,) or (n, k)
-        Their targets.
-    weights : ndarray of shape (n,)
-        Their weights.
+    targets : Targets
+        Their targets, weights and known noise.
+    choice : tuple of str
+        As in `Head.fit`.
     """
-    encoder, head, targets = model._encoder, model._head, y.reshape(len(y), -1)
-    kept = np.flatnonzero(encoded.pick(weights) > 0)
+    encoder, head, y = model._encoder, model._head, targets.columns
+    kept = np.flatnonzero(encoded.pick(targets.weights) > 0)
     places = encoded.pick(np.arange(encoded.n))[kept]
     used = dataclasses.replace(
         encoded,
         offset=None if encoded.offset is None else encoded.offset[kept],
         scale=None if encoded.scale is None else encoded.scale[kept],
     )
-    target = TargetTransform(head, used, targets[places], weights[places])
-    scaling = MovingScaling(head.scaling.x_mean, head.scaling.x_scale, weights[places])
+    weights = head.weights[kept]
+    target = TargetTransform(head, used, y[places], weights)
+    scaling = MovingScaling(head.scaling.x_mean, head.scaling.x_scale, weights)
     copy = trainable_copy(encoder, model, encoded.inputs, places)
     if "network" in encoded.blocks:
         others = slice(encoded.blocks["network"].stop, None)
@@ -139,9 +140,9 @@ def fine_tune(model, encoded, y, weights):
         return
     encoder.use(tuning.network)
     encoded = encoder.encode(model, encoded.inputs)
-    head = Head.fit(encoded, y, weights, model, model._report)
+    head = Head.fit(encoded, targets, model, model._report, choice)
     if len(tuning.held_out):
-        samples = head.samples(encoded, y, weights).take(kept)
+        samples = head.samples(encoded, targets).take(kept)
         posterior = noise_of_others(
             head.posterior, samples, tuning.held_out, model._report
         )

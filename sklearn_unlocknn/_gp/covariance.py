@@ -157,6 +157,8 @@ class Covariance:
         Parts of ``theta`` with one hyperparameter for each feature.
     noise_index : list of int
         Indices into ``theta`` of free noise levels.
+    noise_prior : bool
+        Whether the noise has a prior, of a standardised target; set by the head.
     custom : bool
         Whether a kernel of the user's own class, not of TFP, is part of it.
 
@@ -177,6 +179,7 @@ class Covariance:
             terms += read_terms(white, n_features, leaves)
             kernel = kernel + white
         self.template, self.n_features = clone(kernel), n_features
+        self.noise_prior = False
         self._terms, self._noise_terms, self._uses = [], [], {}
         self.vectors, self.noise_index, self.custom = [], [], False
         for term in terms:

@@ -10,14 +10,8 @@ from sklearn.utils import check_array, check_random_state
 from ..kernels import make_kernel
 from ..kernels._on_features import resolve_columns
 from .covariance import Covariance
-from .encoded import (
-    GroupedSamples,
-    RawSamples,
-    Samples,
-    Standardisation,
-    blocks,
-    scales,
-)
+from .encoded import GroupedSamples, Samples, Standardisation, blocks, scales
+from .errors import PLAIN, Errors, fit_errors
 from .inducing import select
 from .linalg import JITTERS, cholesky, free_threads
 from .posterior import (
@@ -32,7 +26,9 @@ from .training import (
     LEFT_OUT_SAMPLES,
     MOST_SUBSET,
     SUBSET_SHARE,
+    effective_parameters,
     fit_hyperparameters,
+    hyperparameter_subset,
     left_out_score,
     refit_noise,
     warn_of_bounds,
@@ -42,6 +38,12 @@ from .training import (
 MANY_SAMPLES = 500
 # Overflow, which `Head` looks for in its results
 _OVERFLOW = {"over": "ignore", "invalid": "ignore"}
+# A sample with a known noise variance beyond this number of medians is not part of the
+# standardisation of features and targets.
+_MUCH_NOISE = 1e6
+# With the default kernel a feature beyond those of the training samples by more than
+# this number of standard deviations has an effect that grows with its logarithm.
+_MARGIN = 1.0
 # L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
 # then counts the iterations of that stage.
 FIRST_ITERATIONS = 20
@@ -65,8 +67,15 @@ class Head:
         Whether targets had one dimension.
     log_det : float
         Log determinant of the map from the GP's targets to target units.
+    errors : Errors
+        Shape and noise of the predictive distribution.
+    mean_noise : float
+        Mean noise variance of the training samples.
     curve : ndarray of shape (n_iter + 1,)
         Objective of the last stage of the fit.
+    weights : ndarray of shape (n_valid,) or None
+        Weights of the training samples by their noise and their residuals. A pickle
+        leaves them out.
     """
 
     posterior: ExactPosterior | SparsePosterior
@@ -75,44 +84,53 @@ class Head:
     y_scale: np.ndarray
     one_output: bool
     log_det: float
+    errors: Errors
+    mean_noise: float
     curve: np.ndarray
+    weights: np.ndarray | None = None
+
+    def __getstate__(self):
+        return {**vars(self), "weights": None}
 
     @classmethod
     @np.errstate(**_OVERFLOW)
-    def fit(cls, encoded, y, weights, params, report):
+    def fit(cls, encoded, targets, params, report, choice=PLAIN):
         """Fit standardisation, hyperparameters, inducing points and posterior.
 
         Parameters
         ----------
         encoded : Encoded
             Training samples.
-        y : ndarray of shape (n,) or (n, k)
-            Their targets.
-        weights : ndarray of shape (n,)
-            Their weights, not negative.
+        targets : Targets
+            Their targets, weights and known noise.
         params : object
             The regressor, or another object with its parameters.
         report : callable
             ``report(stage, iteration, value)``.
+        choice : tuple of str
+            ``likelihood`` and ``noise`` of the regressor.
 
         Returns
         -------
         head : Head
         """
-        features, all_weights = encoded.features, encoded.pick(weights)
-        y_rows = encoded.pick(y.reshape(len(y), -1))
+        features, all_weights = encoded.features, encoded.pick(targets.weights)
+        y_rows = encoded.pick(targets.columns)
         y_mean, y_scale = np.zeros(y_rows.shape[1]), np.ones(y_rows.shape[1])
         t = encoded.target_map(y_mean, y_scale).forward(y_rows)
         index, weights = None, all_weights
-        if not np.all(weights > 0):
-            index = np.flatnonzero(weights > 0)
+        kept = all_weights > 0
+        if targets.std is not None:
+            kept &= _informative(encoded.pick(targets.std), kept)
+        if not np.all(kept):
+            index = np.flatnonzero(kept)
             t, weights = t[index], weights[index]
         if not len(weights):
             raise ValueError(
                 "No sample has both features and a positive weight, so nothing is left "
                 "to fit."
             )
-        mean, scale = scales(t, weights)
+        mean, scale, _ = scales(t, weights)
         if params.normalize_y:
             # A residual of the network has its prior mean at zero, not at its own.
             y_mean = y_mean if params.mean == "network" else mean
@@ -128,16 +146,26 @@ class Head:
         if not isinstance(given, str | type(None)):  # whose columns are resolved
             kernel, some = resolve_columns(kernel, d, encoded.blocks)
             together = (*together, *some)
-        moments = scales(
+        x_mean, x_scale, largest = scales(
             features, weights, index, encoded.dtype, together, encoded.gaps
         )
-        scaling = Standardisation(*moments, params.mean, encoded.gaps)
-        samples = RawSamples(
-            features, (t - y_mean) / y_scale, weights, t.shape[1], scaling, index
-        )
-        many = len(weights) >= MANY_SAMPLES
+        limits = None
+        if params.kernel is None and params.mean != "linear":
+            limits = largest / x_scale + _MARGIN
+            for columns in together:  # an element that no training sample has
+                limits[columns] = np.inf
+        scaling = Standardisation(x_mean, x_scale, params.mean, encoded.gaps, limits)
+        head = cls(
+            None, scaling, y_mean, y_scale, targets.y.ndim == 1,
+            encoded.target_map(y_mean, y_scale).log_det(all_weights), Errors(), 0.0,
+            None,
+        )  # fmt: skip
+        samples = targets.training_samples(encoded, head)
+        many = len(samples.weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
-            posterior, curve = fit_posterior(samples, kernel, params, report)
+            posterior, errors, weighted, curve = fit_posterior(
+                samples, kernel, params, choice, report
+            )
         if not _is_finite(posterior):
             raise ValueError(
                 "The posterior exceeds the range of float64. Pass normalize_y=True and "
@@ -146,19 +174,19 @@ class Head:
         if params.max_iter:
             target_variance = np.mean((scale / y_scale) ** 2)
             warn_of_bounds(posterior, params, target_variance)
-        log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
-        return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
+        noise = posterior.noise * errors.mean_ratio(samples) * errors.shape.factor**2
+        weights = np.zeros(len(all_weights))
+        weights[slice(None) if samples.index is None else samples.index] = weighted
+        return dataclasses.replace(
+            head, posterior=posterior, errors=errors, mean_noise=noise, curve=curve,
+            weights=weights,
+        )  # fmt: skip
 
     @np.errstate(**_OVERFLOW)
-    def update(self, encoded, y, weights, n_jobs):
+    def update(self, encoded, targets, n_jobs):
         """Return the head with samples added to its posterior; all else stays."""
-        target = encoded.target_map(self.y_mean, self.y_scale)
-        weights = encoded.pick(weights)
-        t = target.forward(encoded.pick(y.reshape(len(y), -1)))
-        index = np.flatnonzero(weights > 0)
-        samples = RawSamples(
-            encoded.features, t[index], weights[index], t.shape[1], self.scaling, index
-        )
+        samples = targets.training_samples(encoded, self)
+        samples = self.errors.weigh(samples).at(self.posterior.noise)
         try:
             posterior = self.posterior.update(samples, n_jobs)
             finite = _is_finite(posterior)
@@ -170,16 +198,19 @@ class Head:
                 "Check the units of their features and targets, which are standardised "
                 "as those of the first fit."
             )
-        log_det = self.log_det + target.log_det(weights)
-        return dataclasses.replace(self, posterior=posterior, log_det=log_det)
+        target = encoded.target_map(self.y_mean, self.y_scale)
+        log_det = self.log_det + target.log_det(encoded.pick(targets.weights))
+        return dataclasses.replace(
+            self, posterior=posterior, log_det=log_det, weights=None
+        )
 
-    def samples(self, encoded, y, weights):
-        """Standardise all valid samples of a batch in memory, as `Samples`."""
+    def samples(self, encoded, targets):
+        """Standardise all valid training samples in memory, as `Samples`."""
         t = encoded.target_map(self.y_mean, self.y_scale).forward(
-            encoded.pick(y.reshape(len(y), -1))
+            encoded.pick(targets.columns)
         )
         X, H = self._inputs(encoded.features)
-        return Samples(X, np.hstack([t, H]), encoded.pick(weights), t.shape[1])
+        return Samples(X, np.hstack([t, H]), self.weights, t.shape[1])
 
     @np.errstate(**_OVERFLOW)
     def mean(self, encoded):
@@ -193,12 +224,14 @@ class Head:
     @np.errstate(**_OVERFLOW)
     def components(self, encoded):
         """Predict mean, epistemic and aleatoric standard deviation of a batch."""
-        parts = [
-            self.posterior.mean_and_variance(*self._inputs(encoded.features[rows]))
-            for rows in blocks(*encoded.features.shape)
-        ]
-        mean, variance = map(np.concatenate, zip(*parts, strict=True))
-        parts = self.in_target_units(encoded, mean, variance)
+        parts = []
+        for rows in blocks(*encoded.features.shape):
+            X, H = self._inputs(encoded.features[rows])
+            moments = self.posterior.mean_and_variance(X, H)
+            parts.append((*moments, self.errors.ratio(X)))
+        parts = self.in_target_units(
+            encoded, *map(np.concatenate, zip(*parts, strict=True))
+        )
         return tuple(self._checked(encoded, part) for part in parts)
 
     def mean_and_std(self, encoded):
@@ -207,8 +240,19 @@ class Head:
         return mean, np.hypot(epistemic, aleatoric)
 
     @np.errstate(**_OVERFLOW)
-    def in_target_units(self, encoded, mean, variance):
-        """Map latent means (n_valid, k) and variances (n_valid,) of a batch.
+    def in_target_units(self, encoded, mean, variance, ratio):
+        """Map latent moments of a batch.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            The batch.
+        mean : ndarray of shape (n_valid, k)
+            Latent means.
+        variance : ndarray of shape (n_valid,)
+            Latent variances.
+        ratio : ndarray of shape (n_valid,)
+            Noise variance of each sample, in units of the constant one.
 
         Returns
         -------
@@ -216,8 +260,11 @@ class Head:
             NaN for samples without features.
         """
         target = encoded.target_map(self.y_mean, self.y_scale)
-        noise = np.full((len(variance), 1), np.sqrt(self.posterior.noise))
-        stds = target.std(np.sqrt(variance)[:, None]), target.std(noise)
+        factor = self.errors.shape.factor
+        stds = (
+            target.std(factor * np.sqrt(part)[:, None])
+            for part in (variance, self.posterior.noise * ratio)
+        )
         return self._in_units(encoded, mean), *(self._placed(encoded, s) for s in stds)
 
     @np.errstate(**_OVERFLOW)
@@ -225,7 +272,8 @@ class Head:
         """Predict the joint mean and covariance of new observations of a batch."""
         X, H = self._inputs(encoded.features)
         mean = self.posterior.mean(X, H)
-        std = encoded.target_map(self.y_mean, self.y_scale).std(np.ones((len(X), 1)))
+        unit = np.full((len(X), 1), self.errors.shape.factor)
+        std = encoded.target_map(self.y_mean, self.y_scale).std(unit)
         covariance = self._noisy_covariance(X)[:, :, None] * (std[:, None] * std[None])
         covariance = covariance[:, :, 0] if self.one_output else covariance
         covariance = encoded.scatter_rows(covariance, 2)
@@ -242,18 +290,19 @@ class Head:
         k = len(self.y_scale)
         white = rng.standard_normal((len(X), k * n_samples))
         draws = (L @ white).reshape(len(X), k, n_samples)
+        draws *= self.errors.shape.sample(rng, (k, n_samples))
         draws += self.posterior.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)
         draws = target.scale[:, :, None] * draws + target.shift[:, :, None]
         return self._checked(encoded, self._placed(encoded, draws))
 
     @np.errstate(**_OVERFLOW)
-    def leave_out(self, encoded, y, weights, folds):
+    def leave_out(self, encoded, targets, folds):
         """Predict training samples from the posterior of the other folds.
 
         Parameters
         ----------
-        encoded, y, weights
+        encoded, targets
             As in `fit`.
         folds : list of ndarray of int
             Samples to leave out together; disjoint.
@@ -265,21 +314,25 @@ class Head:
         """
         from .leave_out import predict_left_out
 
-        samples = self.samples(encoded, y, weights)
+        samples = self.samples(encoded, targets)
         if encoded.index is not None:  # positions among the valid samples
             place = np.full(encoded.n, -1)
             place[encoded.index] = np.arange(len(encoded.index))
             folds = [place[fold] for fold in folds]
             folds = [fold[fold >= 0] for fold in folds]
         mean, variance = predict_left_out(self.posterior, samples, folds)
-        return self.in_target_units(encoded, mean, variance)
+        ratio = self.errors.ratio(samples.X)
+        return self.in_target_units(encoded, mean, variance, ratio)
 
     def tfp(self, encoded):
         """Return the joint predictive distribution of a batch as a TFP object."""
         from . import tfp_distribution
 
-        if encoded.scale is not None or self.posterior.kernel.custom:
-            return tfp_distribution.joint_normal(*self.mean_and_covariance(encoded))
+        custom = encoded.scale is not None or self.posterior.kernel.custom
+        if custom or self.errors != Errors():
+            mean, covariance = self.mean_and_covariance(encoded)
+            dof = self.errors.shape.dof
+            return tfp_distribution.joint_distribution(mean, covariance, dof)
         X, _ = self._inputs(encoded.features)
         return tfp_distribution.variational_gaussian_process(
             self.posterior, X, encoded.offset, self.y_mean, self.y_scale,
@@ -311,7 +364,8 @@ class Head:
 
     def _noisy_covariance(self, X):
         covariance = self.posterior.covariance(X)
-        covariance[np.diag_indices_from(covariance)] += self.posterior.noise
+        noise = self.posterior.noise * self.errors.ratio(X)
+        covariance[np.diag_indices_from(covariance)] += noise
         return covariance
 
     def _in_units(self, encoded, mean):
@@ -322,13 +376,19 @@ class Head:
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
 
 
+def _informative(std, kept):
+    """Return which samples can inform the standardisation, by their known noise."""
+    variance = std**2
+    return variance <= _MUCH_NOISE * np.median(variance[kept]) if kept.any() else kept
+
+
 def _is_finite(posterior):
     """Return whether no sum over the samples did overflow."""
     return np.isfinite(posterior.elbo) and np.isfinite(posterior.alpha).all()
 
 
-def fit_posterior(samples, kernel, params, report):
-    """Fit hyperparameters, inducing points and posterior.
+def fit_posterior(samples, kernel, params, choice, report):
+    """Fit hyperparameters, errors, inducing points and posterior.
 
     Parameters
     ----------
@@ -338,18 +398,25 @@ def fit_posterior(samples, kernel, params, report):
         Initial kernel.
     params : object
         As in `Head.fit`.
+    choice : tuple of str
+        As in `Head.fit`.
     report : callable
         ``report(stage, iteration, value)``.
 
     Returns
     -------
     posterior : ExactPosterior or SparsePosterior
+    errors : Errors
+    weights : ndarray of shape (n,)
+        Those of the posterior.
     curve : ndarray of shape (n_iter + 1,)
         Objective of the last stage.
     """
     n, d = len(samples.weights), samples.features.shape[1]
     rng = check_random_state(params.random_state)
     kernel = Covariance(kernel, d)
+    named = isinstance(params.kernel, str | type(None))
+    kernel.noise_prior = named and params.normalize_y and not kernel.has_noise
     if not kernel.noise(kernel.theta) > 0.0:
         raise ValueError(
             f"Got kernel={params.kernel!r} with a noise of 0, expected some noise. "
@@ -367,7 +434,19 @@ def fit_posterior(samples, kernel, params, report):
 
     max_iter = params.max_iter
     first = min(max_iter, 1) * FIRST_ITERATIONS if moves else max_iter
-    theta, curve = fit_hyperparameters(kernel, samples, n_subset, first, rng, report)
+    subset = np.sort(hyperparameter_subset(samples, n_subset, rng))
+    some = samples.take(subset)
+    theta, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
+    errors, theta, of_some, precisions = fit_errors(
+        kernel, theta, some, choice, max_iter, rng, report
+    )
+    if precisions is not None and n > len(subset):
+        of_all = errors.precisions(of_some, samples)
+        of_all[subset] = precisions
+        precisions = of_all
+    if not errors.plain:
+        samples = errors.weigh(samples, precisions)
+        candidates = GroupedSamples.of(samples) if few else samples
     if exact:
         K = kernel.lower(theta, candidates.X)
 
@@ -385,17 +464,25 @@ def fit_posterior(samples, kernel, params, report):
         if moves:
             from .moving import move_points
 
+            fixed = samples.at(kernel.noise(theta))
             theta, Z, curve = move_points(
-                kernel, theta, Z, samples, max_iter, rng, report, params.n_jobs
+                kernel, theta, Z, fixed, max_iter, rng, report, params.n_jobs
             )
         posterior_at = optimal_posterior(kernel, theta, Z, samples, params.n_jobs)
         posterior = posterior_at(theta)
         warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
-        some = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
-        score = left_out_score(posterior, samples.take(some)) if max_iter else None
+        judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
+        score = left_out_score(posterior, samples.take(judged)) if max_iter else None
     if max_iter:
         posterior = refit_noise(posterior_at, posterior, report, score)
-    return posterior, curve
+    if not errors.plain:
+        errors, _ = Errors.fit(
+            posterior, some, samples.take(subset), subset, errors.choice, rng, errors
+        )
+    if named and choice != PLAIN and max_iter:
+        count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
+        errors = errors.inflated(some.weights.sum(), count)
+    return posterior, errors, samples.at(posterior.noise).weights, curve
 
 
 def _given_points(Z, scaling, d):

@@ -34,6 +34,8 @@ from .posterior import (
 _PASS_SAMPLES = 512
 # Whitened blocks of a large fold are kept between their two uses, up to this size.
 _KEPT_BYTES = 2**28
+# Least value of 1 - h, of a sample that alone determines its function value.
+_LEAST_KEPT = 1e-9
 # A sum of squares that decreases to this share of itself is rounding.
 _ROUNDING = 1e-10
 
@@ -83,6 +85,63 @@ def predict_left_out(posterior, samples, folds):
     for fold, (fold_mean, fold_variance) in predicted:
         mean[fold], variance[fold] = fold_mean, fold_variance
     return mean, variance
+
+
+def leave_one_out(posterior, samples, index=None):
+    """Predict each training sample from the posterior of all others.
+
+    The coefficients of the prior mean stay those of all samples. With the leverage
+    ``h = w S / s2`` the residual grows by 1 / (1 - h), and so does the variance
+    (Rasmussen and Williams 2006, section 5.4.2).
+
+    Parameters
+    ----------
+    posterior : ExactPosterior or SparsePosterior
+        Posterior.
+    samples : Samples
+        Some or all of its samples, with positive weights; without known variances.
+    index : ndarray of shape (n,), default=None
+        Their positions among those of an exact posterior; None: by their features,
+        which are then distinct there.
+
+    Returns
+    -------
+    residual : ndarray of shape (n, k)
+        Target less latent mean.
+    variance : ndarray of shape (n,)
+        Latent variance, noise not included.
+    """
+    k, noise = samples.n_outputs, posterior.noise
+    if isinstance(posterior, ExactPosterior):
+        # N = s2 / w, G = (K + N)^-1: 1 - h = N G, without a difference of near equals
+        groups = index
+        if index is None:
+            stacked = np.vstack([posterior.Z, samples.X])
+            where = np.unique(stacked, axis=0, return_inverse=True)[1].ravel()
+            place = np.empty(len(stacked), dtype=int)
+            place[where[: len(posterior.Z)]] = np.arange(len(posterior.Z))
+            groups = place[where[len(posterior.Z) :]]
+        inverse = np.tril(lapack.dtrtri(posterior.factor(), lower=1)[0])
+        G = np.einsum("ij,ij->j", inverse, inverse)[groups]
+        total = posterior.weights[groups]
+        N = noise / total
+        error = samples.T[:, :k] - posterior.T[groups, :k]
+        basis = samples.T[:, k:] - posterior.T[groups, k:]
+        error = error - basis @ posterior.beta + N[:, None] * posterior.alpha[groups]
+        S = N * np.maximum(1.0 - N * G, 0.0)
+        kept = 1.0 - samples.weights / total * (1.0 - N * G)
+        kept = np.maximum(kept, _LEAST_KEPT)
+        return error / kept[:, None], S / kept
+    kernel, theta = posterior.kernel, posterior.theta
+    K = kernel.matrix(theta, samples.X, posterior.Z)
+    error = samples.T[:, :k] - samples.T[:, k:] @ posterior.beta
+    error = error - product(K, posterior.alpha)
+    A = dtrsm(1.0, posterior.factor(), K.T, lower=1, overwrite_b=1)
+    missing = kernel.diagonal(theta, samples.X) - np.einsum("ij,ij->j", A, A)
+    C = dtrsm(1.0, posterior.Lb, A, lower=1, overwrite_b=1)
+    S = np.einsum("ij,ij->j", C, C)
+    kept = np.maximum(1.0 - samples.weights * S / noise, _LEAST_KEPT)
+    return error / kept[:, None], S / kept + np.maximum(missing, 0.0)
 
 
 def _without(Q, mu, variance, M, error, cross):
@@ -240,7 +299,7 @@ def _by_statistics(posterior, samples, folds):
         parts = [fold[part] for part in blocks(len(fold), len(Z), *CHUNK)]
         kept = []
         Phi, b, TT = total.Phi.copy(order="F"), total.b.copy(), total.TT.copy()
-        trace, weight = total.trace, total.weight
+        trace = total.trace
         for block in parts:
             A = whitened(block)
             if len(kept) * CHUNK[0] < _KEPT_BYTES:
@@ -252,12 +311,12 @@ def _by_statistics(posterior, samples, folds):
             b -= dgemm(1.0, A, T)
             TT -= product(T.T, T)
             trace -= weights @ kernel.diagonal(theta, samples.X[block])
-            weight -= weights.sum()
         gone = _gone(TT, total.TT, k)
         TT[gone] = TT[:, gone] = b[:, gone] = 0.0
         without = sparse_posterior(
             kernel, theta, Z, Lz,
-            SufficientStatistics(Phi, b, TT, trace, weight), k, jitter,
+            SufficientStatistics(Phi, b, TT, trace, total.count, total.log_ratio), k,
+            jitter,
         )  # fmt: skip
 
         # Kuf' alpha = A' Lz' alpha

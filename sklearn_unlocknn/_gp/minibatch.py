@@ -6,8 +6,8 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsymm, dsyrk, dtrsm
 
+from .encoded import LOG_2PI
 from .linalg import cholesky, product
-from .posterior import LOG_2PI
 from .training import TOLERANCE, log_prior
 
 BATCH_SIZE = 1024
@@ -53,7 +53,7 @@ def ascend_by_batches(posterior, samples, max_iter, rng, report):
     q = Variational.of(posterior)
     by_theta, by_beta = Adam(theta.shape, RATE), Adam(beta.shape, RATE)
     by_Z = Adam(Z.shape, INDUCING_RATE)
-    total = samples.weights.sum()
+    total = samples.tally()[0]
     n_batches = -(-n // BATCH_SIZE)
     rate = min(0.1, 1 / n_batches)
     window = int(np.clip(-(-WINDOW_SAMPLES // n), LEAST_WINDOW, MOST_WINDOW))
@@ -62,7 +62,7 @@ def ascend_by_batches(posterior, samples, max_iter, rng, report):
         values = []
         for index in np.array_split(rng.permutation(n), n_batches):
             batch = samples.take(index)
-            scale = total / batch.weights.sum()
+            scale = total / batch.tally()[0]
             value, grads = batch_bound(kernel, theta, Z, beta, batch, q, scale, rate)
             prior, prior_gradient = log_prior(kernel, theta)
             values.append(value + prior)
@@ -162,7 +162,8 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_samples=F
     missing = SA - A
     variance = kernel.diagonal(theta, batch.X) + np.einsum("mn,mn->n", A, missing)
     square = np.einsum("nk,nk->n", error, error) + k * variance
-    value = -0.5 * k * weight.sum() * (LOG_2PI + np.log(noise))
+    count, log_ratio = batch.tally()
+    value = -0.5 * k * scale * (count * (LOG_2PI + np.log(noise)) + log_ratio)
     value -= 0.5 * weight @ square / noise
     # KL(q || N(0, I)), k outputs share the covariance
     kl = 0.5 * k * (np.trace(S) - m + 2.0 * np.log(np.diag(L)).sum())
@@ -180,7 +181,7 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_samples=F
     by_Kuu = dtrsm(1.0, Lz, np.asfortranarray(inner), lower=1, trans_a=1)
     by_Kuu = dtrsm(1.0, Lz, by_Kuu, lower=1, side=1)
     by_Kuu = 0.5 * (by_Kuu + by_Kuu.T)
-    by_noise = -0.5 * k * weight.sum() / noise + 0.5 * weight @ square / noise**2
+    by_noise = -0.5 * k * scale * count / noise + 0.5 * weight @ square / noise**2
 
     theta_uu, left, right = kernel.vjp(
         theta, Z, Z, by_Kuu, wrt_inputs=True, adjoints=of_Z

@@ -140,7 +140,7 @@ def collapsed_bound(kernel, theta, Z, samples):
     RR = float(np.einsum("pk,pq,qk->", residual, statistics.TT, residual))
     c = dtrsm(1.0 / noise, Lb, statistics.b @ residual, lower=1)
     Binv_c = dtrsm(1.0, Lb, c, lower=1, trans_a=1)  # B^-1 b / s2
-    noise_gradient = -0.5 * k * statistics.weight / noise
+    noise_gradient = -0.5 * k * statistics.count / noise
     noise_gradient += 0.5 * k * np.einsum("ij,ij->", Binv, Phi) / noise**2
     noise_gradient += 0.5 * RR / noise**2 - np.einsum("mk,mk->", c, c) / noise
     noise_gradient += 0.5 * np.einsum("mk,mn,nk->", Binv_c, Phi, Binv_c) / noise**2

@@ -18,10 +18,9 @@ from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 
 from .._parallel import run_tasks
 from .._validation import warn_user
-from .encoded import blocks
+from .encoded import LOG_2PI, blocks
 from .linalg import JITTERS, cholesky, product, symmetric
 
-LOG_2PI = np.log(2.0 * np.pi)
 # Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
 # cache: they are twice as fast as those of 2**26 bytes.
 CHUNK = 2**22, 64
@@ -44,15 +43,18 @@ class SufficientStatistics:
         ``T' W T``.
     trace : float
         ``tr(W Kff)``.
-    weight : float
-        Sum of the weights: the number of samples where all weights are 1.
+    count : float
+        Number of observations.
+    log_ratio : float
+        Their log noise variances relative to s2, summed.
     """
 
     Phi: np.ndarray
     b: np.ndarray
     TT: np.ndarray
     trace: float
-    weight: float
+    count: float
+    log_ratio: float
 
     def __add__(self, other):
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
@@ -117,7 +119,7 @@ def _statistics_of_part(task):
         b = b + dgemm(1.0, A, T)
         TT = TT + product(T.T, T)
         trace += some.weights @ kernel.diagonal(theta, some.X)
-    return SufficientStatistics(Phi, b, TT, float(trace), float(samples.weights.sum()))
+    return SufficientStatistics(Phi, b, TT, float(trace), *samples.tally())
 
 
 def mean_coefficients(Q, n_outputs):
@@ -181,8 +183,10 @@ class _Posterior:
         Coefficients of the prior mean's basis functions.
     TT : ndarray of shape (p, p)
         ``T' W T`` of all samples.
-    weight : float
-        Sum of the weights.
+    count : float
+        Number of observations.
+    log_ratio : float
+        Their log noise variances relative to s2, summed.
     jitter : float
         Added to the diagonal of the factored covariance.
     elbo : float
@@ -197,7 +201,8 @@ class _Posterior:
     alpha: np.ndarray
     beta: np.ndarray
     TT: np.ndarray
-    weight: float
+    count: float
+    log_ratio: float
     jitter: float
     elbo: float
 
@@ -268,7 +273,8 @@ class ExactPosterior(_Posterior):
     def factor(self):
         """Return L."""
         if self.L is None:
-            self.L, _ = _factor(self.kernel, self.theta, self.Z, self.weights)
+            variances = self.noise / self.weights
+            self.L, _ = _factor(self.kernel, self.theta, self.Z, variances)
         return self.L
 
     def _factors(self, K):
@@ -284,7 +290,8 @@ class ExactPosterior(_Posterior):
         Phi = np.asfortranarray(product(A, A.T))
         b = product(Lz.T, self.weights[:, None] * self.T)
         trace = float(self.weights @ np.diag(K))
-        return SufficientStatistics(Phi, b, self.TT, trace, self.weight), Lz, jitter
+        tally = self.count, self.log_ratio
+        return SufficientStatistics(Phi, b, self.TT, trace, *tally), Lz, jitter
 
 
 @dataclasses.dataclass
@@ -332,7 +339,9 @@ class SparsePosterior(_Posterior):
         """Return the statistics of all samples, Lz and jitter."""
         Phi = dgemm(self.noise, self.Lb, self.Lb, trans_b=1)
         Phi[np.diag_indices_from(Phi)] -= self.noise
-        statistics = SufficientStatistics(Phi, self.b, self.TT, self.trace, self.weight)
+        statistics = SufficientStatistics(
+            Phi, self.b, self.TT, self.trace, self.count, self.log_ratio
+        )
         return statistics, self.factor(), self.jitter
 
 
@@ -368,14 +377,16 @@ def sparse_posterior(kernel, theta, Z, Lz, statistics, n_outputs, jitter=0.0):
     beta, residual = mean_coefficients(Q, k)
     alpha = dtrsm(1.0, Lb, c @ residual, lower=1, trans_a=1)
     alpha = dtrsm(1.0, Lz, alpha, lower=1, trans_a=1)
-    # -k/2 (N log 2 pi s2 + log|B|) - tr(R'QR)/2 - k/2 (tr W Kff - tr Phi) / s2
-    elbo = -0.5 * k * (statistics.weight * (LOG_2PI + np.log(noise)))
+    # -k/2 (sum log 2 pi s2 / w + log|B|) - tr(R'QR)/2 - k/2 (tr W Kff - tr Phi) / s2
+    log_noise = statistics.count * (LOG_2PI + np.log(noise)) + statistics.log_ratio
+    elbo = -0.5 * k * log_noise
     elbo -= k * np.log(np.diag(Lb)).sum()
     elbo -= 0.5 * np.einsum("pk,pq,qk->", residual, Q, residual)
     elbo -= 0.5 * k * (statistics.trace - np.trace(statistics.Phi)) / noise
     return SparsePosterior(
-        kernel, theta, noise, Z, alpha, beta, statistics.TT, statistics.weight, jitter,
-        float(elbo), statistics.b, statistics.trace, Lb, Lz,
+        kernel, theta, noise, Z, alpha, beta, statistics.TT, statistics.count,
+        statistics.log_ratio, jitter, float(elbo), statistics.b, statistics.trace, Lb,
+        Lz,
     )  # fmt: skip
 
 
@@ -389,9 +400,13 @@ def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
         from ``theta``.
     """
     Lz, jitter = cholesky(kernel.matrix(theta, Z, Z))
-    statistics = collect_statistics(kernel, theta, Z, Lz, samples, n_jobs)
+    statistics = None
 
     def posterior_at(theta):
+        nonlocal statistics
+        if statistics is None or samples.known is not None:  # weights depend on s2
+            some = samples.at(kernel.noise(theta))
+            statistics = collect_statistics(kernel, theta, Z, Lz, some, n_jobs)
         return sparse_posterior(
             kernel, theta, Z, Lz, statistics, samples.n_outputs, jitter
         )
@@ -399,14 +414,13 @@ def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
     return posterior_at
 
 
-def _factor(kernel, theta, X, weights, K=None):
-    """Return the Cholesky factor of ``K + s2 W^-1`` and the jitter added."""
+def _factor(kernel, theta, X, variances, K=None):
+    """Return the Cholesky factor of ``K + N`` and the jitter added."""
 
     def covariance():
         return kernel.lower(theta, X) if K is None else K.copy(order="F")
 
-    noise = kernel.noise(theta) / weights
-    return cholesky(covariance, (0.0, *JITTERS), diagonal=noise)
+    return cholesky(covariance, (0.0, *JITTERS), diagonal=variances)
 
 
 def exact_posterior(kernel, theta, groups, K=None):
@@ -429,29 +443,31 @@ def exact_posterior(kernel, theta, groups, K=None):
         With the log marginal likelihood in ``elbo``.
     """
     noise = kernel.noise(theta)
-    L, jitter = _factor(kernel, theta, groups.X, groups.weights, K)
+    variances = groups.variances(noise)
+    L, jitter = _factor(kernel, theta, groups.X, variances, K)
     warn_about_jitter(jitter, kernel.diagonal(theta, groups.X))
     c = dtrsm(1.0, L, groups.T, lower=1)
     Q = product(c.T, c) + groups.within / noise
     beta, residual = mean_coefficients(Q, groups.n_outputs)
     alpha = dtrsm(1.0, L, c @ residual, lower=1, trans_a=1)
+    weights = noise / variances
+    log_noise, _ = groups.log_noise(noise)
+    value = log_marginal(L, Q, residual, log_noise)
+    count = groups.counts.sum()
     return ExactPosterior(
         kernel, theta, noise, groups.X, alpha, beta,
-        groups.T.T @ (groups.weights[:, None] * groups.T) + groups.within,
-        float(groups.weights.sum()), jitter,
-        log_marginal(L, Q, residual, noise, groups), groups.T, groups.weights, L,
+        groups.T.T @ (weights[:, None] * groups.T) + groups.within, float(count),
+        log_noise + np.log(variances).sum() - count * (LOG_2PI + np.log(noise)),
+        jitter, value, groups.T, weights, L,
     )  # fmt: skip
 
 
-def log_marginal(L, Q, residual, noise, groups):
+def log_marginal(L, Q, residual, log_noise):
     """Return the log marginal likelihood of grouped samples, summed over outputs.
 
-    The samples of a group g contribute N(mean_g; f, s2 / w_g), which ``L`` and ``Q``
-    hold, times a factor that depends on s2 alone.
+    The samples of a group g contribute N(mean_g; f, N_g), which ``L`` and ``Q`` hold,
+    times a factor that depends on the noise alone, ``log_noise``.
     """
-    n_groups, k = len(L), groups.n_outputs
-    repeats = groups.weights.sum() - n_groups
-    value = -k * np.log(np.diag(L)).sum() - 0.5 * k * n_groups * LOG_2PI
-    value -= 0.5 * np.einsum("pk,pq,qk->", residual, Q, residual)
-    value -= 0.5 * k * (repeats * (LOG_2PI + np.log(noise)))
-    return float(value - 0.5 * k * np.log(groups.weights).sum())
+    k = residual.shape[1]
+    value = -k * np.log(np.diag(L)).sum() - 0.5 * k * log_noise
+    return float(value - 0.5 * np.einsum("pk,pq,qk->", residual, Q, residual))

@@ -114,8 +114,8 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
     )
 
 
-def joint_normal(mean, covariance):
-    """Return a normal distribution by its moments, one per output.
+def joint_distribution(mean, covariance, dof):
+    """Return a normal or a Student t by its moments, one per output.
 
     Parameters
     ----------
@@ -123,13 +123,20 @@ def joint_normal(mean, covariance):
         Means.
     covariance : ndarray of shape (n, n) or (n, n, k)
         Covariances.
+    dof : float
+        Degrees of freedom; infinite for a normal distribution.
 
     Returns
     -------
-    distribution : tfp.distributions.MultivariateNormalTriL
+    distribution : MultivariateNormalTriL or MultivariateStudentTLinearOperator
         Event shape (n,), batch shape () or (k,).
     """
     if covariance.ndim == 3:
         covariance = np.moveaxis(covariance, -1, 0)
     factor = np.linalg.cholesky(covariance)
-    return tfd.MultivariateNormalTriL(loc=mean.T, scale_tril=factor)
+    if np.isinf(dof):
+        return tfd.MultivariateNormalTriL(loc=mean.T, scale_tril=factor)
+    scale = tf.linalg.LinearOperatorLowerTriangular(factor * np.sqrt(1.0 - 2.0 / dof))
+    return tfd.MultivariateStudentTLinearOperator(
+        df=tf.constant(dof, tf.float64), loc=mean.T, scale=scale
+    )

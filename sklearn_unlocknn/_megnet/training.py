@@ -116,7 +116,7 @@ class _Trainer:
         self.model = self.network.keras_model
         self.model.trainable = True
         self.mean_weight = data.weights.mean()
-        self.mean, self.scale = scales(self._intensive(data), data.weights)
+        self.mean, self.scale, _ = scales(self._intensive(data), data.weights)
         if same:
             self._rescale((shift, slope), (self.mean, self.scale))
         self.variables = self.model.trainable_variables

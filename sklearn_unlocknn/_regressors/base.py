@@ -8,12 +8,18 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._gp.encoded import NumericEncoder
+from .._gp.encoded import NumericEncoder, Targets
+from .._gp.errors import without_auto
 from .._gp.head import Head
-from .._validation import check_weights, warn_user
+from .._validation import check_weights, check_y_std, warn_user
 from .predictive import PredictiveMixin
 from .streams import StreamMixin
 
+# Values of the parameters that are words.
+_WORDS = {
+    "likelihood": ("gaussian", "student_t", "auto"),
+    "noise": ("constant", "varying", "auto"),
+}
 _INITS = ("greedy", "kmeans", "random")
 
 
@@ -32,7 +38,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         tags.target_tags.multi_output = True
         return tags
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, y_std=None):
         """Fit hyperparameters, inducing points and posterior, from scratch.
 
         Parameters
@@ -43,6 +49,10 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             Targets. Several share the kernel and the noise-to-signal ratio.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight 2 is the sample twice, weight 0 leaves it out.
+        y_std : array-like of shape (n_samples,), default=None
+            Known standard deviation of the noise of each target, in target units, of
+            one output. Its variance is added to that of the fitted noise; predictions
+            are of observations without it.
 
         Returns
         -------
@@ -66,29 +76,34 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             not needed. Never with ``max_iter=0``.
         """
         with self._refitting():
-            self._fit(X, y, sample_weight)
+            self._fit(X, y, sample_weight, y_std)
         return self
 
-    def _fit(self, X, y, sample_weight=None):
-        """Fit, and return the encoded samples, targets and weights."""
+    def _fit(self, X, y, sample_weight=None, y_std=None):
+        """Fit, and return the encoded samples and their `Targets`."""
         self._check_parameters()
         self._encoder = self._encoder_type()
         encoded, y = self._encoder.fit(self, X, y, sample_weight)
         weights = np.ones(len(y))
         if sample_weight is not None:
             weights = check_weights(sample_weight, len(y))
-        self._fit_head(encoded, y, weights)
-        return encoded, y, weights
+        targets = Targets(y, weights, check_y_std(y_std, y))
+        self._fit_head(encoded, targets)
+        return encoded, targets
 
-    def _fit_head(self, encoded, y, weights):
+    def _fit_head(self, encoded, targets):
         """Fit the head to encoded samples, and with ``fine_tuning`` the network."""
         if encoded.index is not None:
             _report_invalid(encoded, least=1)
-        self._head = Head.fit(encoded, y, weights, self, self._report)
-        if getattr(self, "fine_tuning", None) is not None:
+        choice = self.likelihood, self.noise
+        tuned = getattr(self, "fine_tuning", None) is not None
+        if tuned:  # whose residuals on its own training samples are too small
+            choice = without_auto(choice)
+        self._head = Head.fit(encoded, targets, self, self._report, choice)
+        if tuned:
             from .._fine_tuning.tune import fine_tune
 
-            fine_tune(self, encoded, y, weights)
+            fine_tune(self, encoded, targets, choice)
         self._publish(encoded)
 
     def _publish(self, encoded):
@@ -99,12 +114,14 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         self.kernel_ = posterior.kernel.fitted_kernel(posterior.theta)
         self.inducing_points_ = posterior.Z * scaling.x_scale + scaling.x_mean
         self.n_inducing_points_ = len(posterior.Z)
-        noise_std = np.sqrt(posterior.noise) * head.y_scale
+        noise_std = np.sqrt(head.mean_noise) * head.y_scale
         self.noise_std_ = float(noise_std[0]) if head.one_output else noise_std
+        self.likelihood_, self.noise_ = head.errors.choice
+        self.dof_ = head.errors.shape.dof
         self.elbo_ = posterior.elbo - head.log_det
         self.elbo_curve_, self.n_iter_ = head.curve, len(head.curve) - 1
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None, y_std=None):
         """Add samples to the posterior, without a pass over those before.
 
         Hyperparameters, standardisation and inducing points stay as the first call
@@ -117,7 +134,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             New samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their targets.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight, y_std : array-like of shape (n_samples,), default=None
             As in :meth:`fit`.
 
         Returns
@@ -131,7 +148,7 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             As :meth:`fit`; the model is left as it was.
         """
         if not hasattr(self, "_head"):
-            return self.fit(X, y, sample_weight)
+            return self.fit(X, y, sample_weight, y_std)
         X, y = self._encoder.check_added(X, y)
         encoded = self._encoder.encode(self, X)
         check_consistent_length(range(encoded.n), y)
@@ -142,8 +159,9 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
                 "the first call."
             )
         weights = check_weights(sample_weight, encoded.n, some=False)
+        targets = Targets(y, weights, check_y_std(y_std, y))
         _report_invalid(encoded, least=0)
-        self._head = self._head.update(encoded, y, weights, self.n_jobs)
+        self._head = self._head.update(encoded, targets, self.n_jobs)
         self._publish(encoded)
         return self
 
@@ -164,7 +182,8 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
         y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In target units.
         y_std : ndarray of the same shape
-            In target units, observation noise included.
+            In target units, observation noise included: of the predictive distribution,
+            whatever its shape.
         y_cov : ndarray of shape (n_samples, n_samples) or \
 (n_samples, n_samples, n_outputs)
             In squared target units, observation noise on its diagonal.
@@ -226,6 +245,12 @@ class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimat
             raise ValueError(
                 f"Got mean={self.mean!r}, expected one of {list(self._means)}."
             )
+        for name, words in _WORDS.items():
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value in words):
+                raise ValueError(
+                    f"Got {name}={value!r}, expected one of {list(words)}."
+                )
         counts = [("max_iter", 0, ""), ("hyper_subset_size", 2, "auto")]
         if hasattr(self, "extract_batch_size"):
             counts.append(("extract_batch_size", 1, ""))

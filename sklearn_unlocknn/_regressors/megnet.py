@@ -66,6 +66,13 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Prior mean, to which predictions fall back far from the data; "network" is the
         network's own output, and the GP models its residual [5]_.
         Coefficients are generalised least squares estimates.
+    likelihood : {"gaussian", "student_t", "auto"}, default="auto"
+        Distribution of observations about the function. "student_t" has heavier tails
+        and leaves outliers little effect on the mean; "auto" chooses by the log density
+        of training samples predicted without themselves, with Schwarz's penalty.
+    noise : {"constant", "varying", "auto"}, default="auto"
+        Noise variance: the same for all samples, or a function of the features, fitted
+        to the residuals of samples predicted without themselves; "auto" as above.
     max_iter : int, default=20
         L-BFGS iterations on the ``hyper_subset_size`` samples or, where inducing points
         move, on the bound (epochs, where batches move them). 0 keeps the
@@ -110,7 +117,12 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     n_inducing_points_ : int
         Number of inducing points.
     noise_std_ : float or ndarray of shape (n_outputs,)
-        Standard deviation of the observation noise, in target units.
+        Standard deviation of the observation noise, in target units; where noise
+        varies, the root of its mean variance over the training samples.
+    likelihood_, noise_ : str
+        The chosen ``likelihood`` and ``noise``.
+    dof_ : float
+        Degrees of freedom of the predictive Student t; infinite for a Gaussian.
     elbo_ : float
         Evidence lower bound of all samples in target units, in nats, summed over
         outputs: the log marginal likelihood where the model is exact.
@@ -215,6 +227,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         inducing_init="kmeans",
         optimize_inducing_points=False,
         mean="constant",
+        likelihood="auto",
+        noise="auto",
         max_iter=20,
         hyper_subset_size="auto",
         normalize_y=True,
@@ -234,6 +248,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         self.inducing_init = inducing_init
         self.optimize_inducing_points = optimize_inducing_points
         self.mean = mean
+        self.likelihood = likelihood
+        self.noise = noise
         self.max_iter = max_iter
         self.hyper_subset_size = hyper_subset_size
         self.normalize_y = normalize_y

@@ -1,11 +1,11 @@
 """Quantiles, intervals and samples of the predictive distribution."""
 
 import numpy as np
-from scipy.special import ndtri
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._prediction import check_coverage, check_levels, interval_levels
+from .._validation import check_targets
 
 
 class PredictiveMixin:
@@ -33,13 +33,50 @@ class PredictiveMixin:
             If a level is not inside (0, 1).
         """
         q = check_levels(q)
-        mean, std = self.predict(X, return_std=True)
-        z = ndtri(q).reshape((1, -1) + (1,) * (mean.ndim - 1))
-        return mean[:, None] + z * std[:, None]
+        _, _, quantiles = self._predict_distribution(X)
+        return quantiles(q)
 
     def _predict_distribution(self, X):
-        """Return mean, std and None, which stands for the quantiles of a normal."""
-        return *self.predict(X, return_std=True), None
+        """Return mean, std and quantiles (a function of levels) of one prediction."""
+        mean, std = self.predict(X, return_std=True)
+        shape = self._head.errors.shape
+
+        def quantiles(q):
+            z = shape.quantiles(q) / shape.factor
+            return mean[:, None] + z.reshape(-1, *[1] * (mean.ndim - 1)) * std[:, None]
+
+        return mean, std, quantiles
+
+    def predict_log_density(self, X, y):
+        """Predict the log density of observations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as in the class
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observations, in target units.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In nats, of the density per target unit; NaN for samples without features.
+
+        Raises
+        ------
+        ValueError
+            If y has not the shape of the predictions.
+        """
+        y = check_targets(y)
+        mean, std = self.predict(X, return_std=True)
+        if y.shape != mean.shape:
+            raise ValueError(
+                f"Got y of shape {y.shape}, expected {mean.shape}, one observation for "
+                "each prediction."
+            )
+        shape = self._head.errors.shape
+        unit = std / shape.factor
+        return shape.log_density((y - mean) / unit) - np.log(unit)
 
     def predict_interval(self, X, coverage=0.95):
         """Predict the central interval of a new observation.

@@ -8,8 +8,8 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._features.encoder import trained_in_fit
-from .._gp.encoded import Encoded
-from .._validation import check_weights
+from .._gp.encoded import Encoded, Targets
+from .._validation import check_weights, check_y_std
 
 
 class StreamMixin:
@@ -26,8 +26,9 @@ class StreamMixin:
         Parameters
         ----------
         pieces : iterable of tuple
-            Of ``(X, y)`` or ``(X, y, sample_weight)``, each as `fit` takes it: a
-            generator, for instance. The first should have more than a few samples.
+            Of ``(X, y)``, ``(X, y, sample_weight)`` or ``(X, y, sample_weight,
+            y_std)``, each as `fit` takes it: a generator, for instance. The first
+            should have more than a few samples.
 
         Returns
         -------
@@ -123,12 +124,12 @@ class StreamMixin:
             )
 
     def _encode_piece(self, piece, start):
-        """Return the encoded samples, targets and weights of a batch."""
-        if not isinstance(piece, tuple | list) or len(piece) not in (2, 3):
+        """Return the encoded samples and the `Targets` of a batch."""
+        if not isinstance(piece, tuple | list) or len(piece) not in (2, 3, 4):
             size = f" of {len(piece)}" if isinstance(piece, tuple | list) else ""
             raise ValueError(
                 f"Got a batch that is a {type(piece).__name__}{size}, expected tuples "
-                "(X, y) or (X, y, sample_weight)."
+                "(X, y), (X, y, sample_weight) or (X, y, sample_weight, y_std)."
             )
         X, y, *rest = piece
         if start:
@@ -137,8 +138,9 @@ class StreamMixin:
         else:
             encoded, y = self._encoder.fit(self, X, y)
         check_consistent_length(range(encoded.n), y)
-        weights = check_weights(rest[0] if rest else None, encoded.n, some=False)
-        return encoded, y, weights
+        sample_weight, y_std = (*rest, None, None)[:2]
+        weights = check_weights(sample_weight, encoded.n, some=False)
+        return encoded, Targets(y, weights, check_y_std(y_std, y))
 
 
 class _Spool:
@@ -152,15 +154,16 @@ class _Spool:
 
     def __init__(self, folder):
         self.folder, self.n, self.widths, self.errors = folder, 0, None, {}
-        self.index, self.y, self.weights = [], [], []
+        self.index, self.targets = [], []
         self.kept = {}
 
-    def append(self, encoded, y, weights):
+    def append(self, encoded, targets):
         """Write the valid samples of a batch behind those before it."""
         arrays = {name: getattr(encoded, name) for name in _FILES}
         arrays = {name: array for name, array in arrays.items() if array is not None}
         widths = {name: array.shape[1] for name, array in arrays.items()}
-        widths["y"] = y[:1].size
+        widths["y"] = targets.columns.shape[1]
+        widths["y_std"] = int(targets.std is not None)
         if self.widths is None:
             self.widths = widths
         if widths != self.widths:
@@ -177,8 +180,7 @@ class _Spool:
             self.kept = {name: getattr(encoded, name) for name in _KEPT}
         valid = encoded.pick(np.arange(encoded.n))
         self.index.append(self.n + valid)
-        self.y.append(y.reshape(len(y), *self.y[0].shape[1:]) if self.y else y)
-        self.weights.append(weights)
+        self.targets.append(targets)
         self.n += encoded.n
 
     def read(self):
@@ -203,7 +205,13 @@ class _Spool:
         encoded = Encoded(
             features, offset, scale, index, self.n, self.errors, **self.kept
         )
-        return encoded, np.concatenate(self.y), np.concatenate(self.weights)
+        y = np.concatenate([targets.columns for targets in self.targets])
+        weights = np.concatenate([targets.weights for targets in self.targets])
+        std = None
+        if self.widths["y_std"]:
+            std = np.concatenate([targets.std for targets in self.targets])
+        shape = self.targets[0].y.shape[1:]
+        return encoded, Targets(y.reshape(self.n, *shape), weights, std)
 
 
 _FILES = ("features", "offset", "scale")

@@ -1,5 +1,6 @@
 """Test the feature cache: samples, threads, processes, files and keys."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -281,7 +282,7 @@ def test_damaged_file_is_not_used(tmp_path, how):
     file.write_bytes(content)
     if how == "foreign":
         file.unlink()
-        with sqlite3.connect(file) as database:
+        with contextlib.closing(sqlite3.connect(file)) as database:
             database.execute("CREATE TABLE features (something TEXT)")
     for _ in range(2):
         forget()

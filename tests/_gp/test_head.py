@@ -7,7 +7,7 @@ from sklearn.gaussian_process import kernels as gpk
 from small_fits import KERNEL, fit, make_data
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp.encoded import Encoded
+from sklearn_unlocknn._gp.encoded import Encoded, Targets
 from sklearn_unlocknn._gp.head import Head
 from sklearn_unlocknn._gp.posterior import ExactPosterior, SparsePosterior
 
@@ -59,7 +59,10 @@ def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
     def mute(*_):
         pass
 
-    head = Head.fit(encoded(first), spoiled[first], weights[first], params, mute)
+    def targets(chosen):
+        return Targets(spoiled[chosen], weights[chosen])
+
+    head = Head.fit(encoded(first), targets(first), params, mute)
     kept = index[weights[index] > 0]
     plain = VGPRegressor(KERNEL, n_points, max_iter=0, random_state=0)
     some = kept[first[kept]]
@@ -72,16 +75,16 @@ def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
     assert_allclose(np.array(got)[:, some], want)
 
     folds = np.array_split(np.arange(50), 4)[:3]  # others are in no fold
-    got = head.leave_out(encoded(first), spoiled[first], weights[first], folds)
+    got = head.leave_out(encoded(first), targets(first), folds)
     place = np.full(80, -1)
     place[some] = np.arange(len(some))
     parts = [place[fold][place[fold] >= 0] for fold in folds]
     batch = Encoded(X[some])
-    want = plain._head.leave_out(batch, y[some], weights[some], parts)
+    want = plain._head.leave_out(batch, Targets(y[some], weights[some]), parts)
     assert_allclose(np.array(got)[:, some], want)
     assert np.all(np.isnan(got[0][38:]))
 
-    head = head.update(encoded(~first), spoiled[~first], weights[~first], 1)
+    head = head.update(encoded(~first), targets(~first), 1)
     some = kept[~first[kept]]
     plain.partial_fit(X[some], y[some], weights[some])
     got = head.mean_and_std(Encoded(X))
@@ -94,7 +97,7 @@ def test_nothing_to_fit_is_named(data):
     weights = (np.arange(80) < 3).astype(float)
     encoded = Encoded(X[3:], index=np.arange(3, 80), n_all=80)
     with pytest.raises(ValueError, match="both features and a positive weight"):
-        Head.fit(encoded, y, weights, VGPRegressor(), None)
+        Head.fit(encoded, Targets(y, weights), VGPRegressor(), None)
 
 
 PREDICTIONS = [
@@ -141,7 +144,9 @@ def test_batch_without_features_has_no_predictions(data):
 @pytest.mark.parametrize("kernel", ["rbf", "matern12", "matern32", "matern52"])
 def test_prior_is_predicted_as_far_as_samples_go(data, kernel):
     """Predict it without an effect on the other samples of the batch."""
-    model = fit(data, kernel=kernel, mean="constant")
+    model = fit(
+        data, kernel=kernel, mean="constant", likelihood="gaussian", noise="constant"
+    )
     far = 10.0 ** np.arange(5, 301, 5)[:, None] * [1.0, -1.0]
     mean, std = model.predict(far, return_std=True)
     assert_allclose(mean, mean[0], rtol=1e-12)

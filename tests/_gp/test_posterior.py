@@ -95,7 +95,7 @@ def problem(request):
 
 def assert_same_statistics(got, want, **close):
     assert_allclose(np.tril(got.Phi), np.tril(want.Phi), **close)
-    for name in ("b", "TT", "trace", "weight"):
+    for name in ("b", "TT", "trace", "count", "log_ratio"):
         assert_allclose(getattr(got, name), getattr(want, name), **close)
 
 
@@ -141,7 +141,7 @@ def test_statistics_are_their_definitions(problem):
     assert_allclose(got.b, A @ W @ problem.T, **CLOSE)
     assert_allclose(got.TT, problem.T.T @ W @ problem.T, **CLOSE)
     assert_allclose(got.trace, np.trace(W @ reference.latent(KERNEL, problem.X)))
-    assert got.weight == problem.weights.sum()
+    assert got.count == problem.weights.sum()
 
 
 def test_statistics_add_up_over_samples(problem):

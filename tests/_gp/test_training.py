@@ -16,7 +16,7 @@ from small_fits import KERNEL, fit, log_likelihood, make_data, standardised
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import encoded, moving, training
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import Samples
+from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
 from sklearn_unlocknn.metrics import gaussian_nll
 
 
@@ -109,8 +109,9 @@ def test_moved_points_start_at_the_noise_of_all_samples(batches, monkeypatch):
     X = rng.normal(size=(1500, 4))
     y = np.sin(2.0 * X).sum(axis=1) + 0.01 * rng.normal(size=1500)
     model = VGPRegressor(
-        "rbf", 30, optimize_inducing_points=True, hyper_subset_size=300, random_state=0
-    ).fit(X[:1000], y[:1000])
+        "rbf", 30, optimize_inducing_points=True, hyper_subset_size=300, random_state=0,
+        likelihood="gaussian", noise="constant",
+    ).fit(X[:1000], y[:1000])  # fmt: skip
     # A model that explains nothing has a bound of -1000 log(2 pi e) / 2.
     assert model.elbo_curve_[0] > -500.0 * np.log(2.0 * np.pi * np.e)
     error = model.predict(X[1000:]) - y[1000:]
@@ -290,8 +291,12 @@ def test_objective_of_moved_points_is_the_bound_with_the_prior(
     kernel = Covariance(ARD, 2)
     X, y = map(standardised, data)
     samples = Samples(X, y[:, None], np.ones(80), 1)
-    rng, mute = np.random.RandomState(0), lambda *_: None
-    theta, _ = training.fit_hyperparameters(kernel, samples, 80, 20, rng, mute)
+    groups = GroupedSamples.of(samples)
+
+    def mute(*_):
+        pass
+
+    theta, _ = training.fit_hyperparameters(kernel, groups, 20, mute)
     Z = np.unique(X[:6], axis=0)
     posterior = moving.highest_bound(kernel, theta, Z, samples, mute)
     prior = log_prior_density(kernel.fitted_kernel(posterior.theta))
@@ -320,8 +325,8 @@ def test_optimum_with_ard_is_that_of_likelihood_and_prior(data):
     kernel = Covariance(ARD, 2)
     X, y = map(standardised, data)
     samples = Samples(X, y[:, None], np.ones(80), 1)
-    rng, mute = np.random.RandomState(0), lambda *_: None
-    theta, curve = training.fit_hyperparameters(kernel, samples, 80, 200, rng, mute)
+    groups = GroupedSamples.of(samples)
+    theta, curve = training.fit_hyperparameters(kernel, groups, 200, lambda *_: None)
 
     def objective(theta):
         fitted = ARD.clone_with_theta(theta)

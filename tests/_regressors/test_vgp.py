@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import moving, training
+from sklearn_unlocknn._gp import head, moving
 from sklearn_unlocknn.metrics import interval_coverage
 
 FIXED = (
@@ -206,14 +206,14 @@ def test_tfp_distribution_predicts_the_same(mean, n_points, target):
 
 
 @pytest.mark.parametrize("k", [None, 1, 3])
-def test_joint_normal_has_the_moments_of_each_output(k):
-    from sklearn_unlocknn._gp.tfp_distribution import joint_normal
+def test_joint_distribution_has_the_moments_of_each_output(k):
+    from sklearn_unlocknn._gp.tfp_distribution import joint_distribution
 
     rng = np.random.default_rng(0)
     tail = () if k is None else (k,)
     mean, roots = rng.normal(size=(4, *tail)), rng.normal(size=(4, 9, *tail))
     covariance = np.einsum("ij...,kj...->ik...", roots, roots)
-    normal = joint_normal(mean, covariance)
+    normal = joint_distribution(mean, covariance, np.inf)
     assert normal.batch_shape == tail
     assert_allclose(normal.mean().numpy().T, mean)
     assert_allclose(normal.covariance().numpy().T, np.swapaxes(covariance, 0, 1))
@@ -348,13 +348,13 @@ def test_partial_fit_after_a_pickle_is_partial_fit(n_points):
 )
 def test_number_of_samples_for_the_hyperparameters(n, size, chosen, monkeypatch):
     counts = []
-    real = training.hyperparameter_subset
+    real = head.hyperparameter_subset
 
     def spy(*args):
         counts.append(len(rows := real(*args)))
         return rows
 
-    monkeypatch.setattr(training, "hyperparameter_subset", spy)
+    monkeypatch.setattr(head, "hyperparameter_subset", spy)
     X = np.linspace(0.0, 1.0, n)[:, None]
     model = VGPRegressor(0.1 * gpk.RBF(0.3), 3, hyper_subset_size=size, max_iter=0)
     model.set_params(random_state=0).fit(X, np.sin(9.0 * X[:, 0]))

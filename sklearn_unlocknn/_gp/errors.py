@@ -1,0 +1,273 @@
+"""Shape and noise of the predictive distribution, from leave-one-out residuals.
+
+The hyperparameters are fitted with Gaussian noise of constant variance. Each sample is
+then predicted without itself, in closed form; the residuals decide about a Student t
+and about noise that varies with x. Both turn into weights of the samples, with which
+the posterior is computed again.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from .encoded import GroupedSamples, blocks
+from .leave_out import leave_one_out
+from .likelihood import GAUSSIAN, Shape, precisions
+from .noise import VaryingNoise, fit_noise
+from .posterior import exact_posterior
+from .training import fit_hyperparameters, refit_noise
+
+# Residuals up to this, in standard deviations, are those of a function without noise.
+_EXACT = 1e-3
+# With fewer samples "auto" is Gaussian and constant: residuals of samples that decided
+# about the hyperparameters do not tell the shape of errors.
+LEAST_SAMPLES = 100
+# Rounds of weights and posterior; more where the noise is constant and still falls, as
+# outliers lose their weight.
+_ROUNDS, _MOST_ROUNDS, _LITTLE_LESS = 2, 8, 0.8
+# The hyperparameters are fitted again where a sample has a weight below this: such
+# outliers determine them.
+_OUTLIER = 0.02
+
+
+# ``likelihood`` and ``noise`` of a plain GP.
+PLAIN = ("gaussian", "constant")
+
+
+def without_auto(choice):
+    """Return ``likelihood`` and ``noise``, plain where they are "auto"."""
+    pairs = zip(choice, PLAIN, strict=True)
+    return tuple(plain if one == "auto" else one for one, plain in pairs)
+
+
+@dataclasses.dataclass
+class Errors:
+    """The distribution of a new observation about its predicted mean.
+
+    Parameters
+    ----------
+    shape : Shape
+        Of its residual in units of the standard deviation.
+    noise : VaryingNoise or None
+        None: constant noise.
+    """
+
+    shape: Shape = GAUSSIAN
+    noise: VaryingNoise | None = None
+
+    @property
+    def choice(self):
+        """The parameters ``likelihood`` and ``noise`` that stand for this."""
+        heavy = "gaussian" if np.isinf(self.shape.dof) else "student_t"
+        return heavy, "constant" if self.noise is None else "varying"
+
+    @property
+    def plain(self):
+        """Whether the weights of samples are those of the user."""
+        return self.noise is None and np.isinf(self.shape.dof)
+
+    def inflated(self, n, n_parameters):
+        """Return the errors with the effect of fitted parameters on the deviation.
+
+        As the unbiased variance of n residuals from p fitted parameters is their sum of
+        squares divided by n - p.
+        """
+        factor = np.sqrt(n / (n - min(n_parameters, n / 2.0)))
+        shape = self.shape._replace(scale=self.shape.scale * float(factor))
+        return dataclasses.replace(self, shape=shape)
+
+    def ratio(self, X):
+        """Return the noise variance at X in units of the constant one, (n,)."""
+        return np.ones(len(X)) if self.noise is None else self.noise.ratio(X)
+
+    @classmethod
+    def fit(cls, posterior, samples, weighted, index, choice, rng, before=None):
+        """Fit to leave-one-out residuals.
+
+        Parameters
+        ----------
+        posterior : ExactPosterior or SparsePosterior
+            Of the weighted samples, or of more.
+        samples : Samples
+            Samples, with the user's weights.
+        weighted : Samples
+            The same, with the weights of the posterior.
+        index : ndarray of shape (n,)
+            Their positions among the samples of the posterior.
+        choice : tuple of str
+            ``likelihood`` and ``noise`` of the regressor: "auto" chooses by the log
+            density of samples left out, with Schwarz's penalty.
+        rng : numpy.random.RandomState
+            Chooses inducing points of the noise.
+        before : Errors, default=None
+            Those of an earlier fit.
+
+        Returns
+        -------
+        errors : Errors
+        precisions : ndarray of shape (n,)
+            Weight of each sample by its residual: 1 for a Gaussian.
+        """
+        (likelihood, noise), s2, k = choice, posterior.noise, samples.n_outputs
+        if samples.known is None:  # equal samples are one there
+            index = None
+        residual, variance = leave_one_out(posterior, weighted.at(s2), index)
+        counts = samples.weights
+        if samples.known is not None:
+            variance = variance + samples.known * counts
+        weights = np.repeat(counts, k)
+        penalty = 0.5 * np.log(max(counts.sum(), 1.0))
+
+        def z(ratio):
+            return (residual / np.sqrt(variance + s2 * ratio)[:, None]).ravel()
+
+        def density(shape, ratio):
+            logs = 0.5 * np.log(variance + s2 * ratio)
+            return weights @ shape.log_density(z(ratio)) - k * (counts @ logs)
+
+        constant = np.ones(len(residual))
+        if not np.abs(z(constant)).max() > _EXACT:
+            return cls(), constant
+        found = []
+        heavy = Shape.fit(z(constant), weights)
+        few = counts.sum() < LEAST_SAMPLES
+        if noise == "auto" and few:
+            noise = "constant"
+        if likelihood == "auto" and few:
+            likelihood = "gaussian"
+        if noise != "varying":
+            if likelihood != "student_t":
+                found.append((density(GAUSSIAN, constant), cls(), constant))
+            if likelihood != "gaussian":
+                value = density(heavy, constant) - 2.0 * penalty
+                found.append((value, cls(heavy), constant))
+        if noise != "constant":
+            start = heavy
+            if likelihood == "gaussian":
+                start = Shape.gaussian(z(constant), weights)
+            varying, ratio = fit_noise(
+                posterior.kernel, posterior.theta, samples.X, residual, variance,
+                counts, start, rng, before and before.noise,
+            )  # fmt: skip
+            if likelihood != "student_t":
+                shape = Shape.gaussian(z(ratio), weights)
+                value = density(shape, ratio) - 2.0 * penalty
+                found.append((value, cls(shape, varying), ratio))
+            if likelihood != "gaussian":
+                shape = Shape.fit(z(ratio), weights)
+                value = density(shape, ratio) - 4.0 * penalty
+                found.append((value, cls(shape, varying), ratio))
+        _, errors, ratio = max(found, key=lambda one: one[0])
+        return errors, errors._precisions(z(ratio).reshape(-1, k), counts)
+
+    def weigh(self, samples, precisions=None):
+        """Return samples with weights by their noise and their residuals.
+
+        Parameters
+        ----------
+        samples : Samples or RawSamples
+            Samples, with the user's weights.
+        precisions : ndarray of shape (n,), default=None
+            Weights by the residuals; None: 1.
+        """
+        if self.plain:
+            return samples
+        counts, known = samples.weights, samples.known
+        if precisions is None:
+            precisions = np.ones(len(counts))
+        return dataclasses.replace(
+            samples, weights=counts * precisions / self._ratios(samples),
+            counts=counts, known=None if known is None else known / precisions,
+        )  # fmt: skip
+
+    def mean_ratio(self, samples):
+        """Return the mean noise variance of samples in units of the constant one."""
+        if self.noise is None:
+            return 1.0
+        return float(np.average(self._ratios(samples), weights=samples.weights))
+
+    def _ratios(self, samples):
+        parts = blocks(len(samples.weights), samples.take(slice(1)).X.shape[1])
+        return np.concatenate([self.ratio(samples.take(part).X) for part in parts])
+
+    def precisions(self, posterior, samples):
+        """Return the weights by the residuals of samples that a posterior predicts."""
+        k, parts = samples.n_outputs, []
+        for part in blocks(len(samples.weights), len(posterior.Z)):
+            some = samples.take(part)
+            mean, variance = posterior.mean_and_variance(some.X, some.T[:, k:])
+            variance = variance + posterior.noise * self.ratio(some.X)
+            if some.known is not None:
+                variance = variance + some.known * some.weights
+            parts.append((some.T[:, :k] - mean) / np.sqrt(variance)[:, None])
+        return self._precisions(np.concatenate(parts), samples.weights)
+
+    def _precisions(self, z, counts):
+        """Return weights by residuals of shape (n, k): 1 for a Gaussian."""
+        if np.isinf(self.shape.dof):
+            return np.ones(len(z))
+        weights = np.repeat(counts, z.shape[1])
+        return precisions(z.ravel(), weights).reshape(z.shape).mean(axis=1)
+
+
+def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
+    """Fit the errors to some samples, and what depends on them again.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        The kernel.
+    theta : ndarray of shape (n_theta,)
+        Log hyperparameters, fitted with plain errors.
+    samples : Samples
+        The samples of that fit.
+    choice : tuple of str
+        ``likelihood`` and ``noise`` of the regressor.
+    max_iter : int
+        L-BFGS iterations; 0 keeps the hyperparameters.
+    rng : numpy.random.RandomState
+        Chooses inducing points of the noise.
+    report : callable
+        ``report(stage, iteration, value)``.
+
+    Returns
+    -------
+    errors : Errors
+    theta : ndarray of shape (n_theta,)
+        Log hyperparameters with these errors.
+    posterior : ExactPosterior or None
+        Of these samples; None for plain errors.
+    weights : ndarray of shape (n,) or None
+        Weights of the samples by their residuals.
+    """
+    if not (max_iter and len(theta)):  # nothing is fitted
+        choice = without_auto(choice)
+    if choice == PLAIN:
+        return Errors(), theta, None, None
+    weighted, errors, posterior, weights = samples, None, None, None
+    everywhere = np.arange(len(samples.weights))
+    for turn in range(_MOST_ROUNDS):
+        groups = GroupedSamples.of(weighted)
+        K = kernel.lower(theta, groups.X)
+
+        def posterior_at(theta, groups=groups, K=K):
+            return exact_posterior(kernel, theta, groups, K)
+
+        before, posterior = posterior, posterior_at(theta)
+        if turn and max_iter:
+            posterior = refit_noise(posterior_at, posterior, report)
+            if turn == 1 and np.min(weights) < _OUTLIER:
+                theta, _ = fit_hyperparameters(kernel, groups, max_iter, report)
+                posterior = exact_posterior(kernel, theta, groups)
+            theta = posterior.theta
+        errors, weights = Errors.fit(
+            posterior, samples, weighted, everywhere, choice, rng, errors
+        )
+        if errors.plain:
+            return errors, theta, None, None
+        choice = errors.choice
+        settled = turn and posterior.noise > _LITTLE_LESS * before.noise
+        if turn + 1 >= _ROUNDS and (settled or errors.noise is not None):
+            break
+        weighted = errors.weigh(samples, weights)
+    return errors, theta, posterior, weights

@@ -1,0 +1,111 @@
+"""The shape of the predictive distribution: Gaussian, or a Student t."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+from scipy.optimize import minimize
+
+from .encoded import LOG_2PI
+
+# Bounds of the degrees of freedom. Up to 2 there is no standard deviation; beyond the
+# upper one a Student t is practically a Gaussian.
+LEAST_DOF, MOST_DOF = 2.05, 200.0
+# Least ratio of the variances of outlying and other residuals.
+_LEAST_RATIO = 4.0
+
+
+class Shape(NamedTuple):
+    """A symmetric distribution of residuals in units of the GP's standard deviation.
+
+    Attributes
+    ----------
+    scale : float
+        Scale parameter: that of the residuals divided by the standard deviation of the
+        GP, noise included.
+    dof : float
+        Degrees of freedom of a Student t; infinite for a Gaussian.
+    """
+
+    scale: float = 1.0
+    dof: float = np.inf
+
+    @classmethod
+    def fit(cls, z, weights, least_dof=LEAST_DOF):
+        """Fit a Student t to residuals z of shape (n,) by maximum likelihood."""
+        unit = float(np.sqrt(np.average(z**2, weights=weights)))
+        if unit == 0.0:
+            return cls(0.0)
+        z = z / unit
+
+        def loss(parameters):
+            return -weights @ cls(*np.exp(parameters)).log_density(z)
+
+        low, high = np.log(least_dof), np.log(MOST_DOF)
+        fitted = minimize(
+            loss, [-0.5, np.log(4.0)], method="Nelder-Mead",
+            bounds=[(-8.0, 1.0), (low, high)],
+        )  # fmt: skip
+        scale, dof = np.exp(fitted.x)
+        return cls(float(scale) * unit, float(dof))
+
+    @classmethod
+    def gaussian(cls, z, weights):
+        """Fit a Gaussian to residuals z of shape (n,) by maximum likelihood."""
+        return cls(float(np.sqrt(np.average(z**2, weights=weights))))
+
+    @property
+    def factor(self):
+        """Standard deviation in units of that of the GP."""
+        return self.scale / np.sqrt(1.0 - 2.0 / self.dof)
+
+    def log_density(self, z):
+        """Return the log density of residuals z."""
+        z = z / self.scale
+        if np.isinf(self.dof):
+            return -0.5 * (LOG_2PI + z**2) - np.log(self.scale)
+        dof = self.dof
+        constant = special.gammaln((dof + 1) / 2) - special.gammaln(dof / 2)
+        constant -= 0.5 * np.log(dof * np.pi) + np.log(self.scale)
+        return constant - (dof + 1) / 2 * np.log1p(z**2 / dof)
+
+    def quantiles(self, q):
+        """Return quantiles of the residuals at levels in (0, 1)."""
+        if np.isinf(self.dof):
+            return self.scale * special.ndtri(q)
+        return self.scale * special.stdtrit(self.dof, q)
+
+    def sample(self, rng, size):
+        """Draw factors of Gaussian residuals that turn them into these."""
+        if np.isinf(self.dof):
+            return np.full(size, self.scale)
+        return self.scale * np.sqrt(self.dof / rng.chisquare(self.dof, size))
+
+
+GAUSSIAN = Shape()
+
+
+def precisions(z, weights):
+    """Return the expected precision of each residual, relative to that of most.
+
+    Residuals z of shape (n,) are a mixture of two Gaussians, fitted by EM: those of
+    most samples, and of some with a larger variance. Beside the weights of a Student t,
+    of which the core is as heavy as its tails, these leave the others untouched.
+    """
+    square = z**2
+    narrow, share = float(np.median(square)) / 0.455, 0.1
+    wide = max(float(square.max()), 10.0 * narrow)
+    for _ in range(100):
+        logs = [
+            np.log(part) - 0.5 * (np.log(variance) + square / variance)
+            for part, variance in ((1.0 - share, narrow), (share, wide))
+        ]
+        outlying = special.expit(logs[1] - logs[0])
+        before, mass = share, weights * outlying
+        share = float(np.clip(mass.sum() / weights.sum(), 1e-6, 0.5))
+        narrow = float(np.average(square, weights=weights - mass + 1e-12))
+        wide = float(np.average(square, weights=mass + 1e-12))
+        wide = max(wide, _LEAST_RATIO * narrow)
+        if abs(share - before) < 1e-4:
+            break
+    return 1.0 - outlying * (1.0 - narrow / wide)

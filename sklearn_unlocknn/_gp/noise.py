@@ -1,0 +1,220 @@
+"""Noise that varies with x: a GP on its logarithm, fitted to leave-one-out residuals.
+
+The residual r of a sample that is left out has the variance ``c^2 (v + s2 exp g(x))``:
+v is that of the latent function, s2 the constant noise, c and the degrees of freedom
+those of the `Shape`. The prior of g is a Gaussian process with the fitted covariance of
+the function itself, times one factor, at some inducing points (Nystroem). Its mode is
+found by Fisher scoring and the factor by Laplace's approximation of the evidence
+(Goldberg et al. 1998 for the model, Rasmussen and Williams 2006, section 3.4, for the
+approximation).
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.blas import dsyrk
+
+from .linalg import JITTERS, cholesky
+
+# Inducing points of the noise: it varies more slowly than the function.
+MAX_POINTS = 200
+# Variances of g and powers of its correlations, of which those with the largest
+# evidence are taken, and the variance of its mean.
+_VARIANCES = (3.0, 0.3, 1.0, 10.0)
+_POWERS = (1, 2, 4)
+_MEAN_VARIANCE = 4.0
+_MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 1e-2, 3.0, 0.7
+# Least Fisher information of a sample, of one whose function value is not determined
+_LEAST_INFORMATION = 1e-6
+
+
+@dataclasses.dataclass
+class VaryingNoise:
+    """Noise variance relative to a constant, as a function of x.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        Covariance of the function.
+    theta : ndarray of shape (n_theta,)
+        Its log hyperparameters.
+    Z : ndarray of shape (m, d)
+        Inducing points.
+    power : int
+        Power of the correlations: the larger, the shorter the length scales.
+    prior : float
+        Prior variance of g.
+    coefficients : ndarray of shape (m,)
+        ``g(x) = offset + R(x, Z) coefficients``, with R the power of correlations.
+    offset : float
+        As above.
+    bounds : tuple of float
+        Range of g over the training samples; beyond it g is not extrapolated.
+    """
+
+    kernel: object
+    theta: np.ndarray
+    Z: np.ndarray
+    power: int
+    prior: float
+    coefficients: np.ndarray
+    offset: float
+    bounds: tuple
+
+    def ratio(self, X):
+        """Return the noise variance at X in units of the constant one."""
+        K = _correlation(self.kernel, self.theta, X, self.Z) ** self.power
+        return np.exp(np.clip(self.offset + K @ self.coefficients, *self.bounds))
+
+
+def fit_noise(
+    kernel, theta, X, residual, variance, counts, shape, rng, before=None
+):  # fmt: skip
+    """Fit the noise to leave-one-out residuals.
+
+    Parameters
+    ----------
+    kernel : Covariance
+        Covariance of the function.
+    theta : ndarray of shape (n_theta,)
+        Its log hyperparameters.
+    X : ndarray of shape (n, d)
+        Samples.
+    residual : ndarray of shape (n, k)
+        Their leave-one-out residuals.
+    variance : ndarray of shape (n,)
+        Leave-one-out variances of the function, and known variances of the noise.
+    counts : ndarray of shape (n,)
+        Numbers of observations.
+    shape : Shape
+        Shape of the residuals.
+    rng : numpy.random.RandomState
+        Chooses inducing points.
+    before : VaryingNoise, default=None
+        An earlier fit, whose power and prior variance are kept.
+
+    Returns
+    -------
+    noise : VaryingNoise or None
+        None where the function is constant.
+    left_out : ndarray of shape (n,)
+        The ratio at each sample, predicted from the other samples.
+    """
+    distinct = np.unique(X, axis=0)
+    m = min(len(distinct), MAX_POINTS)
+    Z = distinct[np.sort(rng.permutation(len(distinct))[:m])]
+    if not kernel.diagonal(theta, Z).min() > 0.0:
+        return None, np.ones(len(X))
+    at_Z, at_X = (_correlation(kernel, theta, one, Z) for one in (Z, X))
+    scale, s2 = shape.scale**2, kernel.noise(theta)
+    target = _LogScale(residual**2 / scale, variance, s2, counts, shape.dof)
+    roots, found, g = {}, {}, np.zeros(len(X))
+
+    def mode(power, prior):
+        nonlocal g
+        if power not in roots:
+            L, _ = cholesky(at_Z**power, JITTERS)
+            roots[power] = L, solve_triangular(L, (at_X**power).T, lower=True)
+        features = np.empty((m + 1, len(X)))
+        np.multiply(np.sqrt(prior), roots[power][1], out=features[:-1])
+        features[-1] = np.sqrt(_MEAN_VARIANCE)
+        one = found[power, prior] = target.maximise(features, g)
+        g = one.g
+        return one.evidence
+
+    if before is None:
+        power = max(_POWERS, key=lambda power: mode(power, _VARIANCES[0]))
+        prior = max(_VARIANCES, key=lambda prior: mode(power, prior))
+    else:
+        power, prior = before.power, before.prior
+        mode(power, prior)
+    best, L = found[power, prior], roots[power][0]
+    coefficients = np.sqrt(prior) * solve_triangular(
+        L, best.weights[:-1], lower=True, trans="T"
+    )
+    offset = np.sqrt(_MEAN_VARIANCE) * best.weights[-1]
+    bounds = float(best.g.min()), float(best.g.max())
+    noise = VaryingNoise(
+        kernel, theta, Z, power, prior, coefficients, float(offset), bounds
+    )
+    return noise, np.exp(np.clip(best.left_out, *bounds))
+
+
+def _correlation(kernel, theta, X, Z):
+    """Return the correlations of the function at X and at Z."""
+    K = kernel.matrix(theta, X, Z)
+    K /= np.sqrt(kernel.diagonal(theta, X))[:, None]
+    K /= np.sqrt(kernel.diagonal(theta, Z))
+    return K
+
+
+@dataclasses.dataclass
+class _Mode:
+    """Mode of the posterior of g, its log evidence and its leave-one-out values."""
+
+    g: np.ndarray
+    weights: np.ndarray
+    evidence: float
+    left_out: np.ndarray
+
+
+@dataclasses.dataclass
+class _LogScale:
+    """Likelihood of g, given squared residuals of shape (n, k) in units of the scale.
+
+    A Student t of infinite ``dof`` is a Gaussian.
+    """
+
+    square: np.ndarray
+    variance: np.ndarray
+    s2: float
+    counts: np.ndarray
+    dof: float
+
+    def value(self, g):
+        """Return the log likelihood, less a constant."""
+        total = self.variance + self.s2 * np.exp(g)
+        q = self.square / total[:, None]
+        k = q.shape[1]
+        if np.isinf(self.dof):
+            tail = 0.5 * q.sum(axis=1)
+        else:
+            tail = 0.5 * (self.dof + 1.0) * np.log1p(q / self.dof).sum(axis=1)
+        return -self.counts @ (tail + 0.5 * k * np.log(total))
+
+    def score(self, g):
+        """Return the derivative of each sample's likelihood and its information."""
+        noise = self.s2 * np.exp(g)
+        total = self.variance + noise
+        share = noise / total
+        q = self.square / total[:, None]
+        information = 0.5 * q.shape[1] * share**2
+        if not np.isinf(self.dof):
+            q = (self.dof + 1.0) * q / (self.dof + q)
+            information *= self.dof / (self.dof + 3.0)
+        slope = 0.5 * share * (q - 1.0).sum(axis=1)
+        information = np.maximum(information, _LEAST_INFORMATION)
+        return self.counts * slope, self.counts * information
+
+    def maximise(self, features, g):
+        """Return the `_Mode` of ``g = features' w`` with w standard normal a priori."""
+        for _ in range(_MAX_STEPS):
+            slope, information = self.score(g)
+            step = np.clip(slope / information, -_LONGEST_STEP, _LONGEST_STEP)
+            working = g + step
+            B = dsyrk(1.0, features * np.sqrt(information), lower=1)
+            B[np.diag_indices_from(B)] += 1.0
+            L, _ = cholesky(B, (0.0, *JITTERS))
+            weights = cho_solve((L, True), features @ (information * working))
+            new = features.T @ weights
+            change = np.abs(new - g).max()
+            g = g + _DAMPING * (new - g)
+            if change < _TOLERANCE:
+                break
+        evidence = self.value(g) - 0.5 * weights @ weights
+        evidence -= np.log(np.diag(L)).sum()
+        half = solve_triangular(L, features, lower=True)
+        leverage = information * np.einsum("ij,ij->j", half, half)
+        left_out = working - (working - new) / np.maximum(1.0 - leverage, 0.05)
+        return _Mode(g, weights, float(evidence), left_out)
