@@ -10,6 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from ..kernels import make_kernel
 from ..kernels._on_features import resolve_columns
 from .covariance import Covariance
+from .domain import TrainingRecord
 from .encoded import (
     GroupedSamples,
     RawSamples,
@@ -67,6 +68,10 @@ class Head:
         Log determinant of the map from the GP's targets to target units.
     curve : ndarray of shape (n_iter + 1,)
         Objective of the last stage of the fit.
+    record : TrainingRecord
+        Training samples that stand for those near them.
+    reference : tuple of ndarray, default=None
+        Their leave-one-out errors and scores, computed when they are first needed.
     """
 
     posterior: ExactPosterior | SparsePosterior
@@ -76,6 +81,8 @@ class Head:
     one_output: bool
     log_det: float
     curve: np.ndarray
+    record: TrainingRecord
+    reference: tuple | None = dataclasses.field(default=None, init=False, repr=False)
 
     @classmethod
     @np.errstate(**_OVERFLOW)
@@ -143,11 +150,14 @@ class Head:
                 "The posterior exceeds the range of float64. Pass normalize_y=True and "
                 "check the units of features and targets."
             )
+        target_variance = float(np.mean((scale / y_scale) ** 2))
         if params.max_iter:
-            target_variance = np.mean((scale / y_scale) ** 2)
             warn_of_bounds(posterior, params, target_variance)
         log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
-        return cls(posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve)
+        record = TrainingRecord.of(encoded, y, samples, posterior, target_variance)
+        return cls(
+            posterior, scaling, y_mean, y_scale, y.ndim == 1, log_det, curve, record
+        )
 
     @np.errstate(**_OVERFLOW)
     def update(self, encoded, y, weights, n_jobs):
@@ -171,7 +181,10 @@ class Head:
                 "as those of the first fit."
             )
         log_det = self.log_det + target.log_det(weights)
-        return dataclasses.replace(self, posterior=posterior, log_det=log_det)
+        record = self.record.extended(encoded, y, samples, self.posterior.Z)
+        return dataclasses.replace(
+            self, posterior=posterior, log_det=log_det, record=record
+        )
 
     def samples(self, encoded, y, weights):
         """Standardise all valid samples of a batch in memory, as `Samples`."""

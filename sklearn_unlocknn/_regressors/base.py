@@ -11,13 +11,16 @@ from sklearn.utils.validation import check_is_fitted
 from .._gp.encoded import NumericEncoder
 from .._gp.head import Head
 from .._validation import check_weights, warn_user
+from .domain import DomainMixin
 from .predictive import PredictiveMixin
 from .streams import StreamMixin
 
 _INITS = ("greedy", "kmeans", "random")
 
 
-class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimator):
+class BaseVGPRegressor(
+    DomainMixin, PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimator
+):
     """Variational Gaussian process on the features of an encoder.
 
     A subclass names the type of its encoder, which turns X into an `Encoded` batch, and
