@@ -8,7 +8,6 @@ other methods of the estimator inside, and ``predict`` of a search takes no
 import numpy as np
 
 from ._prediction import (
-    WrappingRegressor,
     check_coverage,
     check_levels,
     interval_levels,
@@ -16,6 +15,7 @@ from ._prediction import (
     predict_mean_std,
     quantiles_of,
     unwrap,
+    unwrap_to,
 )
 
 __all__ = [
@@ -166,7 +166,7 @@ def domain_score(estimator, X, return_rank=False):
     >>> score.shape, rank.shape
     ((3,), (3,))
     """
-    estimator, X = _unwrap_all(estimator, X, "domain_score")
+    estimator, X = unwrap_to(estimator, X, "domain_score")
     return estimator.domain_score(X, return_rank=return_rank)
 
 
@@ -213,19 +213,5 @@ def nearest_training(estimator, X, n_neighbors=5):
     >>> nearest_training(model, X[:2], n_neighbors=1)["index"].tolist()
     [0, 1]
     """
-    estimator, X = _unwrap_all(estimator, X, "nearest_training")
+    estimator, X = unwrap_to(estimator, X, "nearest_training")
     return estimator.nearest_training(X, n_neighbors=n_neighbors)
-
-
-def _unwrap_all(estimator, X, method):
-    """Return the regressor with a method, also inside a wrapper, and its input."""
-    estimator, X = unwrap(estimator, X)
-    while isinstance(estimator, WrappingRegressor):
-        estimator, X = unwrap(estimator._fitted_inner, X)
-    if not hasattr(estimator, method):
-        raise TypeError(
-            f"Got {type(estimator).__name__}, which has no {method}; expected a "
-            "regressor of this package, bare, as the last step of a Pipeline, or "
-            "inside a fitted search."
-        )
-    return estimator, X

@@ -119,7 +119,7 @@ def test_domain_functions_equal_the_methods_of_the_regressor_inside(wrapper):
 
 def test_domain_functions_reach_into_wrapping_regressors():
     inner = VGPRegressor("rbf", max_iter=3, random_state=0)
-    inner = ProbTransformedTargetRegressor(inner, transform="log")
+    inner = ProbTransformedTargetRegressor(inner, func=np.log, inverse_func=np.exp)
     y = np.exp(Y[:, 0])
     for model in (
         inner,

@@ -110,7 +110,7 @@ def test_score_is_the_formula_and_rank_that_among_samples_left_out(points):
         return np.clip(1.0 - std**2 * factor / y.var(), 0.0, 1.0)
 
     std = model.predict(X_NEW, return_std=True)[1]
-    assert_allclose(score, formula(X_NEW, std, [None] * 7), rtol=1e-7)
+    assert_allclose(score, formula(X_NEW, std, [-1] * 7), rtol=1e-7)
     own = formula(X, left_out.std, np.arange(60))
     want = [(own <= value + 1e-12).mean() for value in score]
     assert_allclose(rank, want)
