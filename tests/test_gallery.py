@@ -79,6 +79,19 @@ def test_next_experiment(tmp_path):
     assert improvement >= mean
 
 
+@needs_data
+def test_batches_of_experiments(tmp_path):
+    out, n_pictures = run_gallery("batches_of_experiments", tmp_path)
+    assert n_pictures == 1
+    goal = float(re.search(r"best tenth ([\d.]+) J", out)[1])
+    assert 34.9 < goal < 35.1  # as published
+    found = re.findall(r"experiments, (.+?) +: (\w+)", out)
+    counts = {name: float(count) for name, count in found}
+    batches = counts.pop("select_batch")
+    assert batches <= min(counts.values())
+    assert batches <= 40
+
+
 def test_skewed_target(tmp_path):
     out, n_pictures = run_gallery("skewed_target", tmp_path)
     assert n_pictures == 2
