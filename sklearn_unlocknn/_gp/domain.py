@@ -314,18 +314,19 @@ def _solve(L, B):
 
 def domain_scores(head, encoded):
     """Return score and rank of each valid sample; see `DomainMixin.domain_score`."""
-    X = head.scaling.features(encoded.features)
-    H = head.scaling.basis(X)
     record, posterior = head.record, head.posterior
     if head.reference is None:
         head.reference = _reference(posterior, record, head.scaling)
     squares, own = head.reference
-    R, scores = record.samples(posterior.Z), []
+    _, epistemic, aleatoric = map(encoded.pick, head.components(encoded))
+    X, R = head.scaling.features(encoded.features), record.samples(posterior.Z)
+    variance = (epistemic**2 + aleatoric**2).reshape(len(X), -1)
+    scale = encoded.target_map(head.y_mean, head.y_scale).scale
+    variance = np.mean(variance / scale**2, axis=1)
+    scores = []
     for part in blocks(len(X), len(R), *_CHUNK):
-        _, variance = posterior.mean_and_variance(X[part], H[part])
         near = _nearest(_squared_distances(posterior, X[part], R), N_LOCAL)
-        variance = variance + posterior.noise
-        scores.append(_score(variance, squares[near], record.variance))
+        scores.append(_score(variance[part], squares[near], record.variance))
     scores = np.concatenate(scores)
     return scores, np.searchsorted(own, scores, side="right") / len(own)
 

@@ -78,11 +78,11 @@ class LeaveOneLabelOut(BaseCrossValidator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, ...), or list of Structure
+        X : array-like of shape (n_samples, ...) or list of Structure, default=None
             Samples, to be labelled where `by` is given.
         y : object, default=None
             Not used.
-        groups : list of set, or array-like of shape (n_samples,), default=None
+        groups : list of set or array-like of shape (n_samples,), default=None
             The label of each sample; or a set, list or tuple of them.
 
         Returns
@@ -106,7 +106,7 @@ class LeaveOneLabelOut(BaseCrossValidator):
             Samples, to be labelled where `by` is given.
         y : object, default=None
             Not used.
-        groups : list of set, or array-like of shape (n_samples,), default=None
+        groups : list of set or array-like of shape (n_samples,), default=None
             The label of each sample; or a set, list or tuple of them. Only without
             `by`.
 
@@ -129,11 +129,11 @@ class LeaveOneLabelOut(BaseCrossValidator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, ...), or list of Structure
+        X : array-like of shape (n_samples, ...) or list of Structure, default=None
             As in `split`; not needed if `labels` is given.
         y : object, default=None
             Not used.
-        groups : list of set, or array-like of shape (n_samples,), default=None
+        groups : list of set or array-like of shape (n_samples,), default=None
             As in `split`; not needed if `labels` is given.
 
         Returns
@@ -223,8 +223,8 @@ class LeaveExtremesOut(BaseCrossValidator):
         ----------
         X : array-like of shape (n_samples, ...)
             Samples.
-        y : array-like of shape (n_samples,)
-            Targets.
+        y : array-like of shape (n_samples,), default=None
+            Targets; needed.
         groups : object, default=None
             Not used.
 
@@ -264,12 +264,21 @@ class LeaveExtremesOut(BaseCrossValidator):
 
         Parameters
         ----------
-        X, y, groups : object, default=None
+        X : object, default=None
+            Not used.
+        y : object, default=None
+            Not used.
+        groups : object, default=None
             Not used.
 
         Returns
         -------
         n_splits : int
+
+        Raises
+        ------
+        ValueError
+            If `ends` is not valid.
         """
         if self.ends not in _ENDS:
             raise ValueError(f"Got ends={self.ends!r}, expected one of {_ENDS}.")
