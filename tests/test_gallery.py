@@ -63,8 +63,12 @@ def test_recalibration(tmp_path):
 
 def test_domain_of_applicability(tmp_path):
     out, n_pictures = run_gallery("domain_of_applicability", tmp_path)
-    assert n_pictures == 3
-    without, ten = (rows_of(table) for table in out.split("group")[1:])
+    assert n_pictures == 4
+    tables = [part.split("outside the domain")[0] for part in out.split("group")[1:]]
+    without, ten = map(rows_of, tables)
+    nitrides, others = map(int, re.findall(r"outside the domain: +(\d+)%", out))
+    assert nitrides > 80
+    assert others < 15
     assert without["N"][2] > max(v[2] for k, v in without.items() if k != "N")
     assert without["N"][3] == 0  # coverage
     assert ten["N"][3] > 0.8
