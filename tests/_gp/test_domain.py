@@ -107,7 +107,7 @@ def test_score_is_the_formula_and_rank_that_among_samples_left_out(points):
             for row, i in zip(index, others, strict=True)
         ]
         factor = [0.5 + 0.5 * squares[row].mean() for row in near]
-        return np.clip(1.0 - std**2 * factor / y.var(), 0.0, 1.0)
+        return y.var() / (y.var() + std**2 * factor)
 
     std = model.predict(X_NEW, return_std=True)[1]
     assert_allclose(score, formula(X_NEW, std, [-1] * 7), rtol=1e-7)
@@ -129,7 +129,7 @@ def test_far_samples_are_outside_and_new_ones_of_the_same_kind_are_not(n_points)
     # Ranks of new samples are uniform where training samples are typical.
     assert_allclose(np.quantile(rank, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.08)
     score, rank = model.domain_score(50.0 * new + 200.0, return_rank=True)
-    assert (score < 0.2).all()
+    assert (score < 0.55).all()
     assert (rank < 0.05).all()
 
 
@@ -142,7 +142,7 @@ def test_neighbours_that_are_predicted_badly_lower_the_score():
     smooth, rough = model.domain_score([[-0.5], [0.5]])
     _, std = model.predict([[-0.5], [0.5]], return_std=True)
     assert_allclose(std[0], std[1], rtol=0.05)
-    assert smooth > rough + 0.1
+    assert smooth > rough + 0.05
 
 
 def test_few_samples_and_a_constant_target_have_finite_scores():

@@ -97,15 +97,15 @@ def test_added_samples_are_kept_up_to_a_number(monkeypatch):
 def test_scores_follow_added_samples():
     far = X + 8.0
     model = VGPRegressor("rbf", random_state=0).fit(X, y)
-    assert (model.domain_score(far) < 0.2).all()
+    assert (model.domain_score(far) < 0.55).all()
     model.fit(
         np.vstack([X, far]), np.append(y, y), np.append(np.ones(50), np.zeros(50))
     )
-    assert (model.domain_score(far) < 0.2).all()
+    assert (model.domain_score(far) < 0.55).all()
     points = np.vstack([X, far])
     model.set_params(inducing_init=points, n_inducing_points=100).fit(X, y)
     before = model.domain_score(far).mean()
-    assert model.partial_fit(far, y).domain_score(far).mean() > before + 0.3
+    assert model.partial_fit(far, y).domain_score(far).mean() > before + 0.2
 
 
 def test_a_kernel_of_the_users_own_has_distances():
