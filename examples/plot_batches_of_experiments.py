@@ -34,9 +34,7 @@ specimens = np.argsort(barrels.design, kind="stable").reshape(600, 3)
 X, toughness = barrels.data[specimens[:, 0]], barrels.target[specimens]
 truth = toughness.mean(axis=1)
 goal = np.sort(truth)[-60:].mean()
-print(
-    f"toughest of all designs: {truth.max():.1f} J, mean of the best tenth {goal:.1f}"
-)
+print(f"toughest {truth.max():.1f} J, mean of the best tenth {goal:.1f} J")
 
 # %%
 # Three ways to choose eight experiments

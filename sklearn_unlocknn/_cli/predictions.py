@@ -112,7 +112,7 @@ def _predict(estimator, items):
 
 def _names_of_nearest(head, encoded):
     """Return the formulas of the nearest training structures, each in one text."""
-    rows, _, _ = nearest_samples(head, encoded, N_NEAREST)
+    rows, _, _ = nearest_samples(head, encoded, N_NEAREST, weighted=False)
     record = head.record
     names = record.index if record.formulas is None else record.formulas
     return ["; ".join(map(str, some)) for some in names[rows]]

@@ -211,8 +211,19 @@ def _nearest(squared, n):
     return np.argpartition(squared, n - 1, axis=1)[:, :n]
 
 
-def nearest_samples(head, encoded, n_neighbors):
+def nearest_samples(head, encoded, n_neighbors, weighted=True):
     """Find the training samples that are nearest to others.
+
+    Parameters
+    ----------
+    head : Head
+        The fitted head.
+    encoded : Encoded
+        Samples to look up.
+    n_neighbors : int
+        Number of training samples for each.
+    weighted : bool, default=True
+        Whether to compute their weights.
 
     Returns
     -------
@@ -221,11 +232,13 @@ def nearest_samples(head, encoded, n_neighbors):
     distance : ndarray of the same shape
         In units of the GP's targets.
     weight : ndarray of the same shape
-        Derivative of the mean by their targets.
+        Derivative of the mean by their targets; NaN unless ``weighted``.
     """
     record, posterior = head.record, head.posterior
     R, parts = record.samples(posterior.Z), []
-    weigh = _weights_of(posterior, record, R, head.scaling.basis(R))
+    weigh = None
+    if weighted:
+        weigh = _weights_of(posterior, record, R, head.scaling.basis(R))
     X = head.scaling.features(encoded.features)
     H = head.scaling.basis(X)
     for part in blocks(len(X), len(R), *_CHUNK):
@@ -237,7 +250,8 @@ def nearest_samples(head, encoded, n_neighbors):
         order = np.lexsort((rows, near), axis=1)
         rows = np.take_along_axis(rows, order, axis=1)
         near = np.sqrt(np.take_along_axis(near, order, axis=1))
-        parts.append((rows, near, weigh(K, H[part], rows)))
+        weight = weigh(K, H[part], rows) if weighted else np.full(rows.shape, np.nan)
+        parts.append((rows, near, weight))
     return tuple(map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -256,8 +270,8 @@ def _weights_of(posterior, record, R, H_R):
 
     def inverse(Q):
         # by the coefficients of targets T with T' G H = I
-        blocks = [[np.zeros((q, q)), np.eye(q)], [np.eye(q), Q]]
-        return mean_coefficients(np.block(blocks), q)[0]
+        whole = [[np.zeros((q, q)), np.eye(q)], [np.eye(q), Q]]
+        return mean_coefficients(np.block(whole), q)[0]
 
     L = posterior.factor()
     if record.group is not None and isinstance(posterior, ExactPosterior):

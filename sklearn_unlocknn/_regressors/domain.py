@@ -108,8 +108,9 @@ class DomainMixin:
                 deviation of the difference of the function between the two, in
                 standard deviations of the target (``normalize_y=True``).
             weight : float
-                Derivative of the predicted mean by the training target. With a
-                constant prior mean the weights of all training samples add up to 1.
+                Derivative of the predicted mean by the training target, both per atom
+                where the network is extensive. With a constant prior mean the weights
+                of all training samples add up to 1.
             target : float
                 Training target, in target units; "target_0", "target_1", ... where
                 there are several.
