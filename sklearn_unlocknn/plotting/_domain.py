@@ -9,6 +9,10 @@ from ..metrics import interval_coverage, large_error_auc
 from ..metrics._validation import check_integer, drop_missing, quantiles_of_samples
 from ._display import UQDisplay, import_pyplot, with_units
 
+# Possible ticks of the axis of scores: ..., .9, .95, .98, .99, .995, ...
+_NINES = [1 - part * 10.0**-power for power in range(1, 9) for part in (1, 0.5, 0.2)]
+_TICKS = sorted([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, *_NINES])
+
 
 @dataclass(eq=False, repr=False)
 class DomainDisplay(UQDisplay):
@@ -53,6 +57,8 @@ class DomainDisplay(UQDisplay):
     -----
     Samples are sorted by their score into bins of equal size. Where the error rises
     and the coverage falls to the left, the score tells where not to trust the model.
+    The scale is that of the logit of the score, the logarithm of a ratio of variances,
+    unless a score is 0 or 1.
 
     Examples
     --------
@@ -111,13 +117,18 @@ class DomainDisplay(UQDisplay):
         self._reference(text, self.ax_.plot, [], [], marker="s", mfc="white")
         self.coverage_ax_.axhline(100 * self.nominal, color="0.6", lw=1.0, ls=":")
         self.coverage_ax_.set(ylim=(0, 105))
+        # The legend belongs to the axes of the errors, which so come last.
+        self.ax_.set_zorder(self.coverage_ax_.get_zorder() + 1)
+        self.ax_.patch.set_visible(False)
+        if self.score.min() > 0 and self.score.max() < 1:
+            _use_logit_scale(self.ax_)
         self.coverage_ax_.set_ylabel("Targets inside their interval (%)")
         self.ax_.set_ylim(0, 1.35 * max(np.max(self.error), np.finfo(float).tiny))
         self._finish(
             title="Error and coverage by domain score",
             xlabel="Domain score",
             ylabel=with_units("Mean absolute error", self.units),
-            loc="upper right",
+            loc="lower left",
         )
         return self
 
@@ -238,3 +249,15 @@ class DomainDisplay(UQDisplay):
             n_missing=int((~present).sum()),
         )  # fmt: skip
         return display.plot(ax, **kwargs)
+
+
+def _use_logit_scale(ax):
+    """Set the scale of x, and at most six ticks without overlaps."""
+    from matplotlib import ticker
+
+    ax.set_xscale("logit")
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    ax.xaxis.set_major_locator(ticker.FixedLocator(ticks[:: 1 + len(ticks) // 6]))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:.10g}"))
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
