@@ -55,10 +55,10 @@ class DomainMixin:
         element that the training data lack it finds errors beyond three times the
         median with an AUC of .77, the score with .84 (``benchmarks/RESULTS.md``).
 
-        The training samples are all of an exact GP, those nearest to the inducing
-        points and 500 others of a sparse one; 500 determine the rank. With
-        ``mean="network"`` targets are residuals of the network, and with an extensive
-        network they are per atom.
+        The training samples are all of an exact GP, one near each inducing point and
+        500 others of a sparse one; 500 determine the rank. With ``mean="network"``
+        targets are residuals of the network, and with an extensive network they are per
+        atom.
 
         References
         ----------
@@ -132,8 +132,8 @@ class DomainMixin:
         Notes
         -----
         An exact GP keeps all training samples, also those that repeat. A sparse one
-        keeps the one nearest to each inducing point and 500 others: samples that it
-        does not keep may be nearer, and a weight is that of the single sample.
+        keeps one near each inducing point and 500 others: samples that it does not keep
+        may be nearer, and a weight is that of the single sample.
         :meth:`partial_fit` adds samples up to 1000 in all.
 
         Examples
