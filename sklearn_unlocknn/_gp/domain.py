@@ -104,9 +104,9 @@ class TrainingRecord:
         n, group, X = len(samples.weights), None, None
         rows, ranked = np.arange(n), _even(n, N_RANKED)
         if isinstance(posterior, ExactPosterior):
-            X = samples.take(slice(None)).X
-            group = np.unique(X, axis=0, return_inverse=True)[1].ravel()
-            X = None
+            # as `GroupedSamples.of` made the inducing points
+            every_X = samples.take(slice(None)).X
+            group = np.unique(every_X, axis=0, return_inverse=True)[1].ravel()
         else:
             rows = np.union1d(_nearest_to_points(posterior, samples), ranked)
             ranked = np.searchsorted(rows, ranked)
