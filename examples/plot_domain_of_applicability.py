@@ -24,7 +24,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn.datasets import make_ionic_crystals
 from sklearn_unlocknn.metrics import uq_by_group
-from sklearn_unlocknn.plotting import PeriodicTableDisplay
+from sklearn_unlocknn.plotting import DomainDisplay, PeriodicTableDisplay
+from sklearn_unlocknn.prediction import domain_score, nearest_training
 
 
 def describe(structures):
@@ -72,6 +73,25 @@ mean, std = model.predict(X[test], return_std=True)
 COLUMNS = ["mae", "mean_std", "coverage_95", "z_mean", "z_std"]
 table = uq_by_group(y[test], mean, std, anion[test], metrics=COLUMNS, min_count=8)
 print(table.drop(columns="n_missing").round(3).to_string())
+
+# %%
+# By crystal
+# ----------
+# ``domain_score`` needs no labels and no targets. A rank below .05 says that a crystal
+# is harder to predict than 95 % of the training crystals: nearly all nitrides are, and
+# few others. ``nearest_training`` names the training crystals that a prediction rests
+# on.
+
+score, rank = domain_score(model, X[test], return_rank=True)
+for name, rows in (("nitrides", anion[test] == "N"), ("others", anion[test] != "N")):
+    print(f"outside the domain: {np.mean(rank[rows] < 0.05):4.0%} of {name}")
+DomainDisplay.from_predictions(y[test], mean, std, score, units=UNITS)
+
+nitride = test[-1]
+table = nearest_training(model, X[[nitride]], n_neighbors=3)
+table["crystal"] = [X[train[i]].composition.reduced_formula for i in table["index"]]
+print(f"nearest to {X[nitride].composition.reduced_formula}")
+print(table[["crystal", "distance", "weight", "target"]].round(3).to_string())
 
 # %%
 # On the periodic table

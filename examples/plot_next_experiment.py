@@ -15,19 +15,13 @@ Less than a minute, offline.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import norm
 from sklearn.datasets import make_friedman1
 
 from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn.acquisition import expected_improvement
 
 X, truth = make_friedman1(500, n_features=6, noise=0.5, random_state=0)
 REPEATS, STEPS = 5, 25
-
-
-def expected_improvement(mean, std, best):
-    """Return the expected improvement on the best yield (Jones et al. 1998)."""
-    z = (mean - best) / std
-    return (mean - best) * norm.cdf(z) + std * norm.pdf(z)
 
 
 def run(choose, seed):
@@ -94,7 +88,8 @@ axes.set(
 axes.legend(loc="lower right")
 
 # %%
-# To predict all candidates better instead of finding the best, choose the largest
-# ``std``.
+# Several experiments at a time are the subject of
+# :ref:`sphx_glr_gallery_plot_batches_of_experiments.py`. To predict all candidates
+# better instead of finding the best, choose the largest ``std``.
 
 plt.show()

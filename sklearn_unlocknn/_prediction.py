@@ -223,6 +223,23 @@ def unwrap(estimator, X):
     return estimator, X
 
 
+def unwrap_to(estimator, X, method):
+    """Return the regressor of this package that has a method, and its input.
+
+    It is also found inside a `WrappingRegressor`. Raises TypeError if there is none.
+    """
+    estimator, X = unwrap(estimator, X)
+    while isinstance(estimator, WrappingRegressor):
+        estimator, X = unwrap(estimator._fitted_inner, X)
+    if not hasattr(estimator, method):
+        raise TypeError(
+            f"Got {type(estimator).__name__}, which has no {method}; expected a "
+            "regressor of this package, bare, as the last step of a Pipeline, or "
+            "inside a fitted search."
+        )
+    return estimator, X
+
+
 def as_columns(prediction):
     """Return mean and std as float64 of shape (n_samples, n_outputs)."""
     mean, std = (np.asarray(part, dtype=np.float64) for part in prediction)

@@ -199,6 +199,7 @@ def check_bad_parameters_are_named(model):
 
 
 def check_unfitted_model_raises(model):
-    for method in ("predict", "predict_components", "predict_interval", "sample_y"):
+    methods = ("predict", "predict_components", "predict_interval", "sample_y")
+    for method in (*methods, "domain_score", "nearest_training"):
         with pytest.raises(NotFittedError, match="not fitted yet"):
             getattr(model, method)(X)

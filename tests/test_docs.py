@@ -31,8 +31,8 @@ from sklearn_unlocknn.datasets import make_ionic_crystals
 MODULES = ["sklearn_unlocknn"] + [
     f"sklearn_unlocknn.{name}"
     for name in (
-        "calibration", "compose", "datasets", "kernels", "metrics", "model_selection",
-        "plotting", "prediction",
+        "acquisition", "calibration", "compose", "datasets", "kernels", "metrics",
+        "model_selection", "plotting", "prediction",
     )
 ]  # fmt: skip
 PUBLIC = [
@@ -199,6 +199,7 @@ def names(tmp_path, monkeypatch):
         ("guide/head", 292),
         ("guide/choosing", None),
         ("guide/calibration", 150),
+        ("guide/domain", 292),
         pytest.param("guide/megnet", 20, marks=needs_data),
         ("guide/migrating", 292),
     ],

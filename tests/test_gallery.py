@@ -63,8 +63,12 @@ def test_recalibration(tmp_path):
 
 def test_domain_of_applicability(tmp_path):
     out, n_pictures = run_gallery("domain_of_applicability", tmp_path)
-    assert n_pictures == 3
-    without, ten = (rows_of(table) for table in out.split("group")[1:])
+    assert n_pictures == 4
+    tables = [part.split("outside the domain")[0] for part in out.split("group")[1:]]
+    without, ten = map(rows_of, tables)
+    nitrides, others = map(int, re.findall(r"outside the domain: +(\d+)%", out))
+    assert nitrides > 80
+    assert others < 15
     assert without["N"][2] > max(v[2] for k, v in without.items() if k != "N")
     assert without["N"][3] == 0  # coverage
     assert ten["N"][3] > 0.8
@@ -77,6 +81,19 @@ def test_next_experiment(tmp_path):
     random, mean, improvement = map(float, re.findall(r": ([\d.]+) on average", out))
     assert random < min(mean, improvement)
     assert improvement >= mean
+
+
+@needs_data
+def test_batches_of_experiments(tmp_path):
+    out, n_pictures = run_gallery("batches_of_experiments", tmp_path)
+    assert n_pictures == 1
+    goal = float(re.search(r"best tenth ([\d.]+) J", out)[1])
+    assert 34.9 < goal < 35.1  # as published
+    found = re.findall(r"experiments, (.+?) +: (\w+)", out)
+    counts = {name: float(count) for name, count in found}
+    batches = counts.pop("select_batch")
+    assert batches <= min(counts.values())
+    assert batches <= 40
 
 
 def test_skewed_target(tmp_path):

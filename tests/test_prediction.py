@@ -12,7 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn.calibration import CalibratedProbRegressor
+from sklearn_unlocknn.compose import ProbTransformedTargetRegressor
 from sklearn_unlocknn.prediction import (
+    domain_score,
+    nearest_training,
     predict_interval,
     predict_mean_std,
     predict_quantiles,
@@ -96,3 +99,41 @@ def test_errors_name_the_estimator():
             predict_quantiles(model, X, q)
     with pytest.raises(ValueError, match="Got coverage=95"):
         predict_interval(model, X, 95)
+
+
+# --- domain -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_domain_functions_equal_the_methods_of_the_regressor_inside(wrapper):
+    inner = VGPRegressor("rbf", max_iter=3, random_state=0)
+    at = SCALED if "pipeline" in wrapper else X
+    model = WRAPPERS[wrapper](inner).fit(X, Y)
+    bare = VGPRegressor("rbf", max_iter=3, random_state=0).fit(at, Y)
+    assert_allclose(domain_score(model, X), bare.domain_score(at), rtol=1e-6)
+    score, rank = domain_score(model, X, return_rank=True)
+    assert score.shape == rank.shape == (60,)
+    table = nearest_training(model, X, n_neighbors=2)
+    assert_array_equal(table["index"], bare.nearest_training(at, 2)["index"])
+
+
+def test_domain_functions_reach_into_wrapping_regressors():
+    inner = VGPRegressor("rbf", max_iter=3, random_state=0)
+    inner = ProbTransformedTargetRegressor(inner, func=np.log, inverse_func=np.exp)
+    y = np.exp(Y[:, 0])
+    for model in (
+        inner,
+        make_pipeline(StandardScaler(), CalibratedProbRegressor(inner)),
+    ):
+        model.fit(X, y)
+        assert domain_score(model, X).shape == (60,)
+        table = nearest_training(model, X, n_neighbors=1)
+        assert set(table["target"].round(9)) <= set(Y[:, 0].round(9))
+
+
+def test_estimators_without_a_domain_are_named():
+    model = make_pipeline(StandardScaler(), BayesianRidge()).fit(X, Y[:, 0])
+    with pytest.raises(TypeError, match="BayesianRidge, which has no domain_score"):
+        domain_score(model, X)
+    with pytest.raises(TypeError, match="BayesianRidge, which has no nearest_train"):
+        nearest_training(model, X)

@@ -99,9 +99,9 @@ def _import_quietly(args):
         os.close(saved)
 
 
-def _memory(args):
+def _memory(args, needed=True):
     """Return the folder of features: the network runs once on each structure."""
-    if args.memory is None:
+    if args.memory is None and needed:
         return tempfile.TemporaryDirectory(prefix="unlocknn-")
     return nullcontext(args.memory)
 
@@ -155,26 +155,65 @@ def predict(args):
     samples = pd.DataFrame(rows, columns=columns, dtype=object)
     inputs = [args.model, args.list or "", *samples["path"].dropna()]
     check_output(args.output, force=args.force, inputs=inputs)
-    model = _load(args)
-    n_failed = 0
-    with open_output(args.output) as file:
+    n_failed = n_outside = 0
+    with open_output(args.output) as file, _memory(args, args.rank) as memory:
+        model = _load(args, memory)
         _import_quietly(args)
         blocks = predictions(
             model["estimator"], samples, args.coverage,
             log10=model["log10"], progress=not (file is sys.stdout and file.isatty()),
         )  # fmt: skip
+        if args.rank:
+            whole = pd.concat(blocks)
+            ranks = _ranks(model["estimator"], samples["structure"], whole, args)
+            whole.insert(0, "rank", ranks)
+            blocks = [whole]
         for block in blocks:
             block.insert(0, "file", samples["file"])
             failed = block[block["error"] != ""]
             n_failed += len(failed)
+            n_outside += block.pop("outside").sum()
             for name, error in zip(failed["file"], failed["error"], strict=True):
                 print_message(f"{name}: {error}")
             first = block.index[0] == 0
             block.to_csv(file, header=first, index=False, lineterminator="\n")
             file.flush()
+    _report_outside(n_outside, len(samples) - n_failed)
     if n_failed:
         print_message(f"{n_failed} of {len(samples)} files failed")
     return int(n_failed > 0)
+
+
+def _ranks(estimator, structures, predicted, args):
+    """Return 1 for the structure to measure first, up to ``--rank``; <NA> for others.
+
+    On the scale of the fit: that of the logarithm after ``fit --log10``.
+    """
+    from ..acquisition import select_batch
+
+    ranks = pd.Series(pd.NA, predicted.index, dtype="Int64")
+    good = predicted.index[predicted["error"] == ""]
+    if not len(good):
+        return ranks
+    record, highest = estimator._head.record, args.goal == "highest"
+    batch = select_batch(
+        estimator,
+        structures[good].tolist(),
+        min(args.rank, len(good)),
+        "variance" if args.goal == "uncertain" else "expected_improvement",
+        best=float((record.high if highest else record.low)[0]),
+        maximize=highest,
+    )
+    ranks[good[batch]] = np.arange(1, len(batch) + 1)
+    return ranks
+
+
+def _report_outside(n_outside, n):
+    if n_outside:
+        print_message(
+            f"{n_outside} of {n} structures are outside the domain of the training "
+            "data: they are harder to predict than 95 % of it"
+        )
 
 
 def evaluate(args):
@@ -183,7 +222,7 @@ def evaluate(args):
 
     inputs = [args.model, args.data]
     check_output(args.output, force=args.force, inputs=inputs, stdout=False)
-    model = _load(args)
+    model = _load(args, args.memory)
     target, log10 = args.target or model["target"], model["log10"]
     if target is None:
         raise CommandError(
@@ -195,12 +234,14 @@ def evaluate(args):
         _import_quietly(args)
         blocks = predictions(model["estimator"], samples, args.coverage, log10=log10)
         predicted = pd.concat(blocks)
+        outside = predicted.pop("outside")
         samples["error"] = predicted["error"]
         good = _usable(samples, args.on_error)
         if file is not None:
             table = samples[["file", "target"]].join(predicted)
             table.to_csv(file, lineterminator="\n")
     _report_left_out(samples)
+    _report_outside(outside.sum(), len(good))
 
     names = ["log10_mean", "log10_std"] if log10 else ["mean", "std"]
     y, (mean, std) = good["y"], predicted.loc[good.index, names].to_numpy().T
@@ -222,7 +263,7 @@ def _replace_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _load(args):
+def _load(args, memory):
     """Load the model and set the parameters of this run."""
     model = load_model(args.model)
     version = model["version"]
@@ -231,7 +272,7 @@ def _load(args):
             f"{args.model} was written by version {version}, this is {__version__}"
         )
     model["estimator"].set_params(
-        on_error="nan", memory=args.memory, n_jobs=args.n_jobs, verbose=0
+        on_error="nan", memory=memory, n_jobs=args.n_jobs, verbose=0
     )
     return model
 

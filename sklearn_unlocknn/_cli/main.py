@@ -37,13 +37,18 @@ _COLUMNS = """\
   log10_mean, log10_std
                  after `fit --log10`: of the logarithm. The prediction is log-normal;
                  10^log10_mean is its median, which is less than its mean
-  warning        what the reader of a structure warned of
+  domain         how well the training structures determine the target, 0 to 1: 1 is
+                 without error, .5 no better than their mean
+  nearest        formulas of the three nearest training structures
+  warning        "outside the domain of the training data" if it is harder to predict
+                 than 95 % of it; and what the reader of a structure warned of
   error          reason of a failure; the numbers of its row are empty"""
 _PREDICT = f"""\
 Predict structure files with a fitted model. The output is a CSV table with a row for
 each structure:
 
   file           name of the file; "file:name" of one of several structures in it
+  rank           with --rank: 1 is to be measured first
 {_COLUMNS}
 
 A folder stands for the files in it that are named as structure files: .cif, .mcif,
@@ -266,6 +271,17 @@ def _add_predict(commands):
     parser.add_argument(
         "-o", "--output", metavar="CSV", help="output (default: standard output)"
     )
+    parser.add_argument(
+        "--rank", type=_count, metavar="N",
+        help="choose the N structures to measure next, together as a batch, and write "
+        "their order to the column rank",
+    )  # fmt: skip
+    parser.add_argument(
+        "--goal", choices=("highest", "lowest", "uncertain"), default="highest",
+        help="what --rank searches: targets above the highest or below the lowest of "
+        "the training data, by expected improvement; or structures whose measurement "
+        "improves the model most (default: %(default)s)",
+    )  # fmt: skip
     _add_coverage(parser)
     _add_common(parser)
 
@@ -289,6 +305,12 @@ def _fraction(text):
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"got {text}, expected a number in (0, 1)")
+    return value
+
+
+def _count(text):
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number from 1")
     return value
 
 

@@ -7,10 +7,16 @@ import pandas as pd
 from scipy.special import ndtri
 from tqdm import tqdm
 
+from .._gp.domain import domain_scores, nearest_samples
 from .._parallel import count_workers
 
 #: Structures in a step of the progress bar, for each process.
 STEP = 128
+#: A structure is outside the domain of a model if it is harder to predict than this
+#: share of the training structures.
+OUTSIDE = 0.95
+#: Training structures that are named beside a prediction.
+N_NEAREST = 3
 
 
 def predictions(estimator, samples, coverage, *, log10=False, progress=True):
@@ -19,8 +25,10 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
     `estimator` is a fitted MEGNetProbRegressor with ``on_error="nan"``. `samples` is a
     frame with the columns structure (None: no prediction) and error (a reason, or "").
     Yields frames with the columns mean, std, lower, upper (in target units), with
-    `log10` also log10_mean and log10_std, warning (of the reader of a structure, "" for
-    features of an earlier run) and error. Numbers are NaN beside an error.
+    `log10` also log10_mean and log10_std, domain (the score), nearest (formulas of
+    training structures), outside (whether the structure is outside the domain), warning
+    (of that, and of the reader of a structure unless its features are of an earlier
+    run) and error. Numbers are NaN beside an error.
     """
     step = STEP * count_workers(estimator.n_jobs)
     hide = None if progress else True  # None: unless standard error is a terminal
@@ -29,20 +37,36 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
             rows = samples[start : start + step]
             given = rows["structure"].notna()
             block = pd.DataFrame(index=rows.index, columns=["mean", "std"], dtype=float)
+            scores = pd.DataFrame(index=rows.index, columns=["domain", "rank"])
+            scores = scores.astype(float)
             errors, notes = rows["error"], pd.Series("", rows.index, dtype=object)
+            nearest = notes.copy()
             if given.any():
                 items = rows["structure"][given].tolist()
-                *moments, notes[given], found = _predict(estimator, items)
-                block.loc[given] = np.column_stack(moments)
+                numbers, nearest[given], notes[given], found = _predict(
+                    estimator, items
+                )
+                block.loc[given], scores.loc[given] = numbers[:, :2], numbers[:, 2:]
                 errors = join_errors(errors, found, errors.index[given])
-            block[errors != ""] = np.nan
+            failed = errors != ""
+            block[failed], scores[failed], nearest[failed] = np.nan, np.nan, ""
+            outside = scores["rank"] < 1.0 - OUTSIDE
+            notes = join_errors(
+                notes, np.where(outside, _OUTSIDE_NOTE, ""), notes.index
+            )
             tails = ndtri([0.5 - coverage / 2, 0.5 + coverage / 2])
             for name, tail in zip(("lower", "upper"), tails, strict=True):
                 block[name] = block["mean"] + tail * block["std"]
             if log10:
                 block = _in_units(block)
-            yield block.assign(warning=notes, error=errors)
+            yield block.assign(
+                domain=scores["domain"], nearest=nearest, outside=outside,
+                warning=notes, error=errors,
+            )  # fmt: skip
             bar.update(len(block))
+
+
+_OUTSIDE_NOTE = "outside the domain of the training data"
 
 
 def _in_units(block):
@@ -57,23 +81,41 @@ def _in_units(block):
 
 
 def _predict(estimator, items):
-    """Return means, stds, notes and errors; after an exception one by one."""
+    """Return numbers, nearest formulas, notes and errors; after an error one by one.
+
+    The numbers of a structure are mean, std, domain score and rank.
+    """
     try:
         encoded = estimator._encoder.encode(estimator, items)
-        mean, std = estimator._head.mean_and_std(encoded)
+        head = estimator._head
+        numbers = np.full((len(items), 4), np.nan)
+        numbers[:, 0], numbers[:, 1] = head.mean_and_std(encoded)
+        valid = encoded.pick(np.arange(encoded.n))
+        nearest = np.full(len(items), "", object)
+        if len(valid):
+            numbers[valid, 2:] = np.transpose(domain_scores(head, encoded))
+            nearest[valid] = _names_of_nearest(head, encoded)
     except Exception as error:  # any error that one structure can cause
         if len(items) == 1:
             reason = " ".join(str(error).split()) or type(error).__name__
-            nan = np.full(1, np.nan)
-            return nan, nan, np.array([""], object), np.array([reason], object)
+            none = np.array([""], object)
+            return np.full((1, 4), np.nan), none, none, np.array([reason], object)
         parts = [_predict(estimator, [item]) for item in items]
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
     notes, errors = np.full((2, len(items)), "", object)
     for i, note in encoded.notes.items():
         notes[i] = note
-    failed = np.flatnonzero(~np.isfinite(mean + std))
+    failed = np.flatnonzero(~np.isfinite(numbers[:, :2].sum(axis=1)))
     errors[failed] = reasons(encoded.errors or {}, failed)
-    return mean, std, notes, errors
+    return numbers, nearest, notes, errors
+
+
+def _names_of_nearest(head, encoded):
+    """Return the formulas of the nearest training structures, each in one text."""
+    rows, _, _ = nearest_samples(head, encoded, N_NEAREST, weighted=False)
+    record = head.record
+    names = record.index if record.formulas is None else record.formulas
+    return ["; ".join(map(str, some)) for some in names[rows]]
 
 
 def reasons(errors, positions):

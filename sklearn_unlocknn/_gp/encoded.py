@@ -6,7 +6,7 @@ GP's.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +92,8 @@ class Encoded:
         The default kernel on these features; None: that of `make_kernel`.
     notes : mapping of int to str
         Warnings about samples that are valid, by their position.
+    formulas : callable, default=None
+        Formulas of structures as a function of their features; None: samples have none.
     """
 
     features: np.ndarray
@@ -107,6 +109,7 @@ class Encoded:
     together: tuple = ()
     kernel: str | None = None
     notes: Mapping = dataclasses.field(default_factory=dict)
+    formulas: Callable | None = None
 
     @property
     def n(self):
@@ -116,6 +119,10 @@ class Encoded:
     def pick(self, values):
         """Return the values of the valid samples, of an array over the batch."""
         return values if self.index is None else values[self.index]
+
+    def formulas_of(self, rows):
+        """Return the formulas of some valid samples, or None."""
+        return None if self.formulas is None else self.formulas(self.features[rows])
 
     def target_map(self, y_mean, y_scale):
         """Return the map of these samples, given mean and scale of all targets."""

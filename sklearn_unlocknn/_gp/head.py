@@ -10,6 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from ..kernels import make_kernel
 from ..kernels._on_features import resolve_columns
 from .covariance import Covariance
+from .domain import TrainingRecord
 from .encoded import GroupedSamples, Samples, Standardisation, blocks, scales
 from .errors import PLAIN, Errors, fit_errors
 from .inducing import select
@@ -76,6 +77,10 @@ class Head:
     weights : ndarray of shape (n_valid,) or None
         Weights of the training samples by their noise and their residuals. A pickle
         leaves them out.
+    record : TrainingRecord
+        Training samples that stand for those near them.
+    reference : tuple of ndarray, default=None
+        Their leave-one-out errors and scores, computed when they are first needed.
     """
 
     posterior: ExactPosterior | SparsePosterior
@@ -87,7 +92,9 @@ class Head:
     errors: Errors
     mean_noise: float
     curve: np.ndarray
+    record: TrainingRecord
     weights: np.ndarray | None = None
+    reference: tuple | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __getstate__(self):
         return {**vars(self), "weights": None}
@@ -158,7 +165,7 @@ class Head:
         head = cls(
             None, scaling, y_mean, y_scale, targets.y.ndim == 1,
             encoded.target_map(y_mean, y_scale).log_det(all_weights), Errors(), 0.0,
-            None,
+            None, None,
         )  # fmt: skip
         samples = targets.training_samples(encoded, head)
         many = len(samples.weights) >= MANY_SAMPLES
@@ -171,15 +178,19 @@ class Head:
                 "The posterior exceeds the range of float64. Pass normalize_y=True and "
                 "check the units of features and targets."
             )
+        target_variance = float(np.mean((scale / y_scale) ** 2))
         if params.max_iter:
-            target_variance = np.mean((scale / y_scale) ** 2)
             warn_of_bounds(posterior, params, target_variance)
         noise = posterior.noise * errors.mean_ratio(samples) * errors.shape.factor**2
         weights = np.zeros(len(all_weights))
         weights[slice(None) if samples.index is None else samples.index] = weighted
+        record = TrainingRecord.of(
+            encoded, targets.y, dataclasses.replace(samples, weights=weighted),
+            posterior, target_variance,
+        )  # fmt: skip
         return dataclasses.replace(
             head, posterior=posterior, errors=errors, mean_noise=noise, curve=curve,
-            weights=weights,
+            record=record, weights=weights,
         )  # fmt: skip
 
     @np.errstate(**_OVERFLOW)
@@ -200,8 +211,9 @@ class Head:
             )
         target = encoded.target_map(self.y_mean, self.y_scale)
         log_det = self.log_det + target.log_det(encoded.pick(targets.weights))
+        record = self.record.extended(encoded, targets.y, samples, self.posterior.Z)
         return dataclasses.replace(
-            self, posterior=posterior, log_det=log_det, weights=None
+            self, posterior=posterior, log_det=log_det, record=record, weights=None
         )
 
     def samples(self, encoded, targets):

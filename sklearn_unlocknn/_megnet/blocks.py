@@ -11,6 +11,7 @@ from .._structures.descriptors import (
     describe_structures,
     descriptor_names,
 )
+from .._structures.formulas import formulas_of
 from .._structures.read import StructureError, describe, read_many
 from .batches import Extraction
 from .network import whole_batches
@@ -90,6 +91,10 @@ class FeatureBlocks:
         for i in range(1, len(self.networks)):
             terms.append(f"matern32[network {i}]")
         return " + ".join(terms)
+
+    def formulas(self, features):
+        """Return the formulas of structures, given features with element fractions."""
+        return formulas_of(features[:, self.slices[FRACTIONS]])
 
     @property
     def fingerprint(self):

@@ -169,6 +169,7 @@ class MEGNetEncoder:
             done.features[pick], offset, scale, index, len(valid), done.errors,
             dtype=np.float32, gaps=bool(self.groups), blocks=self.blocks.slices,
             together=self.blocks.together, kernel=self.blocks.kernel, notes=done.notes,
+            formulas=self.blocks.formulas if self.blocks.together else None,
         )  # fmt: skip
 
     def extract(self, estimator, items, keep=True):

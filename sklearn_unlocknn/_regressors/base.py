@@ -12,6 +12,7 @@ from .._gp.encoded import NumericEncoder, Targets
 from .._gp.errors import without_auto
 from .._gp.head import Head
 from .._validation import check_weights, check_y_std, warn_user
+from .domain import DomainMixin
 from .predictive import PredictiveMixin
 from .streams import StreamMixin
 
@@ -23,7 +24,9 @@ _WORDS = {
 _INITS = ("greedy", "kmeans", "random")
 
 
-class BaseVGPRegressor(PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimator):
+class BaseVGPRegressor(
+    DomainMixin, PredictiveMixin, StreamMixin, RegressorMixin, BaseEstimator
+):
     """Variational Gaussian process on the features of an encoder.
 
     A subclass names the type of its encoder, which turns X into an `Encoded` batch, and

@@ -215,4 +215,4 @@ class _Spool:
 
 
 _FILES = ("features", "offset", "scale")
-_KEPT = ("dtype", "gaps", "blocks", "together", "kernel")
+_KEPT = ("dtype", "gaps", "blocks", "together", "kernel", "formulas")

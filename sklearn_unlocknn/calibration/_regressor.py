@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from .._gp.training import LEAST_SUBSET
 from .._prediction import WrappingRegressor, as_columns, plain, predict_mean_std
 from .._validation import check_targets, check_weights
-from ..model_selection import Split, fit_and_leave_out, fit_part, obstacle
+from ..model_selection._cross_val import Split, fit_and_leave_out, fit_part, obstacle
 from ._calibrators import METHODS, Scores, calibrate, standardised
 
 __all__ = ["CalibratedProbRegressor"]

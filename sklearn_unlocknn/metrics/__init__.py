@@ -24,6 +24,7 @@ from ._intervals import (
 )
 from ._ranking import (
     error_uncertainty_correlation,
+    large_error_auc,
     sparsification_curve,
     sparsification_error,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "interval_coverage",
     "interval_coverage_error",
     "interval_score",
+    "large_error_auc",
     "make_prob_scorer",
     "mean_interval_width",
     "mean_standardized_log_loss",

@@ -163,7 +163,7 @@ def uq_by_group(
         y_true, y_pred, y_std, "a table by group"
     )
     labels = groups if by is None else group_labels(groups, by, on_error="none")
-    samples_of, n_unlabelled = _samples_by_label(labels, len(present))
+    samples_of, n_unlabelled = samples_by_label(labels, len(present))
     if n_unlabelled and by is None:  # group_labels has warned
         warnings.warn(
             f"{n_unlabelled} of {len(present)} samples have no group and are left out.",
@@ -296,7 +296,7 @@ def _check_metrics(metrics):
     return {name: _METRICS[name] for name in names}
 
 
-def _samples_by_label(groups, n_samples):
+def samples_by_label(groups, n_samples):
     """Return the samples of each label, and the number of samples without one."""
     import pandas as pd
 

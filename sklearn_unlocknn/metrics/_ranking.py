@@ -1,6 +1,7 @@
 """Ranking of predictions by their std: correlation and sparsification."""
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from ._validation import check_integer, check_predictions, check_single_output
 
@@ -65,6 +66,69 @@ def error_uncertainty_correlation(
     )
     columns = zip(np.abs(y_true - y_pred).T, y_std.T, strict=True)
     values = [_correlation(error, std, weights, method) for error, std in columns]
+    return float(np.mean(values))
+
+
+def large_error_auc(y_true, y_pred, y_std, *, factor=3.0, sample_weight=None):
+    r"""Compute the area under the ROC curve of finding large errors.
+
+    Parameters
+    ----------
+    y_true, y_pred, y_std : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed targets, predicted means and std (noise included), in target units. In
+        place of the std any number of at least 0 that is larger where errors should be:
+        ``1 - domain_score(model, X)``.
+    factor : float, default=3.0
+        An absolute error above `factor` times the median absolute error is large.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples; uniform when None.
+
+    Returns
+    -------
+    auc : float
+        Between 0 and 1, averaged over outputs; 1 when every large error has a larger
+        std than every other, .5 when the std tells nothing or no error is large.
+
+    Raises
+    ------
+    ValueError
+        When predictions, weights or `factor` are not valid.
+
+    See Also
+    --------
+    error_uncertainty_correlation : Rank correlation of all errors with the std.
+    sklearn_unlocknn.prediction.domain_score : Score that finds large errors.
+
+    Notes
+    -----
+    It is the probability that a sample with a large error has a larger std than one
+    without, ties counted half. A weight of 2 equals the sample twice, also in the
+    median. A zero std is a value like any other.
+
+    References
+    ----------
+    .. [1] T. Fawcett, "An introduction to ROC analysis", Pattern Recognit. Lett. 27,
+       861 (2006), doi:10.1016/j.patrec.2005.10.010.
+
+    Examples
+    --------
+    >>> from sklearn_unlocknn.metrics import large_error_auc
+    >>> y_true, y_pred = [1.0, 2.0, 3.0, 9.0], [1.1, 2.2, 3.3, 4.0]
+    >>> round(large_error_auc(y_true, y_pred, [0.1, 0.4, 0.2, 0.3]), 2)
+    0.67
+    """
+    if not factor > 0:
+        raise ValueError(f"Got factor={factor!r}, expected a number above 0.")
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    columns = zip(np.abs(y_true - y_pred).T, y_std.T, strict=True)
+    values = []
+    for error, std in columns:
+        large = error > factor * _weighted_median(error, weights)
+        none = large.all() or not large.any()
+        auc = 0.5 if none else roc_auc_score(large, std, sample_weight=weights)
+        values.append(auc)
     return float(np.mean(values))
 
 
@@ -216,6 +280,14 @@ def _weighted_ranks(values, weights):
     _, group = np.unique(values, return_inverse=True)
     mass = np.bincount(group, weights=weights)
     return (np.cumsum(mass) - 0.5 * mass)[group]
+
+
+def _weighted_median(values, weights):
+    """Return the median, the mean of the two in the middle if it lies between them."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    middle = [np.searchsorted(below, 0.5 + shift) for shift in (-1e-9, 1e-9)]
+    return np.mean(values[order][np.minimum(middle, len(values) - 1)])
 
 
 def _ause(error, std, weights):

@@ -11,6 +11,7 @@ from ._calibration import (
     quantile_levels,
     root_mean_squared_calibration_error,
 )
+from ._groups import uq_by_group
 from ._intervals import interval_coverage, interval_score, mean_interval_width
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
@@ -52,6 +53,14 @@ _INTERVALS = {
     "interval_score": interval_score,
 }
 _LABEL_WIDTH = 34
+# Columns of the table by group, and their headings
+_GROUP_COLUMNS = {
+    "mae": "MAE",
+    "mean_std": "mean std",
+    "coverage_95": "in 95 %",
+    "z_mean": "z mean",
+    "z_std": "z std",
+}
 
 
 def uq_report(
@@ -61,6 +70,7 @@ def uq_report(
     *,
     sample_weight=None,
     quantiles=None,
+    groups=None,
     coverages=(0.5, 0.8, 0.9, 0.95),
     output_dict=False,
     digits=3,
@@ -77,6 +87,9 @@ def uq_report(
         Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
         units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         Calibration and intervals use them, the other sections `y_pred` and `y_std`.
+    groups : array-like of shape (n_samples,) or list of set, default=None
+        The label of each sample, or a set of labels, as in :func:`uq_by_group`; for one
+        output, without weights. Adds a table by group.
     coverages : sequence of float, default=(0.5, 0.8, 0.9, 0.95)
         Nominal coverages of the intervals reported, strictly between 0 and 1.
     output_dict : bool, default=False
@@ -91,17 +104,19 @@ def uq_report(
         The table, to print. Or a dict with the sections "point", "proper",
         "calibration", "sharpness", "ranking" (each a dict of name -> float),
         "intervals" (nominal coverage -> dict of "coverage", "mean_interval_width",
-        "interval_score"), and "n_samples", "n_outputs". Several outputs are
+        "interval_score"), with `groups` "groups" (label -> dict of the columns of
+        :func:`uq_by_group`), and "n_samples", "n_outputs". Several outputs are
         averaged. MAE, RMSE, CRPS, sharpness, width and interval score are in target
         units.
 
     Raises
     ------
     ValueError
-        When predictions, weights, quantiles or coverages are not valid.
+        When predictions, weights, quantiles, groups or coverages are not valid.
 
     See Also
     --------
+    uq_by_group : The table by group, with a choice of metrics.
     prob_scoring : The same metrics as scores, for searches.
 
     Notes
@@ -137,10 +152,26 @@ def uq_report(
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
+    table = None
+    if groups is not None:
+        if sample_weight is not None:
+            raise ValueError(
+                "Got groups and sample_weight, expected one of them: a table by group "
+                "takes no weights."
+            )
+        table = uq_by_group(*_squeezed(y_true, y_pred, y_std), groups,
+                            quantiles=quantiles)  # fmt: skip
     if quantiles is not None:
         quantiles = _tabulated(quantiles, coverages, y_true.shape, sample_weight)
     report = _compute(y_true, y_pred, y_std, weights, quantiles, coverages)
+    if table is not None:
+        report["groups"] = table.to_dict("index")
     return report if output_dict else _render(report, digits)
+
+
+def _squeezed(*arrays):
+    """Return arrays of one output without its axis."""
+    return [a[:, 0] if a.shape[1] == 1 else a for a in arrays]
 
 
 def _tabulated(quantiles, coverages, shape, sample_weight):
@@ -218,6 +249,17 @@ def _render(report, digits):
             for key, value in row.items()
         )
         lines.append(f"  {f'nominal {nominal:g}':<{_LABEL_WIDTH - 2}}{values}")
+
+    if "groups" in report:
+        columns = "".join(f"{name:>{width}}" for name in _GROUP_COLUMNS.values())
+        lines += ["", f"{'Groups':<{_LABEL_WIDTH}}{columns}{'n':>{width}}"]
+    for label, row in report.get("groups", {}).items():
+        values = "".join(
+            f"{_format(row[key], digits, key in ('mae', 'mean_std')):>{width}}"
+            for key in _GROUP_COLUMNS
+        )
+        label = f"  {label!s:<{_LABEL_WIDTH - 2}}"
+        lines.append(f"{label}{values}{row['n']:>{width}}")
     return "\n".join(lines) + "\n"
 
 

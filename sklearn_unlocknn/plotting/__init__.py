@@ -9,6 +9,7 @@ Needs matplotlib (``pip install "sklearn-unlocknn[plot]"``), imported on drawing
 
 from ._calibration import UQCalibrationDisplay
 from ._coverage import IntervalCoverageDisplay
+from ._domain import DomainDisplay
 from ._error_uncertainty import ErrorUncertaintyDisplay
 from ._parity import ParityDisplay
 from ._periodic_table import PeriodicTableDisplay
@@ -16,6 +17,7 @@ from ._sharpness import SharpnessDisplay
 from ._sparsification import SparsificationDisplay
 
 __all__ = [
+    "DomainDisplay",
     "ErrorUncertaintyDisplay",
     "IntervalCoverageDisplay",
     "ParityDisplay",

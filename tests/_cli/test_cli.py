@@ -49,7 +49,7 @@ def test_same_numbers_as_in_python(folder, fitted, energies, capsys, monkeypatch
     out, err = capsys.readouterr()
     got = table(out)
     names = ["mean", "std", "lower", "upper", "log10_mean", "log10_std"]
-    assert list(got) == ["file", *names, "warning", "error"]
+    assert list(got) == ["file", *names, "domain", "nearest", "warning", "error"]
     assert list(got["file"]) == files
     assert set(got["error"]) == {""}
     assert_allclose(got["log10_mean"], mean, rtol=1e-6)
@@ -261,7 +261,7 @@ def test_a_model_dumped_from_python(folder, fit_options, energies, tmp_path, cap
     path.write_bytes(pickle.dumps(model))
     assert run("predict", path, folder / "cifs/00.cif") == 0
     header = capsys.readouterr().out.splitlines()[0]
-    assert header == "file,mean,std,lower,upper,warning,error"
+    assert header == "file,mean,std,lower,upper,domain,nearest,warning,error"
     assert run("evaluate", path, data) == 2
     assert "Give --target" in capsys.readouterr().err
     assert run("evaluate", path, data, "--target", "energy") == 0

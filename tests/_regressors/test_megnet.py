@@ -55,7 +55,8 @@ class OnNumbers(MEGNetProbRegressor):
 
 for _name in (
     "fit", "partial_fit", "predict", "predict_components", "predict_dist",
-    "predict_interval", "predict_quantiles", "sample_y",
+    "predict_interval", "predict_quantiles", "sample_y", "domain_score",
+    "nearest_training",
 ):  # fmt: skip
     setattr(OnNumbers, _name, on_graphs(getattr(MEGNetProbRegressor, _name)))
 

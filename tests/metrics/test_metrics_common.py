@@ -27,6 +27,7 @@ UNITS = {
     metrics.dispersion: 0,
     metrics.error_uncertainty_correlation: 0,
     metrics.sparsification_error: 0,
+    metrics.large_error_auc: 0,
 }
 # the same metrics with keywords that take another path
 VARIANTS = [

@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn_unlocknn.metrics import (
     dispersion,
     error_uncertainty_correlation,
+    large_error_auc,
     sharpness,
     sparsification_curve,
     sparsification_error,
@@ -108,3 +109,24 @@ def test_bad_keywords_are_errors():
             sparsification_curve(*make_prediction(), n_levels=n_levels)
     with pytest.raises(ValueError, match="Got method='kendall', expected one of"):
         error_uncertainty_correlation(*make_prediction(), method="kendall")
+
+
+def test_auc_of_large_errors_is_the_share_of_right_pairs():
+    error, _, std = make_prediction()
+    large = np.abs(error) > 3.0 * np.median(np.abs(error))
+    assert 0 < large.sum() < 20
+    pairs = std[large][:, None] - std[~large]
+    expected = np.mean((pairs > 0) + 0.5 * (pairs == 0))
+    assert_allclose(large_error_auc(error, 0 * error, std), expected)
+    assert_allclose(large_error_auc(error, 0 * error, np.abs(error)), 1.0)
+    assert_allclose(large_error_auc(error, 0 * error, np.ones_like(std)), 0.5)
+    more = np.abs(error) > 1.5 * np.median(np.abs(error))
+    pairs = std[more][:, None] - std[~more]
+    expected = np.mean((pairs > 0) + 0.5 * (pairs == 0))
+    assert_allclose(large_error_auc(error, 0 * error, std, factor=1.5), expected)
+
+
+def test_auc_without_large_errors_is_that_of_no_ranking():
+    assert large_error_auc([1.0, 2.0], [1.1, 2.1], [0.1, 0.2]) == 0.5
+    with pytest.raises(ValueError, match="factor=0"):
+        large_error_auc([1.0, 2.0], [1.1, 2.1], [0.1, 0.2], factor=0)

@@ -115,3 +115,41 @@ def test_errors():
         uq_report([1.0], [1.0], [1.0], coverages=[95])
     with pytest.raises(ValueError, match="1 of 1 samples"):
         uq_report([1.0], [np.nan], [1.0])
+
+
+def test_groups_are_the_table_of_uq_by_group():
+    args = make_prediction(100)
+    labels = [{"Na", "Cl"}, {"Cl"}, "Si", "K"] * 25
+    table = metrics.uq_by_group(*args, labels)
+    report = uq_report(*args, groups=labels, output_dict=True)
+    assert list(report["groups"]) == table.index.tolist()
+    for label, row in report["groups"].items():
+        assert_allclose(list(row.values()), table.loc[label])
+    text = uq_report(*args, groups=labels)
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Groups"))
+    assert lines[start].split() == (
+        ["Groups", "MAE", "mean", "std", "in", "95", "%", "z", "mean", "z", "std", "n"]
+    )
+    for line, (label, row) in zip(lines[start + 1 :], table.iterrows(), strict=True):
+        assert line.split()[0] == label
+        assert line.split()[1] == f"{row['mae']:.3f}"
+        assert line.split()[-1] == f"{row['n']:.0f}"
+    assert text.startswith(uq_report(*args))
+
+
+def test_groups_take_quantiles_and_neither_weights_nor_outputs():
+    args = make_prediction(100)
+
+    def wide(q):
+        return np.where(np.asarray(q) < 0.5, -1e9, 1e9) + np.zeros((100, 1))
+
+    labels = ["a", "b"] * 50
+    report = uq_report(*args, groups=labels, quantiles=wide, output_dict=True)
+    assert [row["coverage_95"] for row in report["groups"].values()] == [1.0, 1.0]
+    with pytest.raises(ValueError, match="groups and sample_weight"):
+        uq_report(*args, groups=labels, sample_weight=np.ones(100))
+    with pytest.raises(ValueError, match="2 outputs, expected one"):
+        uq_report(*make_prediction(100, 2), groups=labels)
+    with pytest.raises(ValueError, match="groups of 3 samples, expected 100"):
+        uq_report(*args, groups=["a", "b", "c"])

@@ -28,7 +28,7 @@ from sklearn_unlocknn.plotting import (
 DISPLAYS = [
     getattr(plotting, name)
     for name in plotting.__all__
-    if name != "PeriodicTableDisplay"
+    if name not in ("PeriodicTableDisplay", "DomainDisplay")  # take one more array
 ]
 #: Those with units in their labels.
 IN_UNITS = [cls for cls in DISPLAYS if "units" in inspect.signature(cls).parameters]

@@ -14,11 +14,9 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._features.encoder import trained_in_fit
-from ._prediction import predict_mean_std, unwrap
-from ._regressors.base import BaseVGPRegressor
-
-__all__ = ["cross_val_predict_dist"]
+from .._features.encoder import trained_in_fit
+from .._prediction import predict_mean_std, unwrap
+from .._regressors.base import BaseVGPRegressor
 
 _METHODS = ("refit", "shared_hyperparameters")
 

@@ -1,0 +1,99 @@
+"""Scores that find large errors on the compounds of an element that was left out.
+
+    python benchmarks/bench_domain.py DATA_FOLDER [--memory FOLDER]
+
+Bulk moduli of binaries, log10 GPa. Of each element in turn all compounds are held out,
+and a fifth of the others; the default ``MEGNetProbRegressor`` is fitted to the rest. An
+error is large beyond three times the median. Each table has the AUC with which a number
+finds large errors, by element and in the mean: first among the compounds of the element
+alone, then among all that are held out. The last table says, of samples that are
+outside the domain (rank below .05) and inside, how many there are, their mean absolute
+error and how many targets their 90 % intervals hold.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+
+from sklearn_unlocknn import MEGNetProbRegressor
+from sklearn_unlocknn.datasets import fetch_elasticity, fetch_megnet_model
+from sklearn_unlocknn.metrics import group_labels, interval_coverage, large_error_auc
+
+ELEMENTS = ("O", "N", "Cl", "S", "Pd", "Li", "Ti")
+
+
+def numbers_of(model, X, train):
+    """Return prediction, and numbers that may find large errors, by name."""
+    mean, epistemic, aleatoric = model.predict_components(X)
+    std = np.hypot(epistemic, aleatoric)
+    score, rank = model.domain_score(X, return_rank=True)
+    posterior = model._head.posterior
+    Z, _ = model._head._inputs(model._encoder.encode(model, train).features)
+    new, _ = model._head._inputs(model._encoder.encode(model, X).features)
+    prior = posterior.kernel.diagonal(posterior.theta, new)
+    removed = 1 - (epistemic / model._head.y_scale) ** 2 / prior
+    K = posterior.kernel.matrix(posterior.theta, new, posterior.Z)
+    table = model.nearest_training(X, 5)["distance"].to_numpy().reshape(len(X), 5)
+    euclidean = NearestNeighbors(n_neighbors=5).fit(Z).kneighbors(new)[0]
+    covariance = np.cov(Z.T) + 1e-3 * np.eye(Z.shape[1])
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (new - Z.mean(axis=0)).T)
+    found = {
+        "std": std,
+        "epistemic share of the variance": epistemic**2 / std**2,
+        "share of the prior variance that is left": 1 - removed,
+        "kernel's distance to the nearest": table[:, 0],
+        "mean kernel's distance to five": table.mean(axis=1),
+        "kernel's density": K.mean(axis=1).max() - K.mean(axis=1),
+        "Euclidean distance to the fifth": euclidean[:, 4],
+        "Mahalanobis distance": np.linalg.norm(white, axis=0),
+        "1 - domain_score": 1 - score,
+    }
+    return mean, std, rank, found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("data_folder", type=Path)
+    parser.add_argument("--memory")
+    args = parser.parse_args()
+    X, y = fetch_elasticity(data_home=args.data_folder, return_X_y=True)
+    X, y = np.array([*X, None], dtype=object)[:-1], np.log10(y)
+    labels = group_labels(list(X), "element")
+    network = fetch_megnet_model("Eform_MP_2019", data_home=args.data_folder)
+    alone, mixed, places = {}, {}, {}
+    for element in ELEMENTS:
+        has = np.array([element in own for own in labels])
+        others = np.random.default_rng(0).permutation(np.flatnonzero(~has))
+        some, train = np.split(others, [len(others) // 5])
+        test = np.concatenate([np.flatnonzero(has), some])
+        model = MEGNetProbRegressor(network, memory=args.memory, random_state=0)
+        model.fit(X[train], y[train])
+        mean, std, rank, found = numbers_of(model, X[test], X[train])
+        own = np.arange(has.sum())
+        for name, values in found.items():
+            pairs = ((alone, own), (mixed, slice(None)))
+            for tables, rows in pairs:
+                auc = large_error_auc(y[test][rows], mean[rows], values[rows])
+                tables.setdefault(name, {})[element] = auc
+        for name, rows in (("outside", rank < 0.05), ("inside", rank >= 0.05)):
+            part = y[test][rows], mean[rows], std[rows]
+            places[element, name] = {
+                "n": rows.sum(),
+                f"of {element}": has[test][rows].sum(),
+                "MAE": np.abs(part[0] - part[1]).mean(),
+                "in 90 %": interval_coverage(*part, coverage=0.9),
+            }
+    for title, table in (("of the element", alone), ("all held out", mixed)):
+        frame = pd.DataFrame(table).T
+        frame["mean"] = frame.mean(axis=1)
+        print(f"\n{title}\n{frame.round(2).to_string()}")
+    print()
+    for (element, name), row in places.items():
+        print(f"{element:3} {name:8}", *(f"{k} {v:.3g}" for k, v in row.items()))
+
+
+if __name__ == "__main__":
+    main()

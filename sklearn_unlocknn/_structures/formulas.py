@@ -1,0 +1,55 @@
+"""Formulas of structures from their element fractions."""
+
+import functools
+import warnings
+
+import numpy as np
+
+from .element_data import N_ELEMENTS
+
+# Largest number of atoms in a formula unit; others are written with fractions.
+_MOST_ATOMS = 400
+# Fractions are rounded to nine digits, see `describe_structures`.
+_TOLERANCE = 1e-6
+
+
+def formulas_of(fractions):
+    """Return reduced formulas.
+
+    Parameters
+    ----------
+    fractions : ndarray of shape (n, N_ELEMENTS)
+        Fractions of the elements in the order of their atomic number.
+
+    Returns
+    -------
+    formulas : ndarray of shape (n,), str
+        As pymatgen writes them, such as "Fe2O3"; with fractions where no formula of
+        whole numbers of at most 400 atoms has these.
+    """
+    names = []
+    for row in np.asarray(fractions):
+        present = np.flatnonzero(row > 0)
+        names.append(_formula(tuple(present), tuple(row[present])))
+    return np.array(names, dtype=str)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _formula(places, values):
+    from pymatgen.core import Composition
+
+    amounts = np.outer(np.arange(1, _MOST_ATOMS + 1), values)
+    whole = (np.abs(amounts - np.rint(amounts)) < _TOLERANCE).all(axis=1)
+    if whole.any():
+        values = np.rint(amounts[np.argmax(whole)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # helium has no electronegativity
+        symbols = [_symbols()[place] for place in places]
+        return Composition(dict(zip(symbols, values, strict=True))).reduced_formula
+
+
+@functools.cache
+def _symbols():
+    from pymatgen.core import Element
+
+    return [Element.from_Z(z).symbol for z in range(1, N_ELEMENTS + 1)]
