@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._structures.read import StructureError, read_many, structure_error
+from .converter import CrystalGraph
 
 _NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
 
@@ -21,25 +22,11 @@ class Graph(NamedTuple):
     index2: np.ndarray
 
 
-def input_limits(model):
-    """Return the sizes of the embeddings and the widths of atom, bond and state.
-
-    Each is a list of three, with None where there is no embedding or no features.
-    """
-    vocabulary = [None] * 3
-    for layer in model.layers:
-        for i in range(3):
-            if type(layer).__name__ == "Embedding" and layer.input is model.inputs[i]:
-                vocabulary[i] = layer.input_dim
-    widths = [t.shape[2] if len(t.shape) == 3 else None for t in model.inputs[:3]]
-    return vocabulary, widths
-
-
 def convert_many(converter, limits, items, start=0):
     """Convert structures to graphs, with a `StructureError` in place of a failure.
 
-    ``items`` may be the result of `read_many`; ``limits`` is from `input_limits`;
-    errors count structures from ``start``.
+    ``items`` may be the result of `read_many`; ``limits`` is from
+    `layers.input_limits`; errors count structures from ``start``.
     """
     graphs = []
     for index, graph in enumerate(read_many(items, start), start):
@@ -99,7 +86,10 @@ def _is_other(record):
 def _check(graph, converter, limits):
     """Return the arrays of a graph after checking that the network can take it."""
     vocabulary, widths = limits
-    atom = np.asarray(converter.atom_converter.convert(graph["atom"]))
+    atom = graph["atom"]
+    if not isinstance(converter, CrystalGraph):
+        atom = converter.atom_converter.convert(atom)
+    atom = np.asarray(atom)
     bond = np.asarray(graph["bond"])
     if type(converter.bond_converter).__name__ != "GaussianDistance":
         bond = np.asarray(converter.bond_converter.convert(graph["bond"]))
@@ -142,5 +132,6 @@ def _check(graph, converter, limits):
 
 
 def _cutoff(converter):
-    cutoff = getattr(converter.nn_strategy, "cutoff", None)
+    strategy = getattr(converter, "nn_strategy", converter)
+    cutoff = getattr(strategy, "cutoff", None)
     return "" if cutoff is None else f" of {cutoff:g} angstrom"
