@@ -105,18 +105,20 @@ def _check(graph, converter, limits):
         raise ValueError(_NO_BONDS + _cutoff(converter))
     if not len(bond) == len(ends[0]) == len(ends[1]):
         raise ValueError("bond, index1 and index2 of the graph differ in length")
-    if min(map(np.min, ends)) < 0 or max(map(np.max, ends)) >= len(atom):
+    if min(end.min() for end in ends) < 0 or max(end.max() for end in ends) >= len(
+        atom
+    ):
         raise ValueError("index1 or index2 of the graph is not the index of an atom")
-    isolated = np.setdiff1d(np.arange(len(atom)), ends[0])
-    if len(isolated):
+    n_bonds = np.bincount(ends[0], minlength=len(atom))
+    if not n_bonds.all():
         raise ValueError(
-            f"isolated atoms (sites {isolated.tolist()}): no neighbour within the "
-            "graph converter's cutoff" + _cutoff(converter)
+            f"isolated atoms (sites {np.flatnonzero(n_bonds == 0).tolist()}): no "
+            "neighbour within the graph converter's cutoff" + _cutoff(converter)
         )
     for (name, values), size, width in zip(
         parts.items(), vocabulary, widths, strict=True
     ):
-        if size and not ((values >= 0) & (values < size)).all():
+        if size and (values.min() < 0 or values.max() >= size):
             unknown = sorted(set(values[(values < 0) | (values >= size)]))
             what = "unknown elements, atomic numbers" if name == "atom" else name
             raise ValueError(

@@ -13,7 +13,8 @@ from scipy.sparse import csr_array
 from .layers import SETTINGS, names_of
 from .merging import Merged, merge
 
-_LOG_2 = np.float32(math.log(2))
+#: Type of all values, as in Keras.
+DTYPE = np.float32
 
 
 def _linear(x):
@@ -58,7 +59,7 @@ def _softplus(x):
 def _softplus2(x):
     """Compute MEGNet's activation log((1 + exp(x)) / 2)."""
     x = _softplus(x)
-    x -= _LOG_2
+    x -= math.log(2)
     return x
 
 
@@ -122,7 +123,7 @@ class Segments:
     def __init__(self, index, weights, n):
         self.index = index
         ends = np.arange(len(index) + 1)
-        weights = weights.astype(np.float32)
+        weights = weights.astype(DTYPE)
         columns = csr_array((weights, index, ends), (len(index), n))
         self._sums = columns.T.tocsr()
         self._sizes = self._sums.sum(axis=1)[:, None]
@@ -162,6 +163,9 @@ class NumpyPass:
 
     def __init__(self, layers, inputs, weights, gaussians):
         self._layers, self._inputs, self._gaussians = layers, inputs, gaussians
+        by_name = {layer.name: layer.config for layer in layers}
+        floats = [by_name[n].get("dtype", "float32") == "float32" for n in inputs]
+        self._dtypes = [DTYPE if single else int for single in floats]
         self._functions, weights = {}, list(weights)
         for layer in layers:
             if layer.kind != "InputLayer":
@@ -170,7 +174,7 @@ class NumpyPass:
                 some, weights = weights[:n], weights[n:]
                 if len(some) < n:
                     raise ValueError(f"the weights of layer {layer.name!r} are missing")
-                some = [np.ascontiguousarray(w, np.float32) for w in some]
+                some = [np.ascontiguousarray(w, DTYPE) for w in some]
                 self._functions[layer.name] = make(layer.config, some)
         if weights:
             raise ValueError(f"{len(weights)} weights belong to none of its layers")
@@ -216,7 +220,10 @@ class NumpyPass:
 
     def _prepared(self, arrays):
         """Return the values of the seven inputs: of like atoms and bonds one of each."""
-        atom, bond, state, index1, index2, atom_owner, bond_owner = arrays
+        atom, bond, state, index1, index2, atom_owner, bond_owner = (
+            array.astype(dtype, copy=False)
+            for array, dtype in zip(arrays, self._dtypes, strict=True)
+        )
         n_atoms, n_graphs = len(atom), len(state)
         if (np.diff(index1) < 0).any():
             order = np.argsort(index1, kind="stable")
@@ -232,21 +239,17 @@ class NumpyPass:
             bond = _expanded(bond, *self._gaussians)
         n_bonds = one.n_bonds * one.n_atoms[one.index1]
         return [
-            atom, _single(bond), _single(state),
+            atom, bond, state,
             Segments(one.index1, one.n_bonds, len(atom)), one.index2,
             Segments(atom_owner, one.n_atoms, n_graphs),
             Segments(bond_owner[one.bonds], n_bonds, n_graphs),
         ]  # fmt: skip
 
 
-def _single(x):
-    return x.astype(np.float32) if x.dtype.kind == "f" else x
-
-
 def _expanded(distances, centers, width):
     """Return the values of Gaussians at distances, of shape (n, n_centers)."""
-    x = distances.astype(np.float32)[:, None] - centers
-    x /= np.float32(width)
+    x = distances[:, None] - centers
+    x /= width
     np.square(x, out=x)
     return np.exp(np.negative(x, out=x), out=x)
 
@@ -290,8 +293,8 @@ def _dropout(config, weights):
 
 
 def _gaussian_expansion(config, weights):
-    centers = np.ravel(config["centers"]).astype(np.float32)
-    return lambda distances: _expanded(distances, centers, config["width"])
+    centers = np.ravel(config["centers"]).astype(DTYPE)
+    return lambda distances: _expanded(distances, centers, float(config["width"]))
 
 
 def _megnet_layer(config, weights):
@@ -306,7 +309,7 @@ def _megnet_layer(config, weights):
     for kind in ("v", "e", "u"):
         n = len(config[f"units_{kind}"])
         Ws, weights = weights[:n], weights[n:]
-        bs = [np.float32(0)] * n
+        bs = [0.0] * n
         if config.get("use_bias", True):
             bs, weights = weights[:n], weights[n:]
         layers[kind] = list(zip(Ws, bs, strict=True))
@@ -345,11 +348,11 @@ def _set2set(config, weights):
     if config.get("use_bias", True):
         M, m_bias, R, r_bias = weights
     else:
-        (M, R), m_bias, r_bias = weights, np.float32(0), np.float32(0)
+        (M, R), m_bias, r_bias = weights, 0.0, 0.0
 
     def run(x, owner):
         m = x @ M + m_bias
-        q = np.zeros((owner.index[-1] + 1, 2 * n_hidden), np.float32)
+        q = np.zeros((owner.index[-1] + 1, 2 * n_hidden), DTYPE)
         for _ in range(config["T"]):
             into, _, cell, out = np.split(q @ R + r_bias, 4, axis=-1)
             cell = gate(into) * activation(cell)

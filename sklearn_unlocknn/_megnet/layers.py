@@ -81,7 +81,9 @@ def readout_layers(layers, widths):
     describe structures.
     """
     concatenated = [
-        layer for layer in layers if layer.name in widths and layer.kind == "Concatenate"
+        layer
+        for layer in layers
+        if layer.name in widths and layer.kind == "Concatenate"
     ]
     kinds = [layer.kind for layer in layers]
     if not concatenated or "MEGNetLayer" not in kinds:

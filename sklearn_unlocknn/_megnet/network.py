@@ -14,7 +14,7 @@ from .._parallel import Recent, run_blocks
 from .._structures.read import StructureError, as_items
 from .batches import Extraction, batches, cut, join
 from .convert import Graph, convert_many
-from .converter import identify, read_object
+from .converter import CrystalGraph, identify, read_object
 from .forward import SETTINGS, NumpyPass, runs
 from .keras_pass import KerasPass, traceable
 from .layers import (
@@ -131,6 +131,11 @@ class MEGNetSnapshot:
     def converter(self):
         """MEGNet's graph converter or its equivalent."""
         return read_object(self._state["converter"])
+
+    @property
+    def needs_tensorflow(self):
+        """Whether to convert and to run structures imports TensorFlow."""
+        return not (self._in_numpy and isinstance(self.converter, CrystalGraph))
 
     @property
     def n_outputs(self):

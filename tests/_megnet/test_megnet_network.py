@@ -125,7 +125,6 @@ def test_auto_layer_is_all_state_and_readout_layers(structures):
     assert kinds == ["Add", "Dense", "Dense"] * 2 + ["Concatenate"]
     X = network.extract(structures)
     assert_allclose(X, network.extract(structures, list(names)), atol=1e-5)
-    assert len(network._functions) == 1
     assert X.shape[1] == network.n_features("auto") == 2 * (6 + 8 + 6) + 22
     assert len(np.unique(X.round(5), axis=0)) == len(structures)
 
