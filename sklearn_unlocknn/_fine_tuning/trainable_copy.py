@@ -233,8 +233,6 @@ class MEGNetTrainableCopy(_TrainableCopy):
             self._shift, self._slope = self.network.target_affine(n_atoms)
 
     def _run_parts(self, index):
-        import tensorflow as tf
-
         start = 0
         for graphs in batches([self.graphs[i] for i in index], len(index)):
             part = index[start : start + len(graphs)]

@@ -219,7 +219,7 @@ class NumpyPass:
         return [one for one in self._layers if one.name in needed - inputs]
 
     def _prepared(self, arrays):
-        """Return the values of the seven inputs: of like atoms and bonds one of each."""
+        """Return the values of the inputs: of like atoms and bonds one of each."""
         atom, bond, state, index1, index2, atom_owner, bond_owner = (
             array.astype(dtype, copy=False)
             for array, dtype in zip(arrays, self._dtypes, strict=True)

@@ -3,8 +3,8 @@
 Atoms of one element whose bonds lead, by the same lengths, to atoms that are alike in
 turn have the same features after every layer, and so do bonds of one length between
 atoms that are alike. Crystals have many of both: one of each is passed through the
-network, with the number of those that it stands for. The classes of like atoms are found
-by colour refinement [1]_, on hashes of 64 bits.
+network, with the number of those that it stands for. The classes of like atoms are
+found by colour refinement [1]_, on hashes of 64 bits.
 
 References
 ----------
@@ -99,7 +99,7 @@ def _mixed(x):
 
 
 def _distinct(keys):
-    """Return the first index of each key, in order, the key of each, and the numbers."""
+    """Return where each key is first, in order, which key each is, and the counts."""
     _, first, place, counts = np.unique(keys, True, True, True)
     order = np.argsort(first)
     rank = np.empty(len(order), int)

@@ -114,8 +114,8 @@ def test_bonds_expanded_in_the_network(graphs, double):
     other = MEGNetSnapshot(make_megnet(converter=converter, **bonds))
     names, arrays = tuple(other._widths), join(graphs)
     want = in_double(other, arrays, names)
-    for one, other in zip(other._pass(arrays, names), want, strict=True):
-        assert_allclose(one, other, rtol=1e-9, atol=1e-11)
+    for got, value in zip(other._pass(arrays, names), want, strict=True):
+        assert_allclose(got, value, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", sorted(forward.ACTIVATIONS.keys() - {None}))
