@@ -317,9 +317,12 @@ class MEGNetSnapshot:
     @functools.cached_property
     def _pass(self):
         if self._in_numpy:
-            weights = self._state["weights"]
-            return NumpyPass(self._layers, self._inputs, weights, self._gaussians)
+            return self._numpy_pass(self._gaussians)
         return KerasPass(self.keras_model, self._gaussians)
+
+    def _numpy_pass(self, gaussians):
+        weights = self._state["weights"]
+        return NumpyPass(self._layers, self._inputs, weights, gaussians)
 
     @property
     def _output(self):
@@ -347,7 +350,9 @@ class MEGNetSnapshot:
 
     @functools.cached_property
     def _widths(self):
-        return structure_widths(self._pass, self._layers, self._inputs)
+        # Without the graph converter, which may import megnet
+        run = self._numpy_pass(None) if self._in_numpy else self._pass
+        return structure_widths(run, self._layers, self._inputs)
 
     @functools.cached_property
     def _readout(self):
