@@ -48,23 +48,41 @@ print(*sorted(heavy & set(sys.modules)))
 """
 
 
-def run(arguments, checkout, output=None):
-    """Run Python in a new process; return wall and CPU seconds."""
+def environment(checkout):
+    """Return the environment of a process on one thread, and its folder."""
     names = ("OMP", "OPENBLAS", "MKL")
     limits = {f"{name}_NUM_THREADS": "1" for name in names}
     env = {**os.environ, **limits, "PYTHONPATH": str(checkout)}
-    env["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    return {"env": {**env, "TF_CPP_MIN_LOG_LEVEL": "3"}, "cwd": checkout}
+
+
+def run(arguments, checkout, output=subprocess.DEVNULL):
+    """Run Python in a new process; return wall and CPU seconds."""
     used, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=env, check=True, stdout=output or subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, *map(str, arguments)], check=True, stdout=output,
+        stderr=subprocess.DEVNULL, **environment(checkout),
     )  # fmt: skip
-    wall, now = (
-        time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    )  # fmt: skip
+    wall = time.perf_counter() - start
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
     return {"wall": wall, "cpu": cpu}
+
+
+def first_line(arguments, checkout):
+    """Return the seconds until a new process prints something on a terminal."""
+    main_end, terminal = os.openpty()
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)], stdout=subprocess.DEVNULL,
+        stderr=terminal, **environment(checkout),
+    )  # fmt: skip
+    os.close(terminal)
+    os.read(main_end, 1)
+    seconds = time.perf_counter() - start
+    process.communicate()
+    os.close(main_end)
+    return seconds
 
 
 def write_cifs(data, folder, n):
@@ -112,7 +130,8 @@ def main():
             with open(folder / "loaded", "w") as file:
                 run(["-c", LOADED, "predict", model, one], checkout, file)
             loaded = (folder / "loaded").read_text().splitlines()[-1]
-            print(f"{key}: predict imports {loaded}")
+            seconds = first_line([*predict, one], checkout)
+            print(f"{key}: predict imports {loaded}; first line after {seconds:.2f} s")
         for _ in range(args.repeats):
             for job, arguments in jobs.items():
                 taken = run(arguments, checkouts[job[0]])

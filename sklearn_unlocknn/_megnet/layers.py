@@ -123,7 +123,7 @@ def structure_widths(run, layers, inputs):
         np.zeros(rows if width is None else (rows, width), np.float32 if width else int)
         for rows, width in zip((5, 6, 2), widths, strict=True)
     ]
-    names = [one.name for one in layers if one.name not in inputs]
+    names = [layer.name for layer in layers]
     values = run([*probe, *map(np.array, index)], tuple(names))
     shapes = zip(names, (getattr(value, "shape", ()) for value in values), strict=True)
     return {n: shape[1] for n, shape in shapes if len(shape) == 2 and shape[0] == 2}

@@ -9,8 +9,8 @@ import cloudpickle
 
 from .compat import import_megnet
 from .fast_layers import fast_layer, fast_set2set, softplus2
-from .forward import runs
-from .layers import layers_of
+from .forward import NumpyPass, runs
+from .layers import layers_of, names_of, structure_widths
 
 
 def network_state(network):
@@ -78,11 +78,15 @@ def _read(path):
         with h5py.File(path) as file:
             config = _plain_config(json.loads(file.attrs["model_config"])["config"])
             _check_inputs(config["input_layers"])
-            if runs(layers_of(config), config):
+            layers, inputs = layers_of(config), names_of(config["input_layers"])
+            if runs(layers, config):
                 text = json.dumps(config, sort_keys=True)
-                weights = _stored_weights(file["model_weights"], config)
+                weights = _stored_weights(file["model_weights"], layers)
+                structure_widths(
+                    NumpyPass(layers, inputs, weights, None), layers, inputs
+                )
                 state = {"config": text, "weights": weights, "classes": b""}
-        if not runs(layers_of(config), config):
+        if not runs(layers, config):
             model = _from_config(config, {})
             model.load_weights(path)
             state = _model_state(model)
@@ -97,12 +101,12 @@ def _read(path):
     return {**state, **frozen}
 
 
-def _stored_weights(group, config):
+def _stored_weights(group, layers):
     """Return the weights in an HDF5 group of Keras, in the order of the layers."""
     names = {name: list(group[name].attrs["weight_names"]) for name in group}
     return [
         group[layer.name][name][()]
-        for layer in layers_of(config)
+        for layer in layers
         for name in names.get(layer.name, ())
     ]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from _megnet.megnet_nets import (
@@ -275,6 +276,16 @@ def test_file(tmp_path, structures):
         assert MEGNetSnapshot.of(got) is got
         assert got.fingerprint == want.fingerprint
         assert_array_equal(predict(got, structures), predict(want, structures))
+
+
+def test_file_with_other_weights(tmp_path):
+    path = save_megnet(make_megnet(), tmp_path)
+    with h5py.File(path, "r+") as file:
+        layer = file["model_weights/readout_2/readout_2"]
+        del layer["kernel:0"]
+        layer["kernel:0"] = np.ones((3, 1))
+    with pytest.raises(ValueError, match=r"net\.hdf5 is not a MEGNet network"):
+        MEGNetSnapshot(path)
 
 
 def test_stream_is_lazy_and_bounded(network, structures, monkeypatch):
