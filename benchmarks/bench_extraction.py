@@ -28,6 +28,7 @@ import numpy as np
 NETWORK = "Eform_MP_2019"
 SETS = {
     "perovskites": "perovskites, 5 atoms",
+    "rattled": "perovskites, each atom displaced by .05 angstrom",
     "elasticity": "binaries, mixed",
     "supercells": "supercells, 5 to 150 atoms",
 }
@@ -48,7 +49,17 @@ def structures_of(name, data, n):
     cells = rng.permutation(fetch_perovskites(data_home=data).data)
     if name == "perovskites":
         return list(cells[:n])
+    if name == "rattled":  # without symmetry, so that no two bonds are alike
+        return [rattled(cell, rng) for cell in cells[:n]]
     return [supercell(cells[i % len(cells)], rng) for i in range(n)]
+
+
+def rattled(cell, rng):
+    cell = cell.copy()
+    for i in range(len(cell)):
+        step = rng.normal(size=3)
+        cell.translate_sites([i], 0.05 * step / np.linalg.norm(step), frac_coords=False)
+    return cell
 
 
 def supercell(cell, rng):
@@ -206,7 +217,7 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sets", nargs="+", default=[*SETS, "cif"])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 1024, 128])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 1024, 1024, 128])
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -197,6 +195,9 @@ def unwrap(estimator, X):
     >>> regressor.sample_y(X_scaled, n_samples=5).shape
     (3, 5)
     """
+    from sklearn.compose import TransformedTargetRegressor  # seldom needed
+    from sklearn.pipeline import Pipeline
+
     # Pipeline.predict passes keywords on only while metadata routing is off.
     if isinstance(estimator, Pipeline):
         if len(estimator.steps) > 1:

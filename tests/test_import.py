@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sklearn_unlocknn
-from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn import MEGNetProbRegressor, VGPRegressor
 
 HEAVY = {
     "tensorflow",
@@ -72,6 +72,32 @@ def test_fitted_state_is_numpy_only():
     model.fit(battery.X, battery.y)
     for name, value in vars(model._head.posterior).items():
         assert name == "kernel" or isinstance(value, float | np.ndarray), name
+
+
+IN_WORKERS = f"""
+import pickle, sys
+from joblib import Parallel, delayed
+from sklearn.model_selection import GridSearchCV
+
+def loaded(_):
+    return {HEAVY - {"pymatgen"}} & set(sys.modules)
+
+with open(sys.argv[1], "rb") as file:
+    model, X, y = pickle.load(file)
+search = GridSearchCV(model, {{"kernel": ["rbf", "matern52"]}}, cv=2, n_jobs=2)
+search.fit(X, y).predict(X)
+for found in Parallel(n_jobs=2)(delayed(loaded)(i) for i in range(4)):
+    assert not found, found
+"""
+
+
+def test_workers_with_a_frozen_megnet_load_no_tensorflow(
+    tiny_frozen, crystals, tmp_path
+):
+    model = MEGNetProbRegressor(tiny_frozen, max_iter=2, random_state=0)
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps((model, crystals, np.arange(24.0))))
+    assert loaded_by(IN_WORKERS, str(path)) == ["pymatgen"]
 
 
 def test_unknown_name_of_the_package_raises():

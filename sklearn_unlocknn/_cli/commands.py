@@ -12,7 +12,6 @@ from contextlib import nullcontext
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.model_selection import train_test_split
 
 from .. import __version__
 from .files import (
@@ -30,6 +29,8 @@ from .tables import read_samples
 
 def fit(args):
     """Fit a model to a data file and write it; report on held-out rows if requested."""
+    from .._megnet.encoder import resolve_megnets
+
     if args.kernel is not None:
         from ..kernels import make_kernel
 
@@ -45,7 +46,7 @@ def fit(args):
 
     start = time.monotonic()
     with open_output(args.output, "wb") as file, _memory(args) as memory:
-        _import_quietly(args)
+        _load_quietly(args, lambda: resolve_megnets(args.network))
         _find_failures(samples, args, memory)
         good = _usable(samples, args.on_error)
         model = _regressor(args, memory)
@@ -77,20 +78,24 @@ def _find_network(network):
         resolve_megnet(network)  # its error lists the names
 
 
-def _import_quietly(args):
-    """Import TensorFlow without the log lines that ignore its log level."""
+def _load_quietly(args, networks):
+    """Load networks without lines of TensorFlow, if needed, that ignore its log level.
+
+    ``networks`` is a function that returns them.
+    """
     from joblib import Parallel, delayed
 
     from .._megnet.compat import import_megnet
     from .._parallel import count_workers
 
-    if args.debug:
-        return
     sys.stderr.flush()
     saved = os.dup(2)
     try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        if not args.debug:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+        if not any(network.needs_tensorflow for network in networks()):
+            return
         if count_workers(args.n_jobs) > 1:  # processes started now inherit it
             Parallel(args.n_jobs)(delayed(int)() for _ in range(2))
         import_megnet()
@@ -134,6 +139,8 @@ def _regressor(args, memory):
 
 def _report_holdout(model, samples, quantity, args):
     """Fit a clone to a part of the samples and print the report on the others."""
+    from sklearn.model_selection import train_test_split
+
     from ..metrics import uq_report
 
     train, test = train_test_split(
@@ -158,7 +165,7 @@ def predict(args):
     n_failed = n_outside = 0
     with open_output(args.output) as file, _memory(args, args.rank) as memory:
         model = _load(args, memory)
-        _import_quietly(args)
+        _load_quietly(args, lambda: model["estimator"]._encoder.networks)
         blocks = predictions(
             model["estimator"], samples, args.coverage,
             log10=model["log10"], progress=not (file is sys.stdout and file.isatty()),
@@ -231,7 +238,7 @@ def evaluate(args):
     samples = _read_samples(args, target, log10)
     output = open_output(args.output) if args.output else nullcontext()
     with output as file:
-        _import_quietly(args)
+        _load_quietly(args, lambda: model["estimator"]._encoder.networks)
         blocks = predictions(model["estimator"], samples, args.coverage, log10=log10)
         predicted = pd.concat(blocks)
         outside = predicted.pop("outside")

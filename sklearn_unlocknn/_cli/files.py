@@ -31,6 +31,21 @@ def print_message(text):
     tqdm.write(text, file=sys.stderr)
 
 
+def find_input(args):
+    """Raise `CommandError` if the file of the model or data does not exist."""
+    for name, what in (("model", "model file"), ("data", "data file")):
+        path = getattr(args, name, None)
+        if path is not None and not os.path.exists(path):
+            raise CommandError(f"There is no {what} {str(path)!r}.")
+
+
+def announce(args):
+    """Say on a terminal what is read, before the libraries are imported."""
+    if sys.stderr.isatty():
+        name = getattr(args, "model", None) or args.data
+        print(f"Reading {name}", file=sys.stderr, flush=True)
+
+
 def check_output(path, *, force, inputs=(), stdout=True):
     """Raise `CommandError` if an output must not be written.
 

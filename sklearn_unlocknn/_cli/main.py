@@ -9,7 +9,7 @@ import warnings
 from contextlib import contextmanager
 
 from .. import __version__
-from .files import CommandError, print_message
+from .files import CommandError, announce, find_input, print_message
 
 _STATUS = """\
 exit status: 0 success; 1 some files failed (predict); 2 no output, for a reason on
@@ -80,7 +80,9 @@ def main(argv=None):
     args = parse_arguments(sys.argv[1:] if argv is None else argv)
     with _quiet_libraries():
         try:
-            from . import commands  # imports pandas, which --help does not need
+            find_input(args)
+            announce(args)
+            from . import commands  # imports pandas, which takes a second
 
             status = getattr(commands, args.name)(args)
             sys.stdout.flush()

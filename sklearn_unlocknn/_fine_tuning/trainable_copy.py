@@ -6,6 +6,7 @@ import numpy as np
 
 from .._keras.graph import filled
 from .._megnet.batches import batches, join
+from .._megnet.keras_pass import as_inputs
 from .._megnet.network import MEGNetSnapshot
 
 
@@ -220,7 +221,8 @@ class MEGNetTrainableCopy(_TrainableCopy):
         n_features = len(names)
 
         def run(*inputs):
-            flat = [tf.cast(tensor[0], tf.float64) for tensor in forward(*inputs)]
+            tensors = tf.nest.flatten(forward(*inputs))
+            flat = [tf.cast(tensor[0], tf.float64) for tensor in tensors]
             return [tf.concat(flat[:n_features], 1), *flat[n_features:]]
 
         self._run = tf.function(
@@ -231,14 +233,12 @@ class MEGNetTrainableCopy(_TrainableCopy):
             self._shift, self._slope = self.network.target_affine(n_atoms)
 
     def _run_parts(self, index):
-        import tensorflow as tf
-
         start = 0
         for graphs in batches([self.graphs[i] for i in index], len(index)):
             part = index[start : start + len(graphs)]
             start += len(graphs)
-            inputs = join(graphs, self.network.keras_model.inputs)
-            values = self._run(*map(tf.constant, inputs))
+            inputs = as_inputs(join(graphs), self.network.keras_model)
+            values = self._run(*inputs)
             if self.with_output:
                 values[1] = self._shift[part] + self._slope[part] * values[1]
             yield values

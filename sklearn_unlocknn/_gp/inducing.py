@@ -4,8 +4,6 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dtrsm
 from scipy.sparse import csr_array
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.decomposition import PCA
 
 from .linalg import product
 
@@ -83,6 +81,9 @@ def cluster_centres(X, n_points, seed):
     Z : ndarray of shape (m, d)
         Distinct centres.
     """
+    from sklearn.cluster import MiniBatchKMeans  # not needed to predict
+    from sklearn.decomposition import PCA
+
     if not np.ptp(X, axis=0).any():
         return X[:1]  # nothing varies, not along any component
     solver = "covariance_eigh" if X.shape[1] <= len(X) else "full"

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -102,26 +103,49 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
 
 
 @contextlib.contextmanager
-def free_threads():
+def free_threads(each=None):
     """Limit BLAS to threads that find a free processor.
 
     A thread of OpenBLAS that shares its processor with another program makes all others
     wait in a busy loop: with one busy process on two processors a fit on two threads
     takes twice as long as on one. Of several fits in threads only one sets the limit,
     since the last to end would restore the limit of another.
+
+    Parameters
+    ----------
+    each : int, default=None
+        Limit to set instead, for a caller that has as many threads of its own.
+
+    Yields
+    ------
+    int
+        Number of threads that find a free processor; 1 if another fit set the limit.
     """
     if not _LIMIT.acquire(blocking=False):
-        yield
+        yield 1
         return
     try:
         busy = max(_busy_elsewhere() for _ in range(3))
         pools = _controller()
         granted = min((pool.num_threads for pool in pools.lib_controllers), default=1)
         n_threads = min(granted, max(1, cpu_count() - busy))  # of the container's quota
-        with pools.limit(limits=n_threads):
-            yield
+        with pools.limit(limits=each or n_threads):
+            yield n_threads
     finally:
         _LIMIT.release()
+
+
+def map_in_threads(function, items):
+    """Return the values of a function of items, in as many threads as are free.
+
+    The function spends its time in NumPy, which other threads do not wait for. BLAS has
+    one thread in each.
+    """
+    items = list(items)
+    if len(items) < 2:
+        return [function(item) for item in items]
+    with free_threads(each=1) as n_threads, ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(function, items))
 
 
 @functools.cache

@@ -13,7 +13,6 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dsyrk, dtrsm
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import NearestNeighbors
 
 from .._validation import warn_user
 from .encoded import LOG_2PI, blocks
@@ -142,6 +141,8 @@ def hyperparameter_subset(samples, n_subset, rng):
 
 def _neighbours(samples, anchors):
     """Return the nearest other sample of each anchor."""
+    from sklearn.neighbors import NearestNeighbors  # not needed to predict
+
     X = samples.take(anchors).X
     distances, found = [], []
     for part in blocks(len(samples.weights), X.shape[1]):

@@ -47,7 +47,7 @@ class Extraction:
         return cls(*arrays, errors, {i: n for p in parts for i, n in p.notes.items()})
 
 
-def join(graphs, inputs):
+def join(graphs):
     """Join graphs into one disjoint graph, as arrays for the 7 inputs of a network."""
     n_atoms = np.array([len(g.atom) for g in graphs])
     n_bonds = np.array([len(g.index1) for g in graphs])
@@ -55,9 +55,7 @@ def join(graphs, inputs):
     atom, bond, state, index1, index2 = map(np.concatenate, zip(*graphs, strict=True))
     owner = np.arange(len(graphs))
     owners = [np.repeat(owner, n_atoms), np.repeat(owner, n_bonds)]
-    arrays = [atom, bond, state, index1 + shift, index2 + shift, *owners]
-    dtypes = [t.dtype.as_numpy_dtype for t in inputs]
-    return [a[None].astype(t) for a, t in zip(arrays, dtypes, strict=True)]
+    return [atom, bond, state, index1 + shift, index2 + shift, *owners]
 
 
 def cut(items, size):
@@ -70,12 +68,16 @@ def cut(items, size):
         block = list(itertools.islice(items, size))
 
 
-def batches(graphs, batch_size):
-    """Group graphs, at most `batch_size` and about `MAX_BONDS` bonds together."""
+def batches(graphs, batch_size, max_bonds=None):
+    """Group graphs, at most ``batch_size`` and about ``max_bonds`` bonds together.
+
+    ``max_bonds`` of None is `MAX_BONDS`.
+    """
+    max_bonds = max_bonds or MAX_BONDS
     batch, n_bonds = [], 0
     for graph in graphs:
         n = len(graph.index1)
-        if batch and (len(batch) == batch_size or n_bonds + n > MAX_BONDS):
+        if batch and (len(batch) == batch_size or n_bonds + n > max_bonds):
             yield batch
             batch, n_bonds = [], 0
         batch.append(graph)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._structures.read import StructureError, read_many, structure_error
+from .converter import CrystalGraph
 
 _NO_BONDS = "no bonds: no two atoms are within the graph converter's cutoff"
 
@@ -21,25 +22,11 @@ class Graph(NamedTuple):
     index2: np.ndarray
 
 
-def input_limits(model):
-    """Return the sizes of the embeddings and the widths of atom, bond and state.
-
-    Each is a list of three, with None where there is no embedding or no features.
-    """
-    vocabulary = [None] * 3
-    for layer in model.layers:
-        for i in range(3):
-            if type(layer).__name__ == "Embedding" and layer.input is model.inputs[i]:
-                vocabulary[i] = layer.input_dim
-    widths = [t.shape[2] if len(t.shape) == 3 else None for t in model.inputs[:3]]
-    return vocabulary, widths
-
-
 def convert_many(converter, limits, items, start=0):
     """Convert structures to graphs, with a `StructureError` in place of a failure.
 
-    ``items`` may be the result of `read_many`; ``limits`` is from `input_limits`;
-    errors count structures from ``start``.
+    ``items`` may be the result of `read_many`; ``limits`` is from
+    `layers.input_limits`; errors count structures from ``start``.
     """
     graphs = []
     for index, graph in enumerate(read_many(items, start), start):
@@ -99,7 +86,10 @@ def _is_other(record):
 def _check(graph, converter, limits):
     """Return the arrays of a graph after checking that the network can take it."""
     vocabulary, widths = limits
-    atom = np.asarray(converter.atom_converter.convert(graph["atom"]))
+    atom = graph["atom"]
+    if not isinstance(converter, CrystalGraph):
+        atom = converter.atom_converter.convert(atom)
+    atom = np.asarray(atom)
     bond = np.asarray(graph["bond"])
     if type(converter.bond_converter).__name__ != "GaussianDistance":
         bond = np.asarray(converter.bond_converter.convert(graph["bond"]))
@@ -115,18 +105,20 @@ def _check(graph, converter, limits):
         raise ValueError(_NO_BONDS + _cutoff(converter))
     if not len(bond) == len(ends[0]) == len(ends[1]):
         raise ValueError("bond, index1 and index2 of the graph differ in length")
-    if min(map(np.min, ends)) < 0 or max(map(np.max, ends)) >= len(atom):
+    if min(end.min() for end in ends) < 0 or max(end.max() for end in ends) >= len(
+        atom
+    ):
         raise ValueError("index1 or index2 of the graph is not the index of an atom")
-    isolated = np.setdiff1d(np.arange(len(atom)), ends[0])
-    if len(isolated):
+    n_bonds = np.bincount(ends[0], minlength=len(atom))
+    if not n_bonds.all():
         raise ValueError(
-            f"isolated atoms (sites {isolated.tolist()}): no neighbour within the "
-            "graph converter's cutoff" + _cutoff(converter)
+            f"isolated atoms (sites {np.flatnonzero(n_bonds == 0).tolist()}): no "
+            "neighbour within the graph converter's cutoff" + _cutoff(converter)
         )
     for (name, values), size, width in zip(
         parts.items(), vocabulary, widths, strict=True
     ):
-        if size and not ((values >= 0) & (values < size)).all():
+        if size and (values.min() < 0 or values.max() >= size):
             unknown = sorted(set(values[(values < 0) | (values >= size)]))
             what = "unknown elements, atomic numbers" if name == "atom" else name
             raise ValueError(
@@ -142,5 +134,6 @@ def _check(graph, converter, limits):
 
 
 def _cutoff(converter):
-    cutoff = getattr(converter.nn_strategy, "cutoff", None)
+    strategy = getattr(converter, "nn_strategy", converter)
+    cutoff = getattr(strategy, "cutoff", None)
     return "" if cutoff is None else f" of {cutoff:g} angstrom"

@@ -8,13 +8,24 @@ import threading
 
 import numpy as np
 
+from .._gp.linalg import map_in_threads
 from .._keras.graph import limit_threads
 from .._parallel import Recent, run_blocks
 from .._structures.read import StructureError, as_items
 from .batches import Extraction, batches, cut, join
-from .convert import Graph, convert_many, input_limits
-from .layer_names import find_layer, readout_layers, structure_widths
-from .state import build_network, network_state, thaw_object
+from .convert import Graph, convert_many
+from .converter import CrystalGraph, identify, read_object
+from .forward import SETTINGS, NumpyPass, runs
+from .keras_pass import KerasPass, traceable
+from .layers import (
+    find_layer,
+    input_limits,
+    layers_of,
+    names_of,
+    readout_layers,
+    structure_widths,
+)
+from .state import build_network, network_state
 
 #: Snapshots used last, by fingerprint and by file: clones, copies, candidates of a
 #: search and tasks of a worker share a snapshot and its compiled functions.
@@ -23,13 +34,16 @@ _LOCK = threading.RLock()
 
 #: Number of structures that a process converts and runs at a time.
 BLOCK = 512
+#: Greatest number of bonds in a pass in NumPy, whose arrays then fit in a cache.
+PASS_BONDS = 20_000
 
 
 class MEGNetSnapshot:
     """Frozen MEGNet network: extract features, predict, fingerprint, pickle.
 
-    Holds JSON text and NumPy arrays; TensorFlow and megnet are imported on first use.
-    Copies and clones are the object itself.
+    Holds JSON text and NumPy arrays. Networks of MEGNet's own layers run in NumPy;
+    TensorFlow and megnet are imported for others, for graph converters other than
+    CrystalGraph, and for ``keras_model``. Copies and clones are the object itself.
 
     Parameters
     ----------
@@ -42,8 +56,10 @@ class MEGNetSnapshot:
         if isinstance(network, MEGNetSnapshot):
             network = network._state
         self._state = network if isinstance(network, dict) else network_state(network)
-        self._lock = threading.RLock()
-        self._functions = {}
+        self._config = json.loads(self._state["config"])
+        self._layers = layers_of(self._config)
+        self._inputs = names_of(self._config["input_layers"])
+        self._in_numpy = not self._state["classes"] and runs(self._layers, self._config)
 
     @classmethod
     def of(cls, network):
@@ -82,19 +98,21 @@ class MEGNetSnapshot:
     @functools.cached_property
     def fingerprint(self):
         """Hash of architecture, weights, graph converter and target scaler."""
-        state = self._state
-        # Where classes live and what shapes they saw first is no architecture.
-        skip = ("module", "registered_name", "build_config")
-        config = json.loads(
-            state["config"],
-            object_hook=lambda d: {k: v for k, v in d.items() if k not in skip},
-        )
-        parts = [
-            json.dumps(config, sort_keys=True),
-            *map(repr, (state["converter"], state["scaler"])),
-        ]
+        if self._in_numpy:
+            settings = [
+                [{key: one.config.get(key) for key in SETTINGS[one.kind]}, *one[::3]]
+                for one in self._layers
+            ]
+        else:  # where classes live and what shapes they saw first is no architecture
+            skip = ("module", "registered_name", "build_config")
+            settings = json.loads(
+                self._state["config"],
+                object_hook=lambda d: {k: v for k, v in d.items() if k not in skip},
+            )
+        parts = [json.dumps(settings, sort_keys=True)]
+        parts += [identify(self._state[name]) for name in ("converter", "scaler")]
         digest = hashlib.sha256("\n".join(parts).encode())
-        for w in state["weights"]:
+        for w in self._state["weights"]:
             digest.update(f"{w.shape}{w.dtype}".encode() + np.ascontiguousarray(w).data)
         return digest.hexdigest()
 
@@ -106,18 +124,23 @@ class MEGNetSnapshot:
 
     @functools.cached_property
     def scaler(self):
-        """MEGNet's target scaler, or None."""
-        return thaw_object(self._state["scaler"])
+        """MEGNet's target scaler or its equivalent, or None."""
+        return read_object(self._state["scaler"])
 
     @functools.cached_property
     def converter(self):
-        """MEGNet's graph converter."""
-        return thaw_object(self._state["converter"])
+        """MEGNet's graph converter or its equivalent."""
+        return read_object(self._state["converter"])
+
+    @property
+    def needs_tensorflow(self):
+        """Whether to convert and to run structures imports TensorFlow."""
+        return not (self._in_numpy and isinstance(self.converter, CrystalGraph))
 
     @property
     def n_outputs(self):
         """Number of targets that the network predicts."""
-        return int(self.keras_model.output.shape[-1])
+        return self._widths[self._output]
 
     @property
     def extensive(self):
@@ -158,7 +181,7 @@ class MEGNetSnapshot:
             return self._readout
         several = isinstance(layer, list | tuple)
         layers = layer if several else [layer]
-        return tuple(find_layer(self.keras_model, k).name for k in layers)
+        return tuple(find_layer(self._layers, k) for k in layers)
 
     def n_features(self, layer):
         """Return the number of features of ``layer``, or of a list of layers."""
@@ -245,20 +268,15 @@ class MEGNetSnapshot:
         n_atoms = np.zeros(len(graphs), int)
         n_atoms[good] = [len(graphs[i].atom) for i in good]
         values = np.full((len(graphs), n_features + predict * self.n_outputs), np.nan)
+        names += (self._output,) * predict
         if good:
-            function = self._function(names, predict)
-            values[good] = np.concatenate(
-                [
-                    function(*join(batch, self.keras_model.inputs)).numpy()[0]
-                    for batch in batches([graphs[i] for i in good], batch_size)
-                ]
-            )
+            values[good] = self._values([graphs[i] for i in good], names, batch_size)
         features, prediction = np.split(values, [n_features], axis=1)
         if self.scaler is not None:
             for n in np.unique(n_atoms[good]):
                 at = n_atoms == n
                 prediction[at] = self.scaler.inverse_transform(prediction[at], int(n))
-        features = features if names else None
+        features = features if n_features else None
         return Extraction(features, prediction if predict else None, n_atoms, errors)
 
     def check(self):
@@ -278,45 +296,39 @@ class MEGNetSnapshot:
         start, items = block
         return convert_many(self.converter, self._limits, items, start)
 
+    def _values(self, graphs, names, batch_size):
+        """Return the values of layers for graphs, side by side."""
+
+        def run(batch):
+            return np.hstack(self._pass(join(batch), names))
+
+        if not self._in_numpy:  # TensorFlow has threads of its own
+            return np.concatenate(list(map(run, batches(graphs, batch_size))))
+        parts = map_in_threads(run, batches(graphs, batch_size, PASS_BONDS))
+        return np.concatenate(parts)
+
     def forward(self, outputs):
-        """Return the pass from joined graphs to tensors of ``keras_model``, untraced.
+        """Return a function for TensorFlow to trace, from joined graphs to tensors.
 
-        It is a function from the seven inputs to a list of tensors of shape
-        (1, n, width). With it comes the signature of a ``tf.function`` that is traced
-        once for all sizes.
+        See `keras_pass.traceable`.
         """
-        import tensorflow as tf
-        import tf_keras
+        return traceable(self.keras_model, outputs, self._gaussians)
 
-        inputs, gaussians = self.keras_model.inputs, self._gaussians
-        network = tf_keras.Model(inputs, outputs)
-        signature = [tf.TensorSpec([1, None, *t.shape[2:]], t.dtype) for t in inputs]
-        if gaussians is not None:
-            signature[1] = tf.TensorSpec([1, None], tf.float32)
+    @functools.cached_property
+    def _pass(self):
+        if self._in_numpy:
+            return self._numpy_pass(self._gaussians)
+        return KerasPass(self.keras_model, self._gaussians)
 
-        def forward(atom, bond, *rest):
-            if gaussians is not None:
-                centers, width = gaussians
-                bond = tf.exp(-(((bond[..., None] - centers) / width) ** 2))
-            return tf.nest.flatten(network([atom, bond, *rest], training=False))
+    def _numpy_pass(self, gaussians):
+        weights = self._state["weights"]
+        return NumpyPass(self._layers, self._inputs, weights, gaussians)
 
-        return forward, signature
-
-    def _function(self, names, predict):
-        """Return the compiled pass to layers and prediction, side by side."""
-        import tensorflow as tf
-
-        with self._lock:
-            if (names, predict) not in self._functions:
-                model = self.keras_model
-                outputs = [model.get_layer(name).output for name in names]
-                forward, signature = self.forward(outputs + predict * [model.output])
-                # Concrete: TensorFlow warns if each network traces a new function
-                self._functions[names, predict] = tf.function(
-                    lambda *inputs: tf.concat(forward(*inputs), -1), signature
-                ).get_concrete_function()
-            function = self._functions[names, predict]
-        return lambda *inputs: function(*map(tf.constant, inputs))
+    @property
+    def _output(self):
+        """Name of the layer that returns the prediction."""
+        (name,) = names_of(self._config["output_layers"])
+        return name
 
     @functools.cached_property
     def _gaussians(self):
@@ -324,7 +336,7 @@ class MEGNetSnapshot:
         bonds = self.converter.bond_converter
         if type(bonds).__name__ != "GaussianDistance":
             return None
-        n, got = self.keras_model.inputs[1].shape[-1], len(bonds.centers)
+        n, got = self._limits[1][1], len(bonds.centers)
         if n != got:
             raise ValueError(
                 f"The graph converter expands bonds to {got} features, the network "
@@ -334,15 +346,17 @@ class MEGNetSnapshot:
 
     @functools.cached_property
     def _limits(self):
-        return input_limits(self.keras_model)
+        return input_limits(self._layers, self._inputs)
 
     @functools.cached_property
     def _widths(self):
-        return structure_widths(self.keras_model)
+        # Without the graph converter, which may import megnet
+        run = self._numpy_pass(None) if self._in_numpy else self._pass
+        return structure_widths(run, self._layers, self._inputs)
 
     @functools.cached_property
     def _readout(self):
-        return readout_layers(self.keras_model, self._widths)
+        return readout_layers(self._layers, self._widths)
 
 
 def whole_batches(structures, batch_size):

@@ -9,27 +9,36 @@ import cloudpickle
 
 from .compat import import_megnet
 from .fast_layers import fast_layer, fast_set2set, softplus2
+from .forward import NumpyPass, runs
+from .layers import layers_of, names_of, structure_widths
 
 
 def network_state(network):
     """Take a snapshot of a MEGNet model, or of a file, as JSON text and NumPy arrays.
 
-    Keys are config, weights, converter, scaler and classes: pickled Keras layer classes
-    that neither tf-keras nor megnet has, by value where no module has them.
+    Keys are config, weights (in the order of the layers), converter, scaler and
+    classes: pickled Keras layer classes that neither tf-keras nor megnet has, by value
+    where no module has them; empty if there are none. A file of layers that NumPy runs
+    is read without TensorFlow.
     """
     if isinstance(network, str | os.PathLike):
-        model, converter, scaler = _read(Path(network))
-    else:
-        parts = ("model", "graph_converter", "target_scaler")
-        model, converter, scaler = (getattr(network, name, None) for name in parts)
-        if model is None or converter is None:
-            raise TypeError(
-                f"Got `network` of type {type(network).__name__}, expected a MEGNet "
-                "model: the path of an .hdf5 file with its .json beside it, or a "
-                "megnet.models.MEGNetModel or GraphModel (a bare Keras network has no "
-                "graph converter)."
-            )
-    _check_inputs(model)
+        return _read(Path(network))
+    parts = ("model", "graph_converter", "target_scaler")
+    model, converter, scaler = (getattr(network, name, None) for name in parts)
+    if model is None or converter is None:
+        raise TypeError(
+            f"Got `network` of type {type(network).__name__}, expected a MEGNet "
+            "model: the path of an .hdf5 file with its .json beside it, or a "
+            "megnet.models.MEGNetModel or GraphModel (a bare Keras network has no "
+            "graph converter)."
+        )
+    frozen = {"converter": freeze_object(converter), "scaler": freeze_object(scaler)}
+    return {**_model_state(model), **frozen}
+
+
+def _model_state(model):
+    """Return config, weights and classes of a Keras model."""
+    _check_inputs(model.inputs or [])
     libraries = ("keras", "tf_keras", "tensorflow", "megnet", "sklearn_unlocknn")
     classes = {
         type(layer).__name__: type(layer)
@@ -39,14 +48,12 @@ def network_state(network):
     return {
         "config": json.dumps(_plain_config(model.get_config()), sort_keys=True),
         "weights": model.get_weights(),
-        "converter": freeze_object(converter),
-        "scaler": freeze_object(scaler),
-        "classes": cloudpickle.dumps(classes),
+        "classes": cloudpickle.dumps(classes) if classes else b"",
     }
 
 
 def _read(path):
-    """Return the model of an .hdf5 file, and converter and scaler of its .json."""
+    """Return the state of an .hdf5 file, with converter and scaler of its .json."""
     settings_path = path.with_name(path.name + ".json")
     if not path.is_file():
         raise FileNotFoundError(
@@ -58,33 +65,56 @@ def _read(path):
             f"{path} has no {settings_path.name} beside it, which holds its graph "
             "converter. Copy it there, or save the network with MEGNet's save_model."
         )
-    import_megnet()
     import h5py
 
     try:
-        settings = thaw_object(("json", settings_path.read_text()))
+        settings = json.loads(settings_path.read_text())
         converter, scaler = map(settings.get, ("graph_converter", "target_scaler"))
     except (json.JSONDecodeError, AttributeError) as error:
         raise ValueError(f"{settings_path} is not MEGNet's settings file.") from error
-    if converter is None or isinstance(converter, dict):
+    if not isinstance(converter, dict) or "@class" not in converter:
         raise ValueError(f"{settings_path} holds no graph converter of MEGNet's.")
     try:
         with h5py.File(path) as file:
-            config = json.loads(file.attrs["model_config"])["config"]
-        model = _from_config(_plain_config(config), {})
-        _check_inputs(model)
-        model.load_weights(path)
+            config = _plain_config(json.loads(file.attrs["model_config"])["config"])
+            _check_inputs(config["input_layers"])
+            layers, inputs = layers_of(config), names_of(config["input_layers"])
+            if runs(layers, config):
+                text = json.dumps(config, sort_keys=True)
+                weights = _stored_weights(file["model_weights"], layers)
+                structure_widths(
+                    NumpyPass(layers, inputs, weights, None), layers, inputs
+                )
+                state = {"config": text, "weights": weights, "classes": b""}
+        if not runs(layers, config):
+            model = _from_config(config, {})
+            model.load_weights(path)
+            state = _model_state(model)
     except Exception as error:
         raise ValueError(
-            f"{path} is not a MEGNet network that tf-keras can load: {error}"
+            f"{path} is not a MEGNet network that can be loaded: {error}"
         ) from error
-    return model, converter, scaler
+    frozen = {
+        name: ("json", json.dumps(value, sort_keys=True))
+        for name, value in (("converter", converter), ("scaler", scaler))
+    }
+    return {**state, **frozen}
+
+
+def _stored_weights(group, layers):
+    """Return the weights in an HDF5 group of Keras, in the order of the layers."""
+    names = {name: list(group[name].attrs["weight_names"]) for name in group}
+    return [
+        group[layer.name][name][()]
+        for layer in layers
+        for name in names.get(layer.name, ())
+    ]
 
 
 def build_network(state):
     """Rebuild the Keras network of a state, in inference mode."""
     try:
-        classes = pickle.loads(state["classes"])
+        classes = pickle.loads(state["classes"]) if state["classes"] else {}
         model = _from_config(json.loads(state["config"]), classes)
     except Exception as error:
         raise ValueError(
@@ -137,8 +167,8 @@ def thaw_object(frozen):
         ) from error
 
 
-def _check_inputs(model):
-    n = len(getattr(model, "inputs", None) or [])
+def _check_inputs(inputs):
+    n = len(inputs)
     if n != 7:
         raise ValueError(
             f"Got a network with {n} inputs, expected the 7 of a MEGNet network: "

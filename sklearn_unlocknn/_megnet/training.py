@@ -8,6 +8,7 @@ import numpy as np
 from .._gp.encoded import scales
 from .architecture import output_layer, with_outputs
 from .batches import batches, join
+from .keras_pass import as_inputs
 from .network import MEGNetSnapshot
 from .state import freeze_object
 
@@ -149,13 +150,13 @@ class _Trainer:
         """Compiled loss, its gradient, and the update of the weights."""
         import tensorflow as tf
 
-        forward, signature = self.network.forward([self.model.output])
+        forward, signature = self.network.forward(self.model.output)
         signature += [tf.TensorSpec([None, None]), tf.TensorSpec([None])]
         vector = [tf.TensorSpec(self.vector.shape)]
 
         def loss(*inputs):
             *graph, targets, weights = inputs
-            error = forward(*graph)[0][0] - targets
+            error = forward(*graph)[0] - targets
             return tf.reduce_sum(weights * tf.reduce_mean(error**2, -1))
 
         def gradient(*inputs):
@@ -185,9 +186,8 @@ class _Trainer:
             part = slice(start, start + len(graphs))
             start = part.stop
             arrays = (targets[part], data.weights[part] / total)
-            arrays = [a.astype(np.float32) for a in arrays]
-            inputs = [*join(graphs, self.model.inputs), *arrays]
-            yield [tf.constant(a) for a in inputs]
+            arrays = [tf.constant(a.astype(np.float32)) for a in arrays]
+            yield [*as_inputs(join(graphs), self.model), *arrays]
 
     def step(self, data):
         """Take one step on a batch and return the loss before it."""

@@ -350,6 +350,8 @@ def test_files_without_a_fitted_model(content, match, folder, tmp_path, capsys):
     assert re.search(match, err)
     assert str(path) in err
     assert not (tmp_path / "out").exists()
+    if content is None:
+        return
     assert run("predict", path, folder / "both.csv") == 2
     assert "Got the table" in capsys.readouterr().err
     assert run("predict", path) == 2

@@ -32,13 +32,13 @@ sys.exit(status)
     ("command", "message"),
     [
         ("fit --help", "open only trusted files"),
-        ("fit gone.csv --network Eform_MP_2091", "error: .*neither .*Eform_MP_2019"),
+        ("fit {here} --network Eform_MP_2091", "error: .*neither .*Eform_MP_2019"),
         ("fit gone.csv --network {here}", "error: There is no data file 'gone.csv'"),
         ("predict gone POSCAR", "error: There is no model file 'gone'"),
         ("evaluate gone gone.csv", "error: There is no model file 'gone'"),
     ],
 )
-def test_help_and_wrong_names_need_no_tensorflow(command, message):
+def test_help_and_wrong_names_need_no_heavy_library(command, message):
     arguments = command.format(here=__file__).split()
     if "--network" in arguments:
         arguments += ["--target", "y", "-o", "new.joblib"]
@@ -50,7 +50,20 @@ def test_help_and_wrong_names_need_no_tensorflow(command, message):
     assert done.returncode == (0 if is_help else 2)
     assert re.search(message, done.stdout if is_help else done.stderr)
     heavy = done.stdout.splitlines()[-1].split()
-    assert heavy == ([] if is_help else ["numpy", "pandas"])
+    assert heavy == (["numpy", "pandas"] if "neither" in message else [])
+
+
+def test_fit_and_predict_import_no_tensorflow(folder, fit_options, tmp_path):
+    model, files = tmp_path / "model", [folder / "POSCAR", folder / "cifs/01.cif"]
+    fit = ["fit", folder / "train.json", *fit_options, "-o", model]
+    for command in (fit, ["predict", model, *files]):
+        done = subprocess.run(
+            [sys.executable, "-c", HEAVY, *map(str, command)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        *lines, heavy = done.stdout.splitlines()
+        assert heavy.split() == ["numpy", "pandas", "pymatgen"]
+    assert not table("\n".join(lines))["error"].any()
 
 
 def test_installed_command_in_a_pipe(folder, fitted, one_thread):
@@ -89,6 +102,7 @@ def test_module_on_a_terminal_shows_a_bar(folder, fitted, one_thread):
     out, _ = process.communicate()
     os.close(main_end)
     assert process.returncode == 0
+    assert shown.startswith(b"Reading ")
     assert b"Predicting" in shown
     assert b"1/1" in shown
     assert len(table(out)) == 1

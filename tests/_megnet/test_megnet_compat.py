@@ -140,7 +140,7 @@ def test_not_a_network(tmp_path):
     for settings, message in (
         ("{", "not MEGNet's settings file"),
         ('{"metadata": {}}', "holds no graph converter"),
-        (SETTINGS, "not a MEGNet network that tf-keras can load"),
+        (SETTINGS, "not a MEGNet network that can be loaded"),
     ):
         (tmp_path / "net.hdf5.json").write_text(settings)
         with pytest.raises(ValueError, match=message):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from _megnet.megnet_nets import (
@@ -125,7 +126,6 @@ def test_auto_layer_is_all_state_and_readout_layers(structures):
     assert kinds == ["Add", "Dense", "Dense"] * 2 + ["Concatenate"]
     X = network.extract(structures)
     assert_allclose(X, network.extract(structures, list(names)), atol=1e-5)
-    assert len(network._functions) == 1
     assert X.shape[1] == network.n_features("auto") == 2 * (6 + 8 + 6) + 22
     assert len(np.unique(X.round(5), axis=0)) == len(structures)
 
@@ -276,6 +276,16 @@ def test_file(tmp_path, structures):
         assert MEGNetSnapshot.of(got) is got
         assert got.fingerprint == want.fingerprint
         assert_array_equal(predict(got, structures), predict(want, structures))
+
+
+def test_file_with_other_weights(tmp_path):
+    path = save_megnet(make_megnet(), tmp_path)
+    with h5py.File(path, "r+") as file:
+        layer = file["model_weights/readout_2/readout_2"]
+        del layer["kernel:0"]
+        layer["kernel:0"] = np.ones((3, 1))
+    with pytest.raises(ValueError, match=r"net\.hdf5 is not a MEGNet network"):
+        MEGNetSnapshot(path)
 
 
 def test_stream_is_lazy_and_bounded(network, structures, monkeypatch):

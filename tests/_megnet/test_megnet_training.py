@@ -11,7 +11,7 @@ from sklearn_unlocknn._megnet import batches as megnet_batches
 from sklearn_unlocknn._megnet import training as megnet_training
 from sklearn_unlocknn._megnet.architecture import new_megnet
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
-from sklearn_unlocknn._megnet.state import freeze_object
+from sklearn_unlocknn._megnet.state import freeze_object, thaw_object
 from sklearn_unlocknn._megnet.training import LabelledGraphs, _Trainer, train
 
 from megnet.models import MEGNetModel  # isort: skip
@@ -76,7 +76,7 @@ def test_new_network_is_megnets_own(structures):
         warnings.simplefilter("ignore")  # tf-keras: one initializer, many layers
         theirs = MEGNetModel(
             8, 2, nblocks=2, n1=8, n2=6, n3=4, embedding_dim=4, ntarget=2,
-            graph_converter=network.converter,
+            graph_converter=thaw_object(network._state["converter"]),
         )  # fmt: skip
 
     def described(model):  # tf-keras repeats the layer in some names
