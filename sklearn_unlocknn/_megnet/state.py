@@ -15,7 +15,7 @@ def network_state(network):
     """Take a snapshot of a MEGNet model, or of a file, as JSON text and NumPy arrays.
 
     Keys are config, weights, converter, scaler and classes: pickled Keras layer classes
-    that neither tf-keras nor megnet has, by value where no module has them.
+    that neither tf-keras nor megnet has, by value where no module has them, or None.
     """
     if isinstance(network, str | os.PathLike):
         model, converter, scaler = _read(Path(network))
@@ -41,7 +41,7 @@ def network_state(network):
         "weights": model.get_weights(),
         "converter": freeze_object(converter),
         "scaler": freeze_object(scaler),
-        "classes": cloudpickle.dumps(classes),
+        "classes": cloudpickle.dumps(classes) if classes else None,
     }
 
 
@@ -84,7 +84,7 @@ def _read(path):
 def build_network(state):
     """Rebuild the Keras network of a state, in inference mode."""
     try:
-        classes = pickle.loads(state["classes"])
+        classes = pickle.loads(state["classes"]) if state["classes"] else {}
         model = _from_config(json.loads(state["config"]), classes)
     except Exception as error:
         raise ValueError(
