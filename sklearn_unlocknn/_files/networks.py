@@ -175,7 +175,8 @@ def _check_config(node, megnet=False):
 
 
 def _check_class(node, megnet):
-    kind, module = node["class_name"], node.get("module") or "keras"
+    kind, module = node["class_name"], node.get("module")
+    module = "keras" if module is None else module
     name = node.get("config") if kind == "function" else kind
     if not (isinstance(name, str) and isinstance(module, str)):
         raise ModelFileError("a network in it has a class without a name")

@@ -104,6 +104,9 @@ def keras():
             {"network": [net, build_net(keras, seed=7)]},
             cv=ShuffleSplit(1, random_state=0),
         ),
+        "tuned": ProbNNRegressor(
+            net, kernel="rbf", max_iter=1, fine_tuning=FineTuning(1)
+        ),
         "features": KerasFeatureExtractor(net, layer=["latent", -1]),
     }
     return {name: model.fit(X, y) for name, model in models.items()}

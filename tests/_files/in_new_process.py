@@ -1,7 +1,8 @@
 """Load model files in a process of its own, and predict.
 
 The argument is a folder with the files, whose names start with the kind of their
-samples, and with these in ``X.json``. Stops at the first call of pickle and at the first start of a program.
+samples, and with these in ``X.json``. Stops at the first call of pickle and at the
+first start of a program.
 """
 
 import json
