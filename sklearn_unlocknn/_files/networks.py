@@ -10,8 +10,6 @@ import re
 
 import numpy as np
 
-from .._features.encoder import LiveModel
-from .._keras.graph import library_of
 from .archive import ModelFileError
 
 #: Layers, initializers and the like that hold no code and read no file.
@@ -79,21 +77,6 @@ _MEGNET_OBJECTS = {
     "numpy": {"array"},
     "pymatgen.analysis.local_env": set(_NEIGHBORS.split()),
 }
-
-
-def handle_of(value):
-    """Return the handle of a live network, and any other value as it is."""
-    if isinstance(value, LiveModel):
-        return value.handle
-    if library_of(value) is not None:
-        from .._keras.network import NetworkHandle
-
-        return NetworkHandle.of(value)
-    if type(value).__module__.partition(".")[0] == "megnet":
-        from .._megnet.network import MEGNetSnapshot
-
-        return MEGNetSnapshot.of(value)
-    return value
 
 
 def keras_state(handle):

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from .archive import MAX_AXIS, ModelFileError, check_dtype
-from .registry import TYPES, named_function, named_type
+from .registry import TYPES, named_function, named_type, set_attributes
 from .shapes import check_shapes
 from .write import MAX_DEPTH
 
@@ -46,19 +46,22 @@ class Reader:
         described = named_type(name)
         if not isinstance(state, dict):
             raise ModelFileError(f"a {name} in it has no attributes")
-        number = len(self._objects)
-        self._objects.append(_UNFINISHED)
+        number, cls = len(self._objects), described.cls
+        self._objects.append(cls.__new__(cls) if described.build is None else _LATER)
         for attribute in state:
             if not attribute.isidentifier() or attribute.startswith("__"):
                 raise ModelFileError(f"a {name} in it has {attribute[:40]!r}")
         state = {key: self.build(item, depth + 1) for key, item in state.items()}
         check_shapes(name, state)
-        self._objects[number] = described.build(state)
+        if described.build is None:
+            set_attributes(self._objects[number], state)
+        else:
+            self._objects[number] = described.build(state)
         return self._objects[number]
 
     def _ref(self, number, depth):
         known = type(number) is int and 0 <= number < len(self._objects)
-        if not known or self._objects[number] is _UNFINISHED:
+        if not known or self._objects[number] is _LATER:
             raise ModelFileError(f"it refers to an object {number!r:.20} that is none")
         return self._objects[number]
 
@@ -143,7 +146,7 @@ def _shape(shape, values):
     return shape
 
 
-_UNFINISHED = object()
+_LATER = object()
 _KINDS = {
     "array": Reader._array,
     "bunch": lambda *call: Bunch(**Reader._dict(*call)),

@@ -49,6 +49,7 @@ _OWN = {
     "SparsePosterior": "_gp.posterior",
     "Standardisation": "_gp.encoded",
     "StructureDescriptors": "_structures.descriptors",
+    "TFPKernel": "kernels._tfp",
     "VGPRegressor": "_regressors.vgp",
     "_ProbMultiScorer": "metrics._scorers",
     "_ProbScorer": "metrics._scorers",
@@ -108,14 +109,15 @@ class FileType:
         The type.
     state : callable
         Returns the attributes of an object to write, a dict by name.
-    build : callable
-        Returns the object of such a dict.
+    build : callable or None
+        Returns the object of such a dict. None: it is an instance whose attributes are
+        set, which may contain itself, as the metadata requests of scikit-learn do.
     """
 
     name: str
     cls: type
     state: Callable
-    build: Callable
+    build: Callable | None = None
 
 
 def file_type(obj):
@@ -174,6 +176,10 @@ def _described(name):
     cls = _find(name)
     if name == "Covariance":
         return FileType(name, cls, _covariance_state, _covariance)
+    if name == "TFPKernel":
+        from .tfp import tfp_kernel, tfp_state
+
+        return FileType(name, cls, tfp_state, tfp_kernel)
     if name == "NetworkHandle":
         from .networks import keras_handle, keras_state
 
@@ -182,11 +188,9 @@ def _described(name):
         from .networks import megnet_snapshot, megnet_state
 
         return FileType(name, cls, megnet_state, megnet_snapshot)
-    if dataclasses.is_dataclass(cls):
-        return FileType(name, cls, _attributes, functools.partial(_dataclass, cls))
     if issubclass(cls, tuple):
-        return FileType(name, cls, cls._asdict, functools.partial(_tuple, cls))
-    return FileType(name, cls, _attributes, functools.partial(_plain, cls))
+        return FileType(name, cls, cls._asdict, lambda state: cls(**state))
+    return FileType(name, cls, _attributes)
 
 
 def _attributes(obj):
@@ -199,46 +203,40 @@ def _attributes(obj):
     return state
 
 
-def _plain(cls, state):
-    """Return an object of its attributes; parameters that are missing are default."""
+def set_attributes(obj, state):
+    """Set the attributes of a new object to those of a file."""
+    cls = type(obj)
     if issubclass(cls, BaseEstimator):
-        defaults = {
-            p.name: p.default
-            for p in inspect.signature(cls.__init__).parameters.values()
-            if p.default is not p.empty
-        }
+        # Parameters that are missing, as in old files, are those of the signature.
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         state = {k: v for k, v in state.items() if k not in RUN_PARAMETERS}
         state = {**defaults, **state}
-    obj = cls.__new__(cls)
+    if dataclasses.is_dataclass(cls):
+        state = _with_defaults(cls, state)
     if hasattr(obj, "__setstate__"):
         obj.__setstate__(state)
     else:
         vars(obj).update(state)
-    return obj
 
 
-def _dataclass(cls, state):
-    """Return a dataclass; a field with a default may be missing, as in old files."""
-    known, state = {field.name for field in dataclasses.fields(cls)}, dict(state)
-    if unknown := sorted(state.keys() - known):
+def _with_defaults(cls, state):
+    """Return the fields of a dataclass; one with a default may be missing in a file."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    if unknown := sorted(state.keys() - fields.keys()):
         raise ModelFileError(
             f"a {cls.__name__} in it has {unknown}, which this version does not have: "
             "it is of a newer one"
         )
-    for field in dataclasses.fields(cls):
-        if field.name in state:
-            continue
-        if field.default is not dataclasses.MISSING:
-            state[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            state[field.name] = field.default_factory()
+    state = dict(state)
+    for name in fields.keys() - state.keys():
+        if fields[name].default is not dataclasses.MISSING:
+            state[name] = fields[name].default
+        elif fields[name].default_factory is not dataclasses.MISSING:
+            state[name] = fields[name].default_factory()
         else:
-            raise ModelFileError(f"a {cls.__name__} in it has no {field.name!r}")
-    return _plain(cls, state)
-
-
-def _tuple(cls, state):
-    return cls(**state)
+            raise ModelFileError(f"a {cls.__name__} in it has no {name!r}")
+    return state
 
 
 def _covariance_state(covariance):

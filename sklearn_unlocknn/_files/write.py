@@ -10,8 +10,10 @@ from pathlib import PurePath
 import numpy as np
 from sklearn.utils import Bunch
 
+from .._features.encoder import LiveModel
+from .._keras.graph import library_of
+from ..kernels._tfp import TFPKernel, is_tfp
 from .archive import ModelFileError, check_dtype
-from .networks import handle_of
 from .registry import TYPES, file_type, function_name
 
 #: Greatest depth of objects in objects.
@@ -37,7 +39,7 @@ class Writer:
     def __init__(self, archive):
         self.objects, self._archive = {}, archive
         # Written objects by id; they are kept, so that no id is that of a later one.
-        self._numbers, self._arrays, self._kept, self._open = {}, {}, [], set()
+        self._numbers, self._arrays, self._kept = {}, {}, []
 
     def node(self, value, where, depth=0):
         """Return an object as JSON, writing the arrays in it.
@@ -46,7 +48,7 @@ class Writer:
         """
         if depth > MAX_DEPTH:
             raise ModelFileError(f"Cannot save {where}: it is nested too deeply.")
-        value = handle_of(value)
+        value = _replaced(value)
         kind = type(value)
         if value is None or kind in (bool, int, str):
             return value
@@ -116,26 +118,21 @@ class Writer:
 
     def _object(self, value, where, depth):
         if id(value) in self._numbers:
-            if id(value) in self._open:
-                raise ModelFileError(f"Cannot save {where}: it is a part of itself.")
             return {"ref": self._numbers[id(value)]}
         described = file_type(value)
         if described is None:
             raise ModelFileError(_refusal(value, where))
         self._numbers[id(value)] = len(self._numbers)
         self._kept.append(value)
-        self._open.add(id(value))
         self.objects.setdefault(described.name, value)
         try:
             state = described.state(value)
         except ModelFileError as error:
             raise ModelFileError(f"Cannot save {where}: {error}") from error
-        attributes = {
-            name: self.node(item, f"{where}.{name}", depth + 1)
-            for name, item in state.items()
-        }
-        self._open.discard(id(value))
-        return {"object": described.name, "state": attributes}
+        nodes = {}
+        for attribute, item in state.items():
+            nodes[attribute] = self.node(item, f"{where}.{attribute}", depth + 1)
+        return {"object": described.name, "state": nodes}
 
 
 def _refusal(value, where):
@@ -151,3 +148,18 @@ def _refusal(value, where):
         "functions such as numpy.log. Use pickle or joblib for it, and have such files "
         "from those alone whom you trust."
     )
+
+
+def _replaced(value):
+    """Return what stands for a live network or a kernel of TFP, or the value itself."""
+    if isinstance(value, LiveModel):
+        return value.handle
+    if library_of(value) is not None:
+        from .._keras.network import NetworkHandle
+
+        return NetworkHandle.of(value)
+    if type(value).__module__.partition(".")[0] == "megnet":
+        from .._megnet.network import MEGNetSnapshot
+
+        return MEGNetSnapshot.of(value)
+    return TFPKernel(value) if is_tfp(value) else value

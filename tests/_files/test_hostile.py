@@ -181,7 +181,6 @@ def test_arrays(content, match, tmp_path):
         ({"object": "Standardisation", "state": {}}, "'x_mean' .* is no array"),
         ({"object": "Scaled", "state": {}}, "missing"),
         ({"object": "Scaled", "state": {"more": 1}}, "more"),
-        ({"object": "NumericEncoder", "state": {"a": {"ref": 0}}}, "an object 0"),
         ({"function": "os.system"}, "function 'os.system', which is none"),
         ({"function": "numpy.load"}, "which is none of those"),
         ({"function": "numpy.lib.npyio.load"}, "which is none of those"),

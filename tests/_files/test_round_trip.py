@@ -141,7 +141,8 @@ def test_values_of_every_kind():
         None, True, 3, -(10**30), 0.1, "a\ud800", [1, [2]], (1, (2,)), {1, 2},
         frozenset("ab"), {"a": 1}, {1: 2, (3, "x"): None}, slice(1, None, -2),
         range(3, 9), b"\0\xff", Path("a/b"), np.float64, object, np.dtype("<f4"),
-        np.exp, gaussian_nll, mean_squared_error, float("inf"), np.float32(0.1), np.int8(3),
+        np.exp, gaussian_nll, mean_squared_error, float("inf"), np.float32(0.1),
+        np.int8(3),
         np.datetime64("2020-02-02"), np.complex128(1j), np.str_("x"), bunch,
     ]  # fmt: skip
     for value in values:
