@@ -4,6 +4,7 @@ import math
 import numbers
 import platform
 import re
+import warnings
 from importlib import metadata
 
 import numpy as np
@@ -72,7 +73,9 @@ def _formulas(X):
     """Return the reduced formulas of structures, each once and in order."""
     from .._structures.read import as_items, read_many
 
-    found = read_many(list(as_items(X)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they were shown when the model was fitted
+        found = read_many(list(as_items(X)))
     compositions = (getattr(one, "composition", None) for one in found)
     return sorted({one.reduced_formula for one in compositions if one is not None})
 
