@@ -200,6 +200,7 @@ def names(tmp_path, monkeypatch):
         ("guide/choosing", None),
         ("guide/calibration", 150),
         pytest.param("guide/megnet", 20, marks=needs_data),
+        ("guide/files", 292),
         ("guide/migrating", 292),
     ],
 )

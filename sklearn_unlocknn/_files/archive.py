@@ -29,7 +29,10 @@ _MAX_HEADER = 2048
 class ModelFileError(ValueError):
     """Error of a model that cannot be written, or of a file that cannot be read.
 
-    A message says what is wrong, where, and what to do.
+    Parameters
+    ----------
+    message : str
+        What is wrong, where, and what to do.
 
     See Also
     --------
@@ -45,6 +48,9 @@ class ModelFileError(ValueError):
     ...     print(str(error)[:32])
     Cannot save model.func, a functi
     """
+
+    def __init__(self, message):
+        super().__init__(message)
 
 
 class ArchiveWriter:

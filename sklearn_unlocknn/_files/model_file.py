@@ -106,7 +106,7 @@ def load_model(path, *, max_bytes=2**32):
     ----------
     path : str or path-like
         The file.
-    max_bytes : int, default=2**32
+    max_bytes : int, default=4294967296
         Greatest size of the file. The model takes about as much memory.
 
     Returns
