@@ -75,6 +75,7 @@ _SKLEARN_PRIVATE = {
 _FUNCTIONS = {
     "numpy": np.ufunc,
     "scipy.special": np.ufunc,
+    "sklearn.feature_selection": types.FunctionType,
     "sklearn.metrics": types.FunctionType,
     f"{PACKAGE}.metrics": types.FunctionType,
 }

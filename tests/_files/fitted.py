@@ -3,8 +3,10 @@
 import numpy as np
 from _megnet.megnet_nets import make_megnet, make_structures, quick
 from networks import build_net
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import BaggingRegressor, VotingRegressor
+from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import kernels as gpk
 from sklearn.linear_model import BayesianRidge
@@ -47,7 +49,12 @@ def numeric():
         "no network": ProbNNRegressor(kernel="rbf", max_iter=1),
         "passed through": KerasFeatureExtractor(),
         "pipeline": make_pipeline(
-            FunctionTransformer(np.arcsinh, np.sinh), StandardScaler(), sparse
+            FunctionTransformer(np.arcsinh, np.sinh),
+            make_column_transformer(
+                (StandardScaler(), [0, 1]), remainder="passthrough"
+            ),
+            SelectKBest(f_regression, k=3),
+            clone(sparse),
         ),
         "search": GridSearchCV(
             make_pipeline(StandardScaler(), gp),

@@ -4,6 +4,7 @@ import os
 import platform
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from _megnet.megnet_nets import SquareScaler, quick
@@ -211,6 +212,16 @@ def test_a_file_is_small_and_needs_no_network_until_it_predicts(keras3_net, tmp_
     assert "model" not in vars(loaded.network_)
     loaded.transform(X[:, :4])
     assert "model" in vars(loaded.network_)
+
+
+def test_names_of_columns_are_saved(tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = VGPRegressor("rbf[a, c]", max_iter=1).fit(frame, y)
+    save_model(model, tmp_path / "model.unlocknn")
+    loaded = load_model(tmp_path / "model.unlocknn")
+    assert list(loaded.feature_names_in_) == list("abcd")
+    with pytest.raises(ValueError, match="feature names should match"):
+        loaded.predict(frame[list("bacd")])
 
 
 def test_a_linear_model_alone(tmp_path):
