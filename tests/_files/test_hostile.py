@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _files import fuzz, kept
+from numpy.testing import assert_array_equal
 
 from sklearn_unlocknn import (
     MEGNetFeatureExtractor,
@@ -332,3 +333,27 @@ def test_nothing_is_written_by_a_save_that_fails(tmp_path):
     assert load_model(path).get_params()["cv"].n_splits == 2
     with pytest.raises(FileNotFoundError):
         save_model(kept.numeric(), tmp_path / "none" / "model.unlocknn")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('"gaps":false', '"gaps":false,"more":1', r"\['more'\].* newer one"),
+        ('"one_output":true,', "", "has no 'one_output'"),
+        ('"gaps":false', '"mean":"x"', "a name twice"),
+    ],
+)
+def test_fields_that_a_dataclass_does_not_have(old, new, match, tmp_path):
+    parts = changed(fuzz.members(NUMERIC), "model.json", old, new)
+    check_refused(fuzz.zipped(parts), tmp_path / "a", match)
+
+
+def test_a_field_that_an_old_file_does_not_have_is_its_default(tmp_path):
+    parts = changed(fuzz.members(NUMERIC), "model.json", ',"gaps":false', "")
+    (tmp_path / "a").write_bytes(fuzz.zipped(parts))
+    assert_array_equal(
+        kept.predicted(load_model(tmp_path / "a")), kept.predicted(load_model(NUMERIC))
+    )
+    parts = changed(fuzz.members(NETWORK), "model.json", '"verbose":0,', "")
+    (tmp_path / "a").write_bytes(fuzz.zipped(parts))
+    assert load_model(tmp_path / "a").verbose == 0
