@@ -112,7 +112,7 @@ def keras():
             cv=ShuffleSplit(1, random_state=0),
         ),
         "tuned": ProbNNRegressor(
-            net, kernel="rbf", max_iter=1, fine_tuning=FineTuning(1)
+            net, kernel="rbf", max_iter=1, fine_tuning=FineTuning(1), random_state=0
         ),
         "features": KerasFeatureExtractor(net, layer=["latent", -1]),
     }
@@ -136,7 +136,7 @@ def structural():
         "several networks": quick([net, net], max_iter=1),
         "graph features": MEGNetFeatureExtractor(net),
         "descriptors": StructureDescriptors(groups=["geometry"]),
-        "trained": MEGNetRegressor(net, max_iter=0),
+        "trained": MEGNetRegressor(net, max_iter=0, early_stopping=False),
     }
     models = {name: model.fit(STRUCTURES, targets) for name, model in models.items()}
     wrapped = CalibratedProbRegressor(FrozenEstimator(models["crystals"]))

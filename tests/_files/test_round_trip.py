@@ -35,7 +35,7 @@ from sklearn_unlocknn._files.model_file import PROTOCOL
 from sklearn_unlocknn.metrics import gaussian_nll
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*inverse does not return:UserWarning",
+    "ignore:Fine-tuning keeps the original network:UserWarning",
     "ignore::sklearn.exceptions.ConvergenceWarning",
 )
 
