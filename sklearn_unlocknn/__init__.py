@@ -11,9 +11,13 @@ _PUBLIC = {
     "MEGNetFeatureExtractor": "_megnet.extractor",
     "MEGNetProbRegressor": "_regressors.megnet",
     "MEGNetRegressor": "_megnet.regressor",
+    "ModelFileError": "_files.archive",
     "ProbNNRegressor": "_regressors.prob_nn",
     "StructureDescriptors": "_structures.descriptors",
     "VGPRegressor": "_regressors.vgp",
+    "load_model": "_files.model_file",
+    "read_model_card": "_files.model_file",
+    "save_model": "_files.model_file",
 }
 
 __all__ = [
@@ -22,9 +26,13 @@ __all__ = [
     "MEGNetFeatureExtractor",
     "MEGNetProbRegressor",
     "MEGNetRegressor",
+    "ModelFileError",
     "ProbNNRegressor",
     "StructureDescriptors",
     "VGPRegressor",
+    "load_model",
+    "read_model_card",
+    "save_model",
 ]
 
 

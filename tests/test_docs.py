@@ -201,6 +201,7 @@ def names(tmp_path, monkeypatch):
         ("guide/calibration", 150),
         ("guide/domain", 292),
         pytest.param("guide/megnet", 20, marks=needs_data),
+        ("guide/files", 292),
         ("guide/migrating", 292),
     ],
 )

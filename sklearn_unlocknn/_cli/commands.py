@@ -14,13 +14,14 @@ import pandas as pd
 from sklearn.base import clone
 
 from .. import __version__
+from .._files.model_file import save_model
 from .files import (
     CommandError,
+    check_model_name,
     check_output,
     load_model,
     open_output,
     print_message,
-    save_model,
     structure_rows,
 )
 from .predictions import join_errors, predictions, reasons
@@ -36,6 +37,7 @@ def fit(args):
 
         # A wrong name is an early error; columns are known later.
         make_kernel(re.sub(r"\[[^\]]*\]", "", args.kernel), 2)
+    check_model_name(args.output)
     check_output(args.output, force=args.force, inputs=[args.data], stdout=False)
     _find_network(args.network)
     samples = _read_samples(args, args.target, args.log10)
@@ -49,14 +51,15 @@ def fit(args):
         _load_quietly(args, lambda: resolve_megnets(args.network))
         _find_failures(samples, args, memory)
         good = _usable(samples, args.on_error)
-        model = _regressor(args, memory)
+        model, report = _regressor(args, memory), None
         if args.holdout:
-            _report_holdout(model, good, quantity, args)
+            report = _report_holdout(model, good, quantity, args)
         print_message(f"Fitting the Gaussian process to {len(good)} rows")
         model.fit(good["structure"], good["y"])
-        # settings of this run, not of the model
-        model.set_params(memory=None, n_jobs=None)
-        save_model(file, model, target=args.target, log10=args.log10)
+        save_model(
+            model, file, X=good["structure"].tolist(), target=args.target,
+            log10=args.log10, held_out=report,
+        )  # fmt: skip
     _report_left_out(samples)
     per_atom = args.mean == "network" and model.network_.extensive
     print_message(
@@ -138,7 +141,7 @@ def _regressor(args, memory):
 
 
 def _report_holdout(model, samples, quantity, args):
-    """Fit a clone to a part of the samples and print the report on the others."""
+    """Fit a clone to a part of the samples; print and return the report on the rest."""
     from sklearn.model_selection import train_test_split
 
     from ..metrics import uq_report
@@ -153,6 +156,7 @@ def _report_holdout(model, samples, quantity, args):
     mean, std = trial.predict(test["structure"], return_std=True)
     print(f"{quantity}, held out")
     print(uq_report(test["y"], mean, std), end="", flush=True)
+    return uq_report(test["y"], mean, std, output_dict=True)
 
 
 def predict(args):
@@ -272,7 +276,7 @@ def _replace_nan(value):
 
 def _load(args, memory):
     """Load the model and set the parameters of this run."""
-    model = load_model(args.model)
+    model = load_model(args.model, args.allow_pickle)
     version = model["version"]
     if version is not None and version != __version__:
         print_message(

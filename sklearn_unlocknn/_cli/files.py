@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .. import __version__
 
-_FORMAT = "sklearn_unlocknn model"
+#: Endings of the names of pickles.
+_PICKLES = (".joblib", ".pickle", ".pkl")
 #: Endings of the names of data files, which may be followed by .gz.
 TABLES = ("csv", "tsv", "json", "jsonl", "xlsx")
 #: Endings of the names of structure files, in lower case, and of compressed files.
@@ -44,6 +45,15 @@ def announce(args):
     if sys.stderr.isatty():
         name = getattr(args, "model", None) or args.data
         print(f"Reading {name}", file=sys.stderr, flush=True)
+
+
+def check_model_name(path):
+    """Raise `CommandError` if the name of a model file is that of a pickle."""
+    if path.lower().endswith(_PICKLES):
+        raise CommandError(
+            f"Got the model file {path!r}, which is the name of a pickle, expected one "
+            "such as 'model.unlocknn'. In Python, sklearn_unlocknn.load_model reads it."
+        )
 
 
 def check_output(path, *, force, inputs=(), stdout=True):
@@ -97,48 +107,40 @@ def open_output(path, mode="w"):
         part.unlink(missing_ok=True)
 
 
-def save_model(file, estimator, *, target, log10):
-    """Write a fitted regressor, the column of its target and whether it is log10."""
-    import joblib
-
-    content = {"format": _FORMAT, "version": __version__, "target": target}
-    joblib.dump({**content, "log10": log10, "estimator": estimator}, file)
-
-
-def load_model(path):
+def load_model(path, allow_pickle=False):
     """Read a model file: a dict with keys estimator, target, log10 and version.
 
-    The file is one of `save_model`, or a fitted MEGNetProbRegressor written by joblib
-    or pickle, whose target and version are None. Raises `CommandError` unless it has a
-    fitted model with one target.
+    The file is one of `sklearn_unlocknn.save_model` or, with `allow_pickle`, a fitted
+    MEGNetProbRegressor written by joblib or pickle, whose target and version are None.
+    Raises `CommandError` unless it has a fitted model with one target.
     """
-    import joblib
-
     from .._regressors.megnet import MEGNetProbRegressor
 
     if not os.path.isfile(path):
         raise CommandError(f"There is no model file {str(path)!r}.")
     expected = "expected a model file of `unlocknn fit`"
-    try:
-        content = joblib.load(path)
-    except Exception as error:  # bytes that are not a pickle can cause any error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"Cannot read {str(path)!r}, {expected}: {reason}"
-        raise CommandError(message) from error
-    if isinstance(content, MEGNetProbRegressor):
-        content = {"format": _FORMAT, "estimator": content}
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        name = type(content).__name__
+    with open(path, "rb") as file:
+        is_pickle = file.read(2) != b"PK"  # the start of a zip file
+    if not is_pickle:
+        from .._files.model_file import read_model_file
+
+        card, estimator = read_model_file(path)
+    elif not allow_pickle:
+        raise CommandError(
+            f"Got {str(path)!r}, {expected}. If it is a pickle, which runs code when "
+            "it is read, and you trust those who wrote it, add --allow-pickle."
+        )
+    else:
+        card, estimator = {}, _unpickled(path, expected)
+    if not isinstance(estimator, MEGNetProbRegressor):
+        name = type(estimator).__name__
         raise CommandError(f"Got a {name} in {str(path)!r}, {expected}.")
-    model = {"target": None, "log10": False, "version": None, **content}
-    estimator = model["estimator"]
     try:
         estimator.get_params()
     except AttributeError as error:  # a parameter that was added later
         raise CommandError(
-            f"The model in {str(path)!r} was written by another version of "
-            f"sklearn_unlocknn ({model['version'] or 'unknown'}; this is "
-            f"{__version__}). Fit it again."
+            f"The model in {str(path)!r} was pickled by another version of "
+            f"sklearn_unlocknn (this is {__version__}). Fit it again."
         ) from error
     if not hasattr(estimator, "noise_std_"):
         raise CommandError(f"The model in {str(path)!r} is not fitted, {expected}.")
@@ -147,7 +149,23 @@ def load_model(path):
             f"The model in {str(path)!r} has {len(estimator.noise_std_)} targets, "
             "expected one. Use it from Python."
         )
-    return model
+    return {
+        "estimator": estimator,
+        "target": card.get("target"),
+        "log10": bool(card.get("log10")),
+        "version": card["versions"].get("sklearn_unlocknn") if card else None,
+    }
+
+
+def _unpickled(path, expected):
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except Exception as error:  # bytes that are not a pickle can cause any error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        message = f"Cannot read {str(path)!r}, {expected}: {reason}"
+        raise CommandError(message) from error
 
 
 def decode(content, errors="strict"):

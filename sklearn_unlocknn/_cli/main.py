@@ -14,9 +14,10 @@ from .files import CommandError, announce, find_input, print_message
 _STATUS = """\
 exit status: 0 success; 1 some files failed (predict); 2 no output, for a reason on
 standard error; 130 interrupted"""
-_MODEL = (
-    "A model file is a pickle, which runs code when opened: open only trusted files."
-)
+_MODEL = """\
+A model file (.unlocknn) has numbers and no code: one of others is safe to open.
+--allow-pickle also reads a MEGNetProbRegressor that was written by pickle or joblib,
+which can run any code: open only those of people whom you trust."""
 _DATA = """\
 DATA is a table with a header: .csv (separated by comma, semicolon or tab), .tsv, .xlsx
 (first sheet; needs openpyxl), .json (a list of records, or a frame in a layout of
@@ -29,8 +30,9 @@ Fit a Gaussian process to a column of a data file, on features of a frozen MEGNe
 
 {_DATA}
 
-{_MODEL}
-In Python, joblib.load returns a dict; its "estimator" is the MEGNetProbRegressor."""
+MODEL has the fitted regressor and a model card: the formulas of the structures, figures
+of the held-out rows, versions. In Python, load_model and read_model_card of
+sklearn_unlocknn read them."""
 _COLUMNS = """\
   mean, std      in the units of the target; std includes the observation noise
   lower, upper   a new observation lies between them with the probability --coverage
@@ -210,13 +212,22 @@ def _add_coverage(parser):
     )  # fmt: skip
 
 
+def _add_model(parser):
+    parser.add_argument("model", metavar="MODEL", help="model file of `unlocknn fit`")
+    parser.add_argument(
+        "--allow-pickle", action="store_true",
+        help="read MODEL by pickle if it is no model file: it can run any code",
+    )  # fmt: skip
+
+
 def _add_fit(commands):
     parser = _add_command(commands, "fit", "fit a model to a data file", _FIT)
     parser.add_argument("data", metavar="DATA", help="table of structures and targets")
     _add_data(parser, required=True)
     parser.add_argument(
-        "-o", "--output", required=True, metavar="MODEL", help="model file to write"
-    )
+        "-o", "--output", required=True, metavar="MODEL",
+        help="model file to write, such as model.unlocknn",
+    )  # fmt: skip
     parser.add_argument(
         "--log10", action="store_true",
         help="fit and predict log10 of the target, which must be positive",
@@ -256,7 +267,7 @@ def _add_fit(commands):
 
 def _add_predict(commands):
     parser = _add_command(commands, "predict", "predict structure files", _PREDICT)
-    parser.add_argument("model", metavar="MODEL", help="model file of `unlocknn fit`")
+    _add_model(parser)
     parser.add_argument(
         "files", metavar="FILE", nargs="*",
         help="CIF, POSCAR or another structure file, folder of such files, or - for "
@@ -292,7 +303,7 @@ def _add_evaluate(commands):
     parser = _add_command(
         commands, "evaluate", "report the errors of a model on a data file", _EVALUATE
     )
-    parser.add_argument("model", metavar="MODEL", help="model file of `unlocknn fit`")
+    _add_model(parser)
     parser.add_argument("data", metavar="DATA", help="table of structures and targets")
     _add_data(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -32,7 +32,7 @@ def trained_in_fit(network):
     return None
 
 
-class _LiveModel:
+class LiveModel:
     """Replace the model that the user passed, in a pickle, by its handle."""
 
     def __init__(self, handle):
@@ -76,12 +76,12 @@ class SharedNetworkMixin:
         state, model = dict(super().__getstate__()), self._live_model()
         if model is not None:
             handle = self._encoder_type.handle_of(model)
-            state[self._network_name] = _LiveModel(handle)
+            state[self._network_name] = LiveModel(handle)
         return state
 
     def __setstate__(self, state):
         network = state.get(self._network_name)
-        if isinstance(network, _LiveModel):
+        if isinstance(network, LiveModel):
             model = self._encoder_type.model_of(network.handle)
             state = {**state, self._network_name: model}
         super().__setstate__(state)

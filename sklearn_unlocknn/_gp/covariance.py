@@ -202,7 +202,7 @@ class Covariance:
         np.empty(2**25 - 2**16, dtype=np.uint8)
 
     def __reduce__(self):
-        return _covariance, (self.template, self.n_features, self.has_noise)
+        return revive, (self.template, self.n_features, self.has_noise)
 
     def fitted_kernel(self, theta):
         """Return the scikit-learn kernel at ``theta``, with a noise if it had one."""
@@ -392,8 +392,8 @@ class Covariance:
         return evaluate
 
 
-def _covariance(template, n_features, has_noise):
-    """Build a pickled covariance."""
+def revive(template, n_features, has_noise):
+    """Build a covariance that was pickled or saved."""
     covariance = Covariance(template, n_features)
     covariance.has_noise = has_noise
     return covariance

@@ -97,7 +97,7 @@ class Head:
     reference: tuple | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __getstate__(self):
-        return {**vars(self), "weights": None}
+        return {**vars(self), "weights": None, "reference": None}
 
     @classmethod
     @np.errstate(**_OVERFLOW)
@@ -223,6 +223,10 @@ class Head:
         )
         X, H = self._inputs(encoded.features)
         return Samples(X, np.hstack([t, H]), self.weights, t.shape[1])
+
+    def inducing_points(self):
+        """Return the inducing points, of shape (m, d), in units of the features."""
+        return self.posterior.Z * self.scaling.x_scale + self.scaling.x_mean
 
     @np.errstate(**_OVERFLOW)
     def mean(self, encoded):

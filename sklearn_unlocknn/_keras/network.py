@@ -74,7 +74,10 @@ class NetworkHandle:
 
     def __init__(self, model):
         self.model = model
-        self.library = library_of(model)
+        self._start(library_of(model), model.name)
+
+    def _start(self, library, name):
+        self.library, self._name = library, name
         self._token = uuid.uuid4().hex  # the same in copies made by pickle
         self._weights, self._cuts, self._frozen = None, {}, set()
         self._identities = {}
@@ -110,6 +113,24 @@ class NetworkHandle:
             elif handle is None:
                 handle = cls(network)
             return _kept(key, handle)
+
+    @classmethod
+    def later(cls, library, name, build):
+        """Return the handle of a network that a function builds when it is needed."""
+        handle = cls.__new__(cls)
+        handle._start(library, name)
+        handle._build = build
+        return handle
+
+    @functools.cached_property
+    def model(self):
+        """The network."""
+        with _OF:
+            if "model" not in vars(self):
+                limit_threads()
+                self.model = self._build()
+                _HANDLES[id(self.model)] = self
+        return vars(self)["model"]
 
     @property
     def input_specs(self):
@@ -440,7 +461,7 @@ class NetworkHandle:
     __deepcopy__ = __sklearn_clone__ = __copy__
 
     def __repr__(self):
-        return f"NetworkHandle({self.model.name!r}, library={self.library!r})"
+        return f"NetworkHandle({self._name!r}, library={self.library!r})"
 
 
 def _kept(key, handle):

@@ -173,8 +173,10 @@ def pickled(model):
         ) from error
 
 
-def rebuild(payload):
+def rebuild(payload, safe_mode=False):
     """Build a network from the result of `dump` or `pickled`.
+
+    With ``safe_mode`` Keras refuses code in the configuration.
 
     Raises
     ------
@@ -189,14 +191,14 @@ def rebuild(payload):
     try:
         with library.saving.custom_object_scope(custom):
             model = library.saving.deserialize_keras_object(
-                payload["config"], custom_objects=custom, safe_mode=False
+                payload["config"], custom_objects=custom, safe_mode=safe_mode
             )
         layers = dict(_walk(model))
         for key, state in payload["state"].items():
             _restore(layers[key], state)
     except Exception as error:
         raise ValueError(
-            f"The pickled network {name!r} cannot be built from its configuration: "
+            f"The saved network {name!r} cannot be built from its configuration: "
             f"{error}. Give every custom layer a `get_config` that returns all its "
             "constructor's arguments, and build the network as a functional model."
         ) from error

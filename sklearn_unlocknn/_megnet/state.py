@@ -18,8 +18,8 @@ def network_state(network):
 
     Keys are config, weights (in the order of the layers), converter, scaler and
     classes: pickled Keras layer classes that neither tf-keras nor megnet has, by value
-    where no module has them; empty if there are none. A file of layers that NumPy runs
-    is read without TensorFlow.
+    where no module has them, or None. A file of layers that NumPy runs is read without
+    TensorFlow.
     """
     if isinstance(network, str | os.PathLike):
         return _read(Path(network))
@@ -48,7 +48,7 @@ def _model_state(model):
     return {
         "config": json.dumps(_plain_config(model.get_config()), sort_keys=True),
         "weights": model.get_weights(),
-        "classes": cloudpickle.dumps(classes) if classes else b"",
+        "classes": cloudpickle.dumps(classes) if classes else None,
     }
 
 
@@ -85,7 +85,7 @@ def _read(path):
                 structure_widths(
                     NumpyPass(layers, inputs, weights, None), layers, inputs
                 )
-                state = {"config": text, "weights": weights, "classes": b""}
+                state = {"config": text, "weights": weights, "classes": None}
         if not runs(layers, config):
             model = _from_config(config, {})
             model.load_weights(path)

@@ -36,6 +36,16 @@ class BaseVGPRegressor(
     _encoder_type = NumericEncoder
     _means = ("zero", "constant", "linear")
 
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("inducing_points_", None)  # half of the size, as the head has them
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if hasattr(self, "n_inducing_points_"):
+            self.inducing_points_ = self._head.inducing_points()
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -113,9 +123,9 @@ class BaseVGPRegressor(
         """Set the public attributes of a fit to encoded samples."""
         vars(self).update(self._encoder.public)
         head = self._head
-        posterior, scaling = head.posterior, head.scaling
+        posterior = head.posterior
         self.kernel_ = posterior.kernel.fitted_kernel(posterior.theta)
-        self.inducing_points_ = posterior.Z * scaling.x_scale + scaling.x_mean
+        self.inducing_points_ = head.inducing_points()
         self.n_inducing_points_ = len(posterior.Z)
         noise_std = np.sqrt(head.mean_noise) * head.y_scale
         self.noise_std_ = float(noise_std[0]) if head.one_output else noise_std

@@ -155,7 +155,7 @@ class TFPKernel(gpk.Kernel):
 
     def __reduce__(self):
         # Neither pickle nor deepcopy works for TFP's kernels of other kernels.
-        return _revived, (_plain(self.kernel), self.parameter_bounds)
+        return revived, (_plain(self.kernel), self.parameter_bounds)
 
 
 def is_tfp(kernel):
@@ -211,8 +211,8 @@ def _plain(kernel):
     return "tfp", type(kernel), parameters
 
 
-def _revived(plain, parameter_bounds):
-    """Return the `TFPKernel` of a pickle."""
+def revived(plain, parameter_bounds):
+    """Return the `TFPKernel` of a pickle or a model file."""
 
     def build(plain):
         if isinstance(plain, list):

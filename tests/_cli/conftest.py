@@ -57,6 +57,6 @@ def fit_options(folder):
 @pytest.fixture(scope="session")
 def fitted(folder, fit_options):
     """Return a model file: log10 of the energy, fitted to the first 24 crystals."""
-    path = folder / "model.joblib"
+    path = folder / "model.unlocknn"
     assert run("fit", folder / "train.json", *fit_options, "--log10", "-o", path) == 0
     return path

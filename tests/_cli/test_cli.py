@@ -13,7 +13,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +21,13 @@ from _cli.command import run, table
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
 
-from sklearn_unlocknn import MEGNetProbRegressor, VGPRegressor
+from sklearn_unlocknn import (
+    MEGNetProbRegressor,
+    VGPRegressor,
+    load_model,
+    read_model_card,
+    save_model,
+)
 from sklearn_unlocknn._cli import commands, predictions
 from sklearn_unlocknn.metrics import uq_report
 
@@ -35,9 +40,10 @@ def test_same_numbers_as_in_python(folder, fitted, energies, capsys, monkeypatch
     want = MEGNetProbRegressor(folder / "net.hdf5", kernel="rbf", random_state=0).fit(
         X[:24], np.log10(y[:24])
     )
-    content = joblib.load(fitted)
-    model = content["estimator"]
-    assert (content["target"], content["log10"]) == ("energy", True)
+    card, model = read_model_card(fitted), load_model(fitted)
+    assert (card["target"], card["log10"], card["n_samples"]) == ("energy", True, 24)
+    formulas = {crystal.composition.reduced_formula for crystal in X[:24]}
+    assert card["formulas"] == sorted(formulas)
     assert (model.memory, model.n_jobs, model.on_error) == (None, None, "raise")
     assert not list(folder.glob(".*"))
 
@@ -190,7 +196,7 @@ def test_rows_left_out(folder, fit_options, tmp_path, capsys):
     mixed = pd.concat([bad[:1], good, bad[1:]], ignore_index=True)
     good.to_csv(folder / "good.csv", index=False)
     mixed.to_csv(folder / "mixed.csv", index=False)
-    out, drop = tmp_path / "mixed.joblib", ["--on-error", "drop"]
+    out, drop = tmp_path / "mixed.unlocknn", ["--on-error", "drop"]
     rows = {
         "row 1 (cifs/00.cif)": "target 'energy' is 'n/a', not a number",
         "row 14 (bad.cif)": "the text cannot be read as CIF",
@@ -215,9 +221,9 @@ def test_rows_left_out(folder, fit_options, tmp_path, capsys):
     assert status == 0
     assert "Left out 5 of 17 rows" in err
     assert "from 12 rows" in err
-    assert fit("good", "-o", tmp_path / "good.joblib")[0] == 0
+    assert fit("good", "-o", tmp_path / "good.unlocknn")[0] == 0
     noise = [
-        joblib.load(tmp_path / f"{name}.joblib")["estimator"].noise_std_
+        load_model(tmp_path / f"{name}.unlocknn").noise_std_
         for name in ("mixed", "good")
     ]
     assert_allclose(*noise, rtol=1e-6)
@@ -240,17 +246,20 @@ def test_rows_left_out(folder, fit_options, tmp_path, capsys):
 
 
 def test_holdout_reports_and_changes_no_model(folder, fit_options, tmp_path, capsys):
-    out = tmp_path / "model.joblib"
+    out = tmp_path / "model.unlocknn"
     command = ["fit", folder / "paths.csv", *fit_options, "-o", out]
     command += ["--memory", tmp_path / "memory"]
     assert run(*command) == 0
     assert capsys.readouterr().out == ""
-    noise = joblib.load(out)["estimator"].noise_std_
+    noise = load_model(out).noise_std_
     assert run(*command, "--force", "--holdout", 0.25) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("energy, held out\n9 samples\n")
     assert "miscalibration area" in printed
-    assert_allclose(joblib.load(out)["estimator"].noise_std_, noise, rtol=1e-6)
+    assert_allclose(load_model(out).noise_std_, noise, rtol=1e-6)
+    held_out = read_model_card(out)["held_out"]
+    mae = float(re.search(r"MAE +(\S+)", printed)[1])
+    assert_allclose(held_out["point"]["mae"], mae, rtol=1e-2)
 
 
 def test_a_model_dumped_from_python(folder, fit_options, energies, tmp_path, capsys):
@@ -259,16 +268,21 @@ def test_a_model_dumped_from_python(folder, fit_options, energies, tmp_path, cap
     ).fit(*energies)
     path, data = tmp_path / "model.pickle", folder / "both.csv"
     path.write_bytes(pickle.dumps(model))
-    assert run("predict", path, folder / "cifs/00.cif") == 0
+    allow = "--allow-pickle"
+    assert run("predict", path, folder / "cifs/00.cif", allow) == 0
     header = capsys.readouterr().out.splitlines()[0]
     assert header == "file,mean,std,lower,upper,domain,nearest,warning,error"
-    assert run("evaluate", path, data) == 2
+    assert run("evaluate", path, data, allow) == 2
     assert "Give --target" in capsys.readouterr().err
-    assert run("evaluate", path, data, "--target", "energy") == 0
-    out = tmp_path / "same.joblib"
+    assert run("evaluate", path, data, "--target", "energy", allow) == 0
+    for command in (["predict", path, "x.cif"], ["evaluate", path, data]):
+        assert run(*command) == 2
+        err = capsys.readouterr().err
+        assert re.search(r"model\.pickle', expected .* --allow-pickle", err)
+    out = tmp_path / "same.unlocknn"
     options = ["--mean", "network", "--layer", "-2", "-o", out]
     assert run("fit", folder / "texts.csv", *fit_options, *options) == 0
-    same = joblib.load(out)["estimator"]
+    same = load_model(out)
     assert (same.mean, same.layer) == ("network", -2)
     assert_allclose(same.noise_std_, model.noise_std_, rtol=0.1)  # a CIF rounds
 
@@ -299,18 +313,19 @@ def test_warnings_of_the_reader_stand_beside_the_result(folder, fitted, tmp_path
         (["--layer", "999"], "`layer`=999"),
         (["--n-inducing-points", "0"], "n_inducing_points"),
         (["--holdout", "0.99"], "0.99 of 36 rows leaves none to fit"),
-        (["-o", "there.joblib"], "exists.*--force"),
-        (["-o", "no/such/folder.joblib"], "Cannot write"),
+        (["-o", "there.unlocknn"], "exists.*--force"),
+        (["-o", "no/such/folder.unlocknn"], "Cannot write"),
         (["-o", "cifs", "--force"], "not a regular file"),
         (["-o", "both.csv", "--force"], "also an input"),
         (["-o", "-"], "expected the name of a file"),
+        (["-o", "a.joblib"], "'a.joblib', which is the name of a pickle"),
     ],
 )
 def test_fit_errors(options, match, folder, fit_options, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    (folder / "there.joblib").write_text("mine")
+    (folder / "there.unlocknn").write_text("mine")
     before = sorted(folder.rglob("*"))
-    command = ["fit", "both.csv", *fit_options, "-o", "new.joblib", *options]
+    command = ["fit", "both.csv", *fit_options, "-o", "new.unlocknn", *options]
     assert run(*command) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -318,13 +333,19 @@ def test_fit_errors(options, match, folder, fit_options, capsys, monkeypatch):
     assert "\nunlocknn fit: error: " in f"\n{captured.err}"
     assert re.search(match, captured.err)
     assert sorted(folder.rglob("*")) == before
-    assert (folder / "there.joblib").read_text() == "mine"
+    assert (folder / "there.unlocknn").read_text() == "mine"
 
 
 def _older():
     model = MEGNetProbRegressor()
     del model.n_jobs  # as of a version without this parameter
     return model
+
+
+def saved(model):
+    file = io.BytesIO()
+    save_model(model, file)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -338,14 +359,21 @@ def _older():
         (pickle.dumps(VGPRegressor()), "expected a model file"),
         (pickle.dumps(MEGNetProbRegressor()), "not fitted, expected a model file"),
         (pickle.dumps(_older()), "another version"),
+        (saved(VGPRegressor()), "Got a VGPRegressor .* expected a model file"),
+        (saved(MEGNetProbRegressor()), "not fitted, expected a model file"),
+        (saved(VGPRegressor())[:-9], "Cannot read .* as a model file"),
     ],
-    ids=["gone", "junk", "empty", "list", "dict", "other", "unfitted", "older"],
-)
+    ids=[
+        "gone", "junk", "empty", "list", "dict", "other", "unfitted", "older",
+        "other file", "unfitted file", "cut file",
+    ],
+)  # fmt: skip
 def test_files_without_a_fitted_model(content, match, folder, tmp_path, capsys):
     path = tmp_path / "model"
     if content is not None:
         path.write_bytes(content)
-    assert run("predict", path, folder / "cifs/00.cif", "-o", tmp_path / "out") == 2
+    command = ["predict", path, folder / "cifs/00.cif", "-o", tmp_path / "out"]
+    assert run(*command, "--allow-pickle") == 2
     err = capsys.readouterr().err
     assert re.search(match, err)
     assert str(path) in err
@@ -386,7 +414,7 @@ def test_interrupted_fit_leaves_nothing(
 
     monkeypatch.setattr(commands, "save_model", interrupt)
     command = ["fit", folder / "paths.csv", *fit_options]
-    assert run(*command, "-o", tmp_path / "model.joblib") == 130
+    assert run(*command, "-o", tmp_path / "model.unlocknn") == 130
     assert "interrupted" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 

@@ -1,6 +1,5 @@
 """Test the columns domain, nearest and rank of the command line."""
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +7,7 @@ from _cli.command import run
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
 
+from sklearn_unlocknn import load_model
 from sklearn_unlocknn.acquisition import select_batch
 
 
@@ -20,7 +20,7 @@ def test_domain_and_nearest_are_those_of_python(folder, fitted, files, capsys):
     output = folder / "domain.csv"
     assert run("predict", fitted, *files, "-o", output) == 0
     got = pd.read_csv(output, keep_default_na=False)
-    model = joblib.load(fitted)["estimator"]
+    model = load_model(fitted)
     score, rank = model.domain_score(files, return_rank=True)
     assert_allclose(got["domain"], score, rtol=1e-6)
     table = model.nearest_training(files, 3).groupby("sample")["formula"]
@@ -69,7 +69,7 @@ def test_rank_is_the_batch_of_python(folder, fitted, files, goal, keywords, tmp_
     rank = ("--rank", 4, "--goal", goal)
     assert run("predict", fitted, *names, *rank, "-o", output) == 1
     got = pd.read_csv(output)
-    model = joblib.load(fitted)["estimator"]
+    model = load_model(fitted)
     targets = model._head.record.y[:, 0]
     best = targets.max() if goal == "highest" else targets.min()
     batch = select_batch(model, files, 4, best=best, **keywords)

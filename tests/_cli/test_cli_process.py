@@ -31,7 +31,7 @@ sys.exit(status)
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("fit --help", "open only trusted files"),
+        ("fit --help", "load_model and read_model_card of"),
         ("fit {here} --network Eform_MP_2091", "error: .*neither .*Eform_MP_2019"),
         ("fit gone.csv --network {here}", "error: There is no data file 'gone.csv'"),
         ("predict gone POSCAR", "error: There is no model file 'gone'"),
@@ -41,7 +41,7 @@ sys.exit(status)
 def test_help_and_wrong_names_need_no_heavy_library(command, message):
     arguments = command.format(here=__file__).split()
     if "--network" in arguments:
-        arguments += ["--target", "y", "-o", "new.joblib"]
+        arguments += ["--target", "y", "-o", "new.unlocknn"]
     done = subprocess.run(
         [sys.executable, "-c", HEAVY, *arguments],
         capture_output=True, text=True, check=False,

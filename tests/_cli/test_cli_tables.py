@@ -169,7 +169,7 @@ def test_bulk_moduli(tmp_path, capsys):
         records = json.load(file)[::10]
     (tmp_path / "data.json").write_text(json.dumps(records))
     command = ["fit", tmp_path / "data.json", "--target", "bulk_modulus_vrh", "--log10"]
-    assert run(*command, "--holdout", 0.3, "-o", tmp_path / "model.joblib") == 0
+    assert run(*command, "--holdout", 0.3, "-o", tmp_path / "model.unlocknn") == 0
     report = [line.split() for line in capsys.readouterr().out.splitlines()]
     r2 = next(float(words[1]) for words in report if words[:1] == ["R2"])
     assert r2 > 0.5

@@ -1,0 +1,1 @@
+"""Model files: JSON and arrays in a zip file, read without pickle."""

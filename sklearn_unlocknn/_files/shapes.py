@@ -1,0 +1,61 @@
+"""Shapes of the arrays of a Gaussian process, which compiled code relies on."""
+
+import numpy as np
+
+from .archive import ModelFileError
+
+#: Axes of the arrays of each type, by attribute; a letter is the same number in all
+#: arrays of an object. Attributes that are not listed are not checked.
+_AXES = {
+    "Standardisation": {"x_mean": "d", "x_scale": "d"},
+    "Head": {"y_mean": "k", "y_scale": "k", "curve": "i"},
+    "ExactPosterior": {
+        "theta": "t", "Z": "md", "alpha": "mk", "beta": "qk", "TT": "pp", "T": "mp",
+        "weights": "m",
+    },
+    "SparsePosterior": {
+        "theta": "t", "Z": "md", "alpha": "mk", "beta": "qk", "TT": "pp", "b": "mp",
+        "Lb": "l",
+    },
+    "TrainingRecord": {
+        "y": "rk", "t": "rk", "weights": "r", "low": "k", "high": "k",
+    },
+    "VaryingNoise": {"theta": "t", "Z": "md", "coefficients": "m"},
+}  # fmt: skip
+
+
+def check_shapes(name, state):
+    """Raise unless the arrays of an object have the shapes that belong together."""
+    sizes = {}
+    for attribute, axes in _AXES.get(name, {}).items():
+        array = state.get(attribute)
+        if not (isinstance(array, np.ndarray) and array.dtype == np.float64):
+            raise ModelFileError(f"{attribute!r} of a {name} in it is no array")
+        if array.ndim != len(axes):
+            raise ModelFileError(
+                f"{attribute!r} of a {name} in it has the shape {array.shape}"
+            )
+        for axis, size in zip(axes, array.shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise ModelFileError(
+                    f"{attribute!r} of a {name} in it has the shape {array.shape}, "
+                    f"which does not fit {sizes}"
+                )
+    # A triangle of the samples or inducing points, in LAPACK's packed form
+    if "l" in sizes and sizes["l"] != sizes["m"] * (sizes["m"] + 1) // 2:
+        raise ModelFileError(
+            f"'Lb' of a {name} in it has {sizes['l']} values for {sizes['m']} points"
+        )
+    posterior, scaling = state.get("posterior"), state.get("scaling")
+    if name == "Head" and posterior.Z.shape[1] != len(scaling.x_mean):
+        raise ModelFileError(
+            f"its Gaussian process has {posterior.Z.shape[1]} features, its "
+            f"standardisation {len(scaling.x_mean)}"
+        )
+    if name.endswith("Posterior"):
+        kernel = state.get("kernel")
+        if kernel.n_features != sizes["d"] or len(kernel.theta) != sizes["t"]:
+            raise ModelFileError(
+                f"a kernel in it has {kernel.n_features} features and "
+                f"{len(kernel.theta)} hyperparameters for arrays of {sizes}"
+            )
