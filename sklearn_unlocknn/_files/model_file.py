@@ -15,7 +15,7 @@ FORMAT = "sklearn_unlocknn model"
 #: A change of what a kind of value, or the name of a type, means in a file needs a new
 #: number, a reader of the old meaning in `read`, and files of the new number in the
 #: tests. A new type, or a new field of a dataclass that has a default, needs none.
-PROTOCOL = 2
+PROTOCOL = 3
 
 
 def save_model(model, path, *, X=None, target=None, unit=None, log10=False,

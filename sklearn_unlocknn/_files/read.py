@@ -26,6 +26,7 @@ class Reader:
     def __init__(self, archive, protocol):
         self._archive, self._objects = archive, []
         self._kinds = _KINDS | _OLD_KINDS.get(protocol, {})
+        self._upgrade = _UPGRADES if protocol < 3 else {}
 
     def build(self, node, depth=0):
         """Return the object of a node, the JSON that `Writer.node` returned."""
@@ -52,6 +53,7 @@ class Reader:
             if not attribute.isidentifier() or attribute.startswith("__"):
                 raise ModelFileError(f"a {name} in it has {attribute[:40]!r}")
         state = {key: self.build(item, depth + 1) for key, item in state.items()}
+        state = self._upgrade.get(name, dict)(state)
         check_shapes(name, state)
         if described.build is None:
             set_attributes(self._objects[number], state)
@@ -147,6 +149,25 @@ def _shape(shape, values):
 
 
 _LATER = object()
+
+def _posterior(state):
+    """Return the attributes of a posterior of format number 1 or 2."""
+    state = dict(state)
+    state["count"] = state.pop("weight", None)
+    return {**state, "log_ratio": 0.0}
+
+
+def _head(state):
+    """Return the attributes of a head of format number 1 or 2."""
+    from .._gp.errors import Errors
+
+    noise = getattr(state.get("posterior"), "noise", None)
+    return {**state, "errors": Errors(), "mean_noise": noise, "record": None}
+
+
+#: By type, what files of the numbers 1 and 2 lack
+_UPGRADES = {"ExactPosterior": _posterior, "SparsePosterior": _posterior, "Head": _head}
+
 _KINDS = {
     "array": Reader._array,
     "bunch": lambda *call: Bunch(**Reader._dict(*call)),
