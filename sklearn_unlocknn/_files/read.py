@@ -150,6 +150,7 @@ def _shape(shape, values):
 
 _LATER = object()
 
+
 def _posterior(state):
     """Return the attributes of a posterior of format number 1 or 2."""
     state = dict(state)

@@ -114,7 +114,9 @@ class Errors:
         residual, variance = leave_one_out(posterior, weighted.at(s2), index)
         counts = samples.weights
         if samples.known is not None:
-            variance = variance + samples.known * counts
+            # residuals inform about the noise as far as that is not known
+            known, own = samples.known * counts, variance + s2
+            counts, variance = counts * own / (own + known), variance + known
         weights = np.repeat(counts, k)
         penalty = 0.5 * np.log(max(counts.sum(), 1.0))
 

@@ -26,6 +26,7 @@ from .posterior import (
     CHUNK,
     ExactPosterior,
     SufficientStatistics,
+    factor_covariance,
     mean_coefficients,
     sparse_posterior,
 )
@@ -224,9 +225,14 @@ def _exact(posterior, samples, folds):
     groups = GroupedSamples.of(samples.take(kept))
     member = np.full(len(samples.X), -1)
     member[kept] = np.unique(samples.X[kept], axis=0, return_inverse=True)[1].ravel()
-    GT = _solve(posterior.factor(), groups.T)
-    Q = product(groups.T.T, GT) + groups.within / posterior.noise
-    G, _ = lapack.dpotri(posterior.factor(), lower=1)
+    factor, noise = posterior.factor(), posterior.noise
+    if not np.array_equal(groups.X, posterior.Z):  # not grouped there
+        factor, _ = factor_covariance(
+            posterior.kernel, posterior.theta, groups.X, noise / groups.weights
+        )
+    GT = _solve(factor, groups.T)
+    Q = product(groups.T.T, GT) + groups.within / noise
+    G, _ = lapack.dpotri(factor, lower=1)
     shrink = posterior.noise / groups.weights  # diagonal of N
     for fold in folds:
         taken = fold[member[fold] >= 0]
@@ -252,7 +258,7 @@ def _exact(posterior, samples, folds):
         if len(rest):
             # K(., X) G is the covariance of a sample without weight with the others
             K = posterior.kernel.matrix(posterior.theta, samples.X[rest], groups.X)
-            GK = _solve(posterior.factor(), K.T)
+            GK = _solve(factor, K.T)
             left = posterior.kernel.diagonal(posterior.theta, samples.X[rest])
             left -= np.einsum("ij,ji->i", K, GK)
             mu = np.vstack([mu, product(K, GT)])

@@ -274,7 +274,7 @@ class ExactPosterior(_Posterior):
         """Return L."""
         if self.L is None:
             variances = self.noise / self.weights
-            self.L, _ = _factor(self.kernel, self.theta, self.Z, variances)
+            self.L, _ = factor_covariance(self.kernel, self.theta, self.Z, variances)
         return self.L
 
     def _factors(self, K):
@@ -414,7 +414,7 @@ def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
     return posterior_at
 
 
-def _factor(kernel, theta, X, variances, K=None):
+def factor_covariance(kernel, theta, X, variances, K=None):
     """Return the Cholesky factor of ``K + N`` and the jitter added."""
 
     def covariance():
@@ -444,7 +444,7 @@ def exact_posterior(kernel, theta, groups, K=None):
     """
     noise = kernel.noise(theta)
     variances = groups.variances(noise)
-    L, jitter = _factor(kernel, theta, groups.X, variances, K)
+    L, jitter = factor_covariance(kernel, theta, groups.X, variances, K)
     warn_about_jitter(jitter, kernel.diagonal(theta, groups.X))
     c = dtrsm(1.0, L, groups.T, lower=1)
     Q = product(c.T, c) + groups.within / noise

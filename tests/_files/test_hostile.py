@@ -22,9 +22,10 @@ from sklearn_unlocknn import (
     save_model,
 )
 from sklearn_unlocknn._files.archive import MAX_TEXT
+from sklearn_unlocknn._files.model_file import PROTOCOL
 from sklearn_unlocknn._keras.serialization import dump, rebuild
 
-NUMERIC, NETWORK = (kept.FOLDER / f"{name}_2.unlocknn" for name in kept.MODELS)
+NUMERIC, NETWORK = (kept.FOLDER / f"{name}_{PROTOCOL}.unlocknn" for name in kept.MODELS)
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(2000, marks=pytest.mark.slow)])
@@ -99,7 +100,7 @@ def test_files_of_another_kind(tmp_path):
 @pytest.mark.parametrize(
     ("number", "match"),
     [
-        ("3", r"number 3, and this .* reads numbers up to 2; .*version 0\.1\.0"),
+        ("4", r"number 4, and this .* reads numbers up to 3; .*version 0\.1\.0"),
         ("0", "number 0"), ("-1", "number -1"), ("true", "number True"),
         ("2.5", "number 2.5"), ('"2"', "number '2'"), ("null", "number None"),
         ("NaN", "number NaN"), ("1e999", "number 1e999"), ("1" * 5000, "limit"),
@@ -107,7 +108,9 @@ def test_files_of_another_kind(tmp_path):
 )  # fmt: skip
 def test_format_numbers(number, match, tmp_path):
     parts = fuzz.members(NUMERIC)
-    parts = changed(parts, "card.json", '"protocol":2', f'"protocol":{number}')
+    parts = changed(
+        parts, "card.json", f'"protocol":{PROTOCOL}', f'"protocol":{number}'
+    )
     check_refused(fuzz.zipped(parts), tmp_path / "a", match)
 
 

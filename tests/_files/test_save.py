@@ -167,7 +167,7 @@ def test_card_of_features(small_data, tmp_path):
         "python", "sklearn_unlocknn", "numpy", "scipy", "scikit-learn",
     }  # fmt: skip
     assert card == {
-        "format": "sklearn_unlocknn model", "protocol": 2, "model": "Pipeline",
+        "format": "sklearn_unlocknn model", "protocol": 3, "model": "Pipeline",
         "estimators": [
             "sklearn.pipeline.Pipeline", "sklearn.preprocessing.StandardScaler",
             "VGPRegressor",

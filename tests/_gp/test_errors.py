@@ -1,0 +1,230 @@
+"""Test shape and noise of errors, and the leave-one-out residuals they come from."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import integrate, stats
+from sklearn.gaussian_process import kernels as gpk
+
+from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
+from sklearn_unlocknn._gp.errors import Errors
+from sklearn_unlocknn._gp.leave_out import leave_one_out
+from sklearn_unlocknn._gp.likelihood import GAUSSIAN, Shape, precisions
+from sklearn_unlocknn._gp.noise import fit_noise
+from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
+from sklearn_unlocknn._gp.training import (
+    ARD_STD,
+    effective_parameters,
+    log_marginal_likelihood,
+)
+
+KERNEL = 1.3 * gpk.RBF([0.8, 1.5]) + gpk.WhiteKernel(0.2)
+
+
+def make_samples(known=False, n=30, k=1):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 2))
+    X[20:] = X[: n - 20]  # repeated
+    T = np.column_stack([rng.normal(size=(n, k)), np.ones(n)])
+    weights = rng.uniform(0.5, 2.0, n)
+    variances = rng.uniform(0.0, 0.5, n) if known else None
+    return Samples(X, T, weights, k, None, variances)
+
+
+# --- leaving one out -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_one_sample_left_out_is_predicted_by_the_others(sparse, known):
+    samples = make_samples(known)
+    kernel = Covariance(KERNEL, 2)
+    noise = kernel.noise(kernel.theta)
+    Z = samples.X[::3]
+
+    def posterior_of(some):
+        if sparse:
+            return optimal_posterior(kernel, kernel.theta, Z, some)(kernel.theta)
+        return exact_posterior(kernel, kernel.theta, GroupedSamples.of(some))
+
+    posterior = posterior_of(samples)
+    index = np.arange(30) if known else None
+    residual, variance = leave_one_out(posterior, samples.at(noise), index)
+    for i in (0, 7, 19, 20, 29):
+        others = posterior_of(samples.take(np.delete(np.arange(30), i)))
+        # the coefficient of the prior mean stays that of all samples
+        shift = samples.T[:, :1] - samples.T[:, 1:] @ posterior.beta
+        centred = Samples(
+            samples.X, np.hstack([shift, samples.T[:, 1:]])[:, :1], samples.weights, 1,
+            None, samples.known,
+        )  # fmt: skip
+        others = posterior_of(centred.take(np.delete(np.arange(30), i)))
+        mean, want = others.mean_and_variance(samples.X[[i]], np.empty((1, 0)))
+        assert_allclose(residual[i], shift[i] - mean[0], rtol=1e-6, atol=1e-9)
+        assert_allclose(variance[i], want[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [None, np.arange(30) % 3 + 1.0])
+@pytest.mark.parametrize("known", [False, True])
+def test_likelihood_of_unequal_noise_is_its_definition(known, counts):
+    samples = make_samples(known)
+    samples.counts = counts
+    samples.T = samples.T[:, :1]
+    kernel = Covariance(KERNEL, 2)
+    number = samples.weights if counts is None else counts
+
+    def value(theta):
+        noise = kernel.noise(theta)
+        N = noise / samples.weights + (samples.known if known else 0.0)
+        K = KERNEL.k1.clone_with_theta(theta[:3])(samples.X)
+        y = samples.T[:, 0]
+        density = stats.multivariate_normal(np.zeros(30), K + np.diag(N)).logpdf(y)
+        # a count c is c observations of the variance c N
+        each = -0.5 * (number * np.log(2 * np.pi * number * N))
+        return density + np.sum(each + 0.5 * np.log(2 * np.pi * N))
+
+    groups = GroupedSamples.of(samples)
+    got, gradient = log_marginal_likelihood(kernel, kernel.theta, groups)
+    assert_allclose(got, value(kernel.theta), rtol=1e-9)
+    for i, slope in enumerate(gradient):
+        step = 1e-5 * np.eye(4)[i]
+        want = (value(kernel.theta + step) - value(kernel.theta - step)) / 2e-5
+        assert_allclose(slope, want, rtol=1e-5, atol=1e-6)
+    posterior = exact_posterior(kernel, kernel.theta, groups)
+    assert_allclose(posterior.elbo, got, rtol=1e-10)
+    Z = samples.X
+    if len(np.unique(Z, axis=0)) == len(Z):
+        bound = optimal_posterior(kernel, kernel.theta, Z, samples)(kernel.theta)
+        assert_allclose(bound.elbo, got, rtol=1e-6)
+
+
+# --- shapes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [Shape(0.7, 3.5), Shape(1.3, 30.0), Shape(0.9)])
+def test_density_quantiles_and_deviation_agree(shape):
+    def density(z):
+        return np.exp(shape.log_density(z))
+
+    total, _ = integrate.quad(density, -np.inf, np.inf)
+    square, _ = integrate.quad(lambda z: z**2 * density(z), -np.inf, np.inf)
+    assert_allclose([total, np.sqrt(square)], [1.0, shape.factor], rtol=1e-6)
+    for q in (0.01, 0.3, 0.5, 0.95):
+        below, _ = integrate.quad(density, -np.inf, shape.quantiles(q))
+        assert_allclose(below, q, rtol=1e-6)
+    factors = shape.sample(np.random.RandomState(0), 200_000)
+    draws = factors * np.random.RandomState(1).normal(size=200_000)
+    for q in (0.1, 0.75):
+        assert_allclose(np.mean(draws < shape.quantiles(q)), q, atol=0.005)
+
+
+def test_fitted_shape_is_that_of_the_residuals():
+    z = 0.4 * np.random.default_rng(0).standard_t(4.0, 20_000)
+    fitted = Shape.fit(z, np.ones(20_000))
+    assert_allclose(fitted, (0.4, 4.0), rtol=0.1)
+    twice = Shape.fit(z[:500], np.arange(500) % 2 + 1.0)
+    repeated = Shape.fit(np.repeat(z[:500], np.arange(500) % 2 + 1), np.ones(750))
+    assert_allclose(twice, repeated, rtol=1e-3)
+
+
+def test_outliers_lose_their_weight_and_others_keep_theirs():
+    z = np.random.default_rng(0).normal(size=1000)
+    z[:50] += 20.0
+    weights = precisions(z, np.ones(1000))
+    assert weights[:50].max() < 0.02
+    assert np.mean(weights[50:] > 0.9) > 0.97
+    clean = precisions(z[50:], np.ones(950))
+    assert np.mean(clean) > 0.9
+
+
+# --- noise -----------------------------------------------------------------------
+
+
+def test_noise_follows_that_of_the_residuals():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (1500, 1))
+    truth = np.exp(1.5 * np.sin(2 * X[:, 0]))
+    residual = np.sqrt(0.2 * truth + 0.05)[:, None] * rng.normal(size=(1500, 1))
+    kernel = Covariance(1.0 * gpk.RBF(1.0) + gpk.WhiteKernel(0.2), 1)
+    noise, left_out = fit_noise(
+        kernel, kernel.theta, X, residual, np.full(1500, 0.05), np.ones(1500),
+        GAUSSIAN, np.random.RandomState(0),
+    )  # fmt: skip
+    grid = np.linspace(-1.8, 1.8, 50)[:, None]
+    want = 1.5 * np.sin(2 * grid[:, 0])
+    assert np.abs(np.log(noise.ratio(grid)) - want).max() < 0.6
+    assert stats.spearmanr(left_out, truth)[0] > 0.9
+    far = noise.ratio([[1e6], [-1e6]])
+    assert np.all((far >= noise.ratio(X).min()) & (far <= noise.ratio(X).max()))
+
+
+def made(kind, n, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2, 2, (n, 2))
+    y = np.sin(2 * X[:, 0]) + X[:, 1]
+    if kind == "heavy":
+        return X, y + 0.2 * rng.standard_t(2.5, n)
+    scale = 0.3 if kind == "plain" else 0.3 * np.exp(0.7 * X[:, 0])
+    return X, y + scale * rng.normal(size=n)
+
+
+@pytest.mark.parametrize(
+    ("kind", "want"),
+    [
+        ("plain", ("gaussian", "constant")),
+        ("heavy", ("student_t", "constant")),
+        ("varying", ("gaussian", "varying")),
+    ],
+)
+def test_choice_is_that_of_the_data(kind, want):
+    model = VGPRegressor("rbf", random_state=0).fit(*made(kind, 400))
+    assert (model.likelihood_, model.noise_) == want
+    assert np.isinf(model.dof_) == (want[0] == "gaussian")
+
+
+def test_varying_noise_is_predicted():
+    X, y = made("varying", 600)
+    model = VGPRegressor("rbf", random_state=0, noise="varying").fit(X, y)
+    at = np.column_stack([np.linspace(-1.7, 1.7, 9), np.zeros(9)])
+    _, _, aleatoric = model.predict_components(at)
+    assert_allclose(aleatoric, 0.3 * np.exp(0.7 * at[:, 0]), rtol=0.4)
+    assert_allclose(model.noise_std_**2, np.mean((0.3 * np.exp(0.7 * X[:, 0])) ** 2),
+                    rtol=0.25)  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "seeds"), [(300, range(3)), (1000, [0])])
+def test_outliers_leave_the_mean(n, seeds):
+    """Of 5 % of targets that are wrong by ten standard deviations."""
+    at = np.random.default_rng(1).uniform(-2, 2, (2000, 2))
+    truth = np.sin(2 * at[:, 0]) + at[:, 1]
+    errors = []
+    for seed in seeds:
+        X, y = made("plain", n, seed)
+        spoiled, rng = y.copy(), np.random.default_rng(seed)
+        bad = rng.permutation(n)[: n // 20]
+        spoiled[bad] += 10 * y.std() * rng.choice([-1, 1], len(bad))
+        for likelihood in (None, "gaussian", "auto", "student_t"):
+            model = VGPRegressor("rbf", likelihood=likelihood or "auto", random_state=0)
+            model.fit(X, spoiled if likelihood else y)
+            errors.append(model.predict(at) - truth)
+    clean, plain, auto, robust = np.sqrt(
+        np.mean(np.reshape(errors, (len(seeds), 4, -1)) ** 2, axis=(0, 2))
+    )
+    assert plain > 3 * clean
+    assert max(auto, robust) < 1.15 * clean
+
+
+# --- fitted parameters -----------------------------------------------------------
+
+
+def test_parameters_that_the_data_determine_are_counted():
+    kernel = Covariance(gpk.RBF([1.0, 1.0, 1.0]) + gpk.WhiteKernel(0.1), 3)
+    theta = kernel.theta.copy()
+    assert effective_parameters(kernel, theta, 1) == 3.0
+    theta[:3] += ARD_STD * np.array([2.0, -2.0, 0.0])
+    assert_allclose(effective_parameters(kernel, theta, 0), 8.0 + 2.0)
+    errors = Errors().inflated(20, 5.0)
+    assert_allclose(errors.shape.factor, np.sqrt(20 / 15))
+    assert_allclose(Errors().inflated(4, 50.0).shape.factor, np.sqrt(2.0))

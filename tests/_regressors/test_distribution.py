@@ -1,0 +1,266 @@
+"""Test the predictive distribution of any shape, and known noise of targets."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import integrate
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import kernels as gpk
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn.model_selection import cross_val_predict_dist
+
+KERNEL = 1.5 * gpk.RBF(1.2) + gpk.WhiteKernel(0.05)
+SHAPES = [(a, b) for a in ("gaussian", "student_t") for b in ("constant", "varying")]
+
+
+def standardised(array):
+    return (array - array.mean(axis=0)) / array.std(axis=0)
+
+
+def make_data(n=120):
+    rng = np.random.default_rng(0)
+    X = standardised(rng.uniform(-2, 2, (n, 2)))
+    noise = 0.3 * np.exp(0.5 * X[:, 0]) * rng.standard_t(8.0, n)
+    return X, 5.0 + np.sin(2 * X[:, 0]) + X[:, 1] + noise
+
+
+X, y = make_data()
+X_NEW = np.random.default_rng(1).uniform(-2, 2, (5, 2))
+
+
+# --- one distribution ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
+def test_density_quantiles_samples_and_deviation_agree(likelihood, noise):
+    model = VGPRegressor("rbf", likelihood=likelihood, noise=noise, random_state=0)
+    model.fit(X, y)
+    assert (model.likelihood_, model.noise_) == (likelihood, noise)
+    mean, std = model.predict(X_NEW, return_std=True)
+
+    def density(value, i):
+        at = np.atleast_1d(value)
+        return np.exp(model.predict_log_density(np.repeat(X_NEW[[i]], len(at), 0), at))
+
+    levels = np.array([0.05, 0.5, 0.8])
+    quantiles = model.predict_quantiles(X_NEW, levels)
+    for i in range(2):
+        grid = np.sinh(np.linspace(-12, 12, 20_001)) * std[i] / 10 + mean[i]
+        values = density(grid, i)
+        total = integrate.trapezoid(values, grid)
+        square = integrate.trapezoid(values * (grid - mean[i]) ** 2, grid)
+        assert_allclose(total, 1.0, rtol=1e-4)
+        assert_allclose(np.sqrt(square), std[i], rtol=5e-3)
+        for level, quantile in zip(levels, quantiles[i], strict=True):
+            below = grid <= quantile
+            mass = integrate.trapezoid(values[below], grid[below])
+            assert_allclose(mass, level, atol=2e-3)
+    assert_array_equal(model.predict_interval(X_NEW, 0.9)[:, 0], quantiles[:, 0])
+    _, epistemic, aleatoric = model.predict_components(X_NEW)
+    assert_allclose(np.hypot(epistemic, aleatoric), std)
+    _, covariance = model.predict(X_NEW, return_cov=True)
+    assert_allclose(np.sqrt(np.diag(covariance)), std)
+    draws = model.sample_y(X_NEW, 40_000, random_state=0)
+    shares = (draws[:, None] < quantiles[:, :, None]).mean(axis=2)
+    assert_allclose(shares, np.tile(levels, (5, 1)), atol=0.01)
+    joint = model.predict_dist(X_NEW)
+    assert_allclose(joint.mean(), mean)
+    assert_allclose(joint.stddev(), std, rtol=1e-6)
+
+
+def test_components_vary_only_with_varying_noise():
+    for noise in ("constant", "varying"):
+        model = VGPRegressor("rbf", noise=noise, random_state=0).fit(X, y)
+        _, _, aleatoric = model.predict_components(X_NEW)
+        assert (np.ptp(aleatoric) > 0.01) == (noise == "varying")
+        again = pickle.loads(pickle.dumps(model))
+        assert_array_equal(again.predict_components(X_NEW)[2], aleatoric)
+
+
+def test_several_outputs_share_shape_and_noise():
+    Y = np.column_stack([y, 10 * y[::-1]])
+    params = {"likelihood": "student_t", "noise": "varying", "random_state": 0}
+    model = VGPRegressor("rbf", **params).fit(X, Y)
+    mean, std = model.predict(X_NEW, return_std=True)
+    assert mean.shape == std.shape == (5, 2)
+    assert_allclose(std[:, 1] / std[:, 0], np.ptp(Y[:, 1]) / np.ptp(Y[:, 0]), rtol=0.01)
+    assert model.predict_quantiles(X_NEW, [0.1, 0.9]).shape == (5, 2, 2)
+    assert model.predict_log_density(X_NEW, mean).shape == (5, 2)
+    with pytest.raises(ValueError, match=r"y of shape \(5,\), expected \(5, 2\)"):
+        model.predict_log_density(X_NEW, mean[:, 0])
+
+
+def test_fixed_hyperparameters_are_a_plain_gp():
+    model = VGPRegressor(KERNEL, max_iter=0).fit(X, y)
+    assert (model.likelihood_, model.noise_, model.dof_) == (
+        "gaussian", "constant", np.inf,
+    )  # fmt: skip
+    plain = VGPRegressor(KERNEL, max_iter=0, likelihood="gaussian", noise="constant")
+    for got, want in zip(
+        model.predict(X_NEW, return_std=True),
+        plain.fit(X, y).predict(X_NEW, return_std=True),
+        strict=True,
+    ):
+        assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", ["likelihood", "noise"])
+def test_unknown_words_are_named(name):
+    with pytest.raises(ValueError, match=rf"Got {name}='t', expected one of"):
+        VGPRegressor(**{name: "t"}).fit(X, y)
+
+
+# --- known noise -----------------------------------------------------------------
+
+STD = np.random.default_rng(3).uniform(0.0, 1.0, 120)
+
+
+def fixed(**params):
+    return VGPRegressor(KERNEL, mean="zero", normalize_y=False, max_iter=0, **params)
+
+
+def test_known_noise_is_scikit_learns_alpha():
+    theirs = GaussianProcessRegressor(KERNEL, alpha=STD**2, optimizer=None).fit(X, y)
+    ours = fixed().fit(X, y, y_std=STD)
+    mean, std = theirs.predict(X_NEW, return_std=True)
+    assert_allclose(ours.predict(X_NEW), mean, rtol=1e-6)
+    got = ours.predict(X_NEW, return_std=True)[1]
+    # scikit-learn's std of a kernel with a WhiteKernel has its level, too
+    assert_allclose(got, std, rtol=1e-6)
+    assert_allclose(ours.elbo_, theirs.log_marginal_likelihood_value_, rtol=1e-6)
+    scaled = VGPRegressor(KERNEL, mean="zero", max_iter=0).fit(X, y, y_std=STD)
+    theirs = GaussianProcessRegressor(
+        KERNEL, alpha=(STD / y.std()) ** 2, optimizer=None
+    ).fit(X, standardised(y))
+    want = theirs.predict(X_NEW) * y.std() + y.mean()
+    assert_allclose(scaled.predict(X_NEW), want, rtol=1e-6)
+
+
+def test_hyperparameters_with_known_noise_are_scikit_learns():
+    kernel = 1.0 * gpk.RBF(1.0) + gpk.WhiteKernel(0.1)
+    theirs = GaussianProcessRegressor(kernel, alpha=STD**2, random_state=0)
+    theirs.fit(X, standardised(y))
+    ours = VGPRegressor(
+        kernel, mean="zero", max_iter=200, likelihood="gaussian", noise="constant"
+    ).fit(X, y, y_std=STD * y.std())
+    value, slope = theirs.log_marginal_likelihood(ours.kernel_.theta, True)
+    assert value > theirs.log_marginal_likelihood_value_ - 0.05
+    assert np.abs(slope).max() < 0.5
+
+
+@pytest.mark.parametrize("n_points", [30, 4000])
+def test_samples_of_much_known_noise_change_nothing(n_points):
+    rng = np.random.default_rng(4)
+    more_X = np.vstack([X, rng.uniform(-9, 9, (20, 2))])
+    more_y = np.concatenate([y, 1e6 * rng.normal(size=20)])
+    std = np.concatenate([STD, 1e6 * rng.uniform(1, 2, 20)])
+    points = {"inducing_init": X[:30]} if n_points == 30 else {}
+    params = {"n_inducing_points": n_points, "random_state": 0, **points}
+    plain = {"likelihood": "gaussian", "noise": "constant", **params}
+    for model, rtol in (
+        (VGPRegressor(KERNEL, max_iter=0, **params), 1e-6),
+        (VGPRegressor(KERNEL, **plain), 1e-3),
+        (VGPRegressor("rbf", **params), 0.03),  # draws other points for the noise
+    ):
+        want = model.fit(X, y, y_std=STD).predict(X_NEW, return_std=True)
+        got = model.fit(more_X, more_y, y_std=std).predict(X_NEW, return_std=True)
+        assert_allclose(got, want, rtol=rtol)
+
+
+@pytest.mark.parametrize("params", [{}, {"n_inducing_points": 20}])
+def test_known_noise_in_parts_is_that_of_all(params):
+    whole = fixed(random_state=0, **params).fit(X, y, y_std=STD)
+    parts = [slice(0, 50), slice(50, 120)]
+    stream = fixed(random_state=0, **params)
+    stream.fit_stream((X[part], y[part], None, STD[part]) for part in parts)
+    assert_allclose(stream.predict(X_NEW), whole.predict(X_NEW), rtol=1e-8)
+    given = {**params, "inducing_init": X[:20]} if params else params
+    start = VGPRegressor(KERNEL, max_iter=0, mean="zero", random_state=0, **given)
+    first = copy.deepcopy(start).fit(X[:50], y[:50], y_std=STD[:50])
+    first.partial_fit(X[50:], y[50:], y_std=STD[50:])
+    more = start.fit(X[:50], y[:50], y_std=STD[:50])
+    for part in (slice(50, 60), slice(60, 120)):
+        more.partial_fit(X[part], y[part], y_std=STD[part])
+    assert_allclose(first.predict(X_NEW), more.predict(X_NEW), rtol=1e-6)
+    assert_allclose(first.elbo_, more.elbo_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("params", [{}, {"n_inducing_points": 20}])
+def test_known_noise_is_split_with_the_folds(params):
+    folds = KFold(4)
+    model = VGPRegressor("rbf", random_state=0, **params)
+    got = cross_val_predict_dist(model, X, y, cv=folds, params={"y_std": STD})
+    train, test = next(folds.split(X))
+    model.fit(X[train], y[train], y_std=STD[train])
+    assert_allclose(got.mean[test], model.predict(X[test]))
+    shared = cross_val_predict_dist(
+        fixed(random_state=0, **params), X, y, cv=folds, params={"y_std": STD},
+        method="shared_hyperparameters",
+    )  # fmt: skip
+    if not params:
+        want = fixed().fit(X[train], y[train], y_std=STD[train])
+        scale = X[train].std(axis=0), X[train].mean(axis=0)
+        assert np.abs(scale[0] - 1).max() < 0.1
+        assert_allclose(shared.mean[test], want.predict(X[test]), atol=0.3)
+
+
+def test_known_noise_through_a_pipeline():
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = make_pipeline(
+            StandardScaler(), fixed().set_fit_request(y_std=True)
+        ).fit(X, y, y_std=STD)
+        assert_allclose(
+            model.predict(X_NEW), fixed().fit(X, y, y_std=STD).predict(X_NEW)
+        )
+
+
+@pytest.mark.parametrize(
+    ("y_std", "targets", "match"),
+    [
+        (-STD, y, "none negative"),
+        (STD[:5], y, r"of shape \(5,\), expected \(120,\)"),
+        (np.full(120, np.nan), y, "NaN"),
+        (STD, np.column_stack([y, y]), "2 outputs, expected one"),
+    ],
+)
+def test_wrong_known_noise_is_named(y_std, targets, match):
+    with pytest.raises(ValueError, match=match):
+        VGPRegressor().fit(X, targets, y_std=y_std)
+
+
+# --- few samples -----------------------------------------------------------------
+
+
+def test_few_samples_predict_near_their_targets():
+    """Some features hardly vary in training and much among new samples."""
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(2000, 40))
+    features = np.where(np.arange(40) % 2, latent, np.maximum(latent - 2.2, 0.0) + 1e-5)
+    target = latent[:, 1] + latent[:, 3] ** 2 / 2 + 0.1 * rng.normal(size=2000)
+    held = []
+    for seed in range(6):
+        few = np.random.RandomState(seed).permutation(2000)[:40]
+        others = np.setdiff1d(np.arange(2000), few)
+        model = VGPRegressor(random_state=0).fit(features[few], target[few])
+        mean = model.predict(features[others])
+        reach = np.ptp(target[few])
+        assert mean.min() > target[few].min() - reach
+        assert mean.max() < target[few].max() + reach
+        lower, upper = model.predict_interval(features[others], 0.9).T
+        held.append(np.mean((lower <= target[others]) & (target[others] <= upper)))
+    assert 0.84 < np.mean(held) < 0.96
+
+
+def test_a_linear_model_is_not_limited():
+    X = np.linspace(-1, 1, 50)[:, None]
+    for params in ({"kernel": "linear"}, {"mean": "linear"}):
+        model = VGPRegressor(random_state=0, **params).fit(X, 3 * X[:, 0])
+        assert_allclose(model.predict([[20.0]]), 60.0, rtol=0.02)
