@@ -58,11 +58,13 @@ class Prediction(NamedTuple):
 
     ``quantiles(q)`` is of shape (n_samples, n_quantiles), with several outputs
     (n_samples, n_quantiles, n_outputs); None for Gaussian distributions.
+    ``log_density(y)`` has the shape of y; None for Gaussians, and where it is unknown.
     """
 
     mean: Any
     std: Any
     quantiles: Callable | None = None
+    log_density: Callable | None = None
 
 
 def predict_distribution(estimator, X):
@@ -275,10 +277,11 @@ class RecordedPrediction(RegressorMixin, BaseEstimator):
     Its parameters are the attributes of a :class:`Prediction`.
     """
 
-    def __init__(self, mean, std, quantiles=None):
+    def __init__(self, mean, std, quantiles=None, log_density=None):
         self.mean = mean
         self.std = std
         self.quantiles = quantiles
+        self.log_density = log_density
 
     def __sklearn_is_fitted__(self):
         return True
@@ -288,7 +291,7 @@ class RecordedPrediction(RegressorMixin, BaseEstimator):
         return (self.mean, self.std) if return_std else self.mean
 
     def _predict_distribution(self, X):
-        return self.mean, self.std, self.quantiles
+        return self.mean, self.std, self.quantiles, self.log_density
 
 
 class WrappingRegressor(RegressorMixin, BaseEstimator):

@@ -96,6 +96,16 @@ def test_batches_of_experiments(tmp_path):
     assert batches <= 40
 
 
+@needs_data
+def test_varying_noise(tmp_path):
+    out, n_pictures = run_gallery("varying_noise", tmp_path)
+    assert n_pictures == 1
+    one, varying = map(float, re.findall(r"NLL ([\d.]+)", out))
+    assert "student_t, varying" in out
+    assert varying < one - 0.2
+    assert 86 <= int(re.search(r"hold (\d+)%", out)[1]) <= 94
+
+
 def test_skewed_target(tmp_path):
     out, n_pictures = run_gallery("skewed_target", tmp_path)
     assert n_pictures == 2

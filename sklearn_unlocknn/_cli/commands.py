@@ -153,10 +153,10 @@ def _report_holdout(model, samples, quantity, args):
         f"Fitting the Gaussian process to {len(train)} rows, {len(test)} held out"
     )
     trial = clone(model).fit(train["structure"], train["y"])
-    mean, std = trial.predict(test["structure"], return_std=True)
+    mean, std, quantiles, _ = trial._predict_distribution(test["structure"])
     print(f"{quantity}, held out")
-    print(uq_report(test["y"], mean, std), end="", flush=True)
-    return uq_report(test["y"], mean, std, output_dict=True)
+    print(uq_report(test["y"], mean, std, quantiles=quantiles), end="", flush=True)
+    return uq_report(test["y"], mean, std, quantiles=quantiles, output_dict=True)
 
 
 def predict(args):
@@ -256,11 +256,16 @@ def evaluate(args):
 
     names = ["log10_mean", "log10_std"] if log10 else ["mean", "std"]
     y, (mean, std) = good["y"], predicted.loc[good.index, names].to_numpy().T
+    shape = model["estimator"]._head.errors.shape
+
+    def quantiles(q):
+        return mean[:, None] + shape.quantiles(q) / shape.factor * std[:, None]
+
     if not args.json:
         print(_quantity(target, log10))
-        print(uq_report(y, mean, std), end="")
+        print(uq_report(y, mean, std, quantiles=quantiles), end="")
         return 0
-    report = uq_report(y, mean, std, output_dict=True)
+    report = uq_report(y, mean, std, quantiles=quantiles, output_dict=True)
     n_left_out = len(samples) - len(good)
     head = {"target": target, "log10": log10, "n_left_out": n_left_out}
     print(json.dumps(_replace_nan(head | report), indent=2))

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 from tqdm import tqdm
 
 from .._gp.domain import domain_scores, nearest_samples
 from .._parallel import count_workers
+from .._prediction import interval_levels
 
 #: Structures in a step of the progress bar, for each process.
 STEP = 128
@@ -54,7 +54,8 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
             notes = join_errors(
                 notes, np.where(outside, _OUTSIDE_NOTE, ""), notes.index
             )
-            tails = ndtri([0.5 - coverage / 2, 0.5 + coverage / 2])
+            shape = estimator._head.errors.shape
+            tails = shape.quantiles(interval_levels(coverage)) / shape.factor
             for name, tail in zip(("lower", "upper"), tails, strict=True):
                 block[name] = block["mean"] + tail * block["std"]
             if log10:

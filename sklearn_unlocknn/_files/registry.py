@@ -26,6 +26,7 @@ _OWN = {
     "CalibratedProbRegressor": "calibration._regressor",
     "Conformal": "calibration._calibrators",
     "Covariance": "_gp.covariance",
+    "ErrorBarCalibrator": "calibration._arrays",
     "Errors": "_gp.errors",
     "ExactPosterior": "_gp.posterior",
     "FeatureBlocks": "_megnet.blocks",

@@ -33,19 +33,22 @@ class PredictiveMixin:
             If a level is not inside (0, 1).
         """
         q = check_levels(q)
-        _, _, quantiles = self._predict_distribution(X)
-        return quantiles(q)
+        return self._predict_distribution(X)[2](q)
 
     def _predict_distribution(self, X):
-        """Return mean, std and quantiles (a function of levels) of one prediction."""
+        """Return mean, std and functions: quantiles of levels, log density of y."""
         mean, std = self.predict(X, return_std=True)
         shape = self._head.errors.shape
+        unit = std / shape.factor
 
         def quantiles(q):
-            z = shape.quantiles(q) / shape.factor
-            return mean[:, None] + z.reshape(-1, *[1] * (mean.ndim - 1)) * std[:, None]
+            z = shape.quantiles(q).reshape(-1, *[1] * (mean.ndim - 1))
+            return mean[:, None] + z * unit[:, None]
 
-        return mean, std, quantiles
+        def log_density(y):
+            return shape.log_density((y - mean) / unit) - np.log(unit)
+
+        return mean, std, quantiles, log_density
 
     def predict_log_density(self, X, y):
         """Predict the log density of observations.
@@ -68,15 +71,13 @@ class PredictiveMixin:
             If y has not the shape of the predictions.
         """
         y = check_targets(y)
-        mean, std = self.predict(X, return_std=True)
+        mean, _, _, log_density = self._predict_distribution(X)
         if y.shape != mean.shape:
             raise ValueError(
                 f"Got y of shape {y.shape}, expected {mean.shape}, one observation for "
                 "each prediction."
             )
-        shape = self._head.errors.shape
-        unit = std / shape.factor
-        return shape.log_density((y - mean) / unit) - np.log(unit)
+        return log_density(y)
 
     def predict_interval(self, X, coverage=0.95):
         """Predict the central interval of a new observation.

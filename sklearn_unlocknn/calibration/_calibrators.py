@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import minimize
-from scipy.special import log_ndtr, ndtri, ndtri_exp
+from scipy.special import log_ndtr, ndtri_exp
+
+from .._gp.likelihood import Shape
 
 METHODS = ("std", "isotonic", "conformal")
-
-_MAX_DOF = 200.0  # beyond it a Student t is practically a Gaussian
 
 
 class Scores(NamedTuple):
@@ -74,29 +73,17 @@ class Scaled(NamedTuple):
         normal = cls(factor, factor, np.inf)
         if factor == 0:
             return normal
-        z, weights = scores.z / factor, scores.weights
-
-        def loss(parameters):
-            scale, dof = np.exp(parameters)
-            return -weights @ stats.t.logpdf(z, dof, scale=scale)
-
-        fitted = minimize(
-            loss,
-            [-0.5, np.log(4.0)],
-            method="Nelder-Mead",
-            bounds=[(-8.0, 1.0), (0.0, np.log(_MAX_DOF))],
-        )
+        heavy = Shape.fit(scores.z, scores.weights, least_dof=1.0)
         # Schwarz's criterion: a chance outlier of few samples is no heavy tail.
-        gain = -weights @ stats.norm.logpdf(z) - fitted.fun
-        if gain <= 0.5 * np.log(max(weights.sum(), 1.0)):
+        plain = Shape(factor).log_density(scores.z)
+        gain = scores.weights @ (heavy.log_density(scores.z) - plain)
+        if gain <= 0.5 * np.log(max(scores.weights.sum(), 1.0)):
             return normal
-        scale, dof = np.exp(fitted.x)
-        return cls(factor, float(scale) * factor, float(dof))
+        return cls(factor, *heavy)
 
     def quantiles(self, q):
         """Return quantiles of the scores."""
-        shape = ndtri(q) if np.isinf(self.dof) else stats.t.ppf(q, self.dof)
-        return self.scale * shape
+        return Shape(self.scale, self.dof).quantiles(q)
 
 
 class Isotonic(NamedTuple):

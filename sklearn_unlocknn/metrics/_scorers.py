@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Mapping
 
+import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest
 
@@ -67,13 +68,16 @@ class _ProbScorer(_WeightRequestMixin):
 
     def __call__(self, estimator, X, y, sample_weight=None):
         """Score a fitted estimator on data; higher is better."""
-        mean, std, quantiles = predict_distribution(estimator, X)
+        mean, std, quantiles, log_density = predict_distribution(estimator, X)
         kwargs = dict(self._kwargs)
         if reads_quantiles(self._metric):
             kwargs.setdefault("quantiles", quantiles)
         if sample_weight is not None:
             kwargs["sample_weight"] = sample_weight
         value = float(self._metric(y, mean, std, **kwargs))
+        if self._metric is gaussian_nll and log_density is not None:
+            losses = -log_density(np.reshape(y, np.shape(mean)))
+            value = _average(losses, sample_weight)
         return value if self._greater_is_better else -value
 
     def __repr__(self):
@@ -83,6 +87,15 @@ class _ProbScorer(_WeightRequestMixin):
             f"make_prob_scorer({metric}, "
             f"greater_is_better={self._greater_is_better}{kwargs})"
         )
+
+
+def _average(losses, sample_weight):
+    """Return the weighted mean over samples, and that over outputs."""
+    if sample_weight is None:
+        return float(np.mean(losses))
+    kept = np.asarray(sample_weight) > 0
+    weights = np.asarray(sample_weight, dtype=float)[kept]
+    return float(np.mean(np.average(losses[kept], axis=0, weights=weights)))
 
 
 class _ProbMultiScorer(_WeightRequestMixin):
@@ -225,6 +238,10 @@ def get_prob_scorer(name):
 
     Notes
     -----
+    "neg_nll" uses the log density of the estimator's own distribution, where it is one
+    of this package's regressors; "neg_crps" and "neg_msll" that of the Gaussian of the
+    same mean and standard deviation.
+
     Select models by a proper score ("neg_nll", "neg_crps", "neg_interval_score"). The
     others measure one property only: "neg_sharpness", for example, is best for a model
     with a std of zero.
