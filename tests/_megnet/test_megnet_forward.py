@@ -131,17 +131,16 @@ def test_activations_are_those_of_keras(name):
     assert_allclose(forward.ACTIVATIONS[name](x.copy()), want, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", MEGNET_MODELS)
+# Those of molecules have graph converters of megnet's.
+@pytest.mark.parametrize("name", [n for n in MEGNET_MODELS if "QM9" not in n])
 def test_released_networks(name):
     if DATA is None:
         pytest.skip("SKLEARN_UNLOCKNN_DATA is not set")
     try:
         path = fetch_megnet_model(name, download_if_missing=False)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    except FileNotFoundError:
+        pytest.skip("the network is not in the data folder")
     network = MEGNetSnapshot(path)
-    if network.needs_tensorflow:
-        pytest.skip("the graph converter of molecules is megnet's")
     crystals = list(make_ionic_crystals(40, random_state=0).data)
     crystals += [moved(crystal, seed) for seed, crystal in enumerate(crystals[:10])]
     graphs = network.graphs(crystals)
