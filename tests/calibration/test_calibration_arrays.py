@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import BayesianRidge
 
+from sklearn_unlocknn import load_model, save_model
 from sklearn_unlocknn.calibration import CalibratedProbRegressor, ErrorBarCalibrator
 
 RNG = np.random.default_rng(0)
@@ -31,6 +32,14 @@ def test_arrays_are_calibrated_as_a_frozen_estimator(method):
     new = [np.column_stack([part, part]) for part in new]
     assert both.predict_quantiles(*new, [0.1, 0.5, 0.9]).shape == (100, 3, 2)
     assert both.transform(*new)[1].shape == (100, 2)
+
+
+def test_a_file_holds_it(tmp_path):
+    predicted = RIDGE.predict(X, return_std=True)
+    calibrator = ErrorBarCalibrator("isotonic").fit(Y, *predicted)
+    save_model(calibrator, tmp_path / "c.unlocknn")
+    loaded = load_model(tmp_path / "c.unlocknn")
+    assert_array_equal(loaded.transform(*predicted), calibrator.transform(*predicted))
 
 
 def test_weight_two_is_the_sample_twice():
