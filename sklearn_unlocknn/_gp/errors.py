@@ -25,8 +25,8 @@ LEAST_SAMPLES = 100
 # Rounds of weights and posterior; more where the noise is constant and still falls, as
 # outliers lose their weight.
 _ROUNDS, _MOST_ROUNDS, _LITTLE_LESS = 2, 8, 0.8
-# The hyperparameters are fitted again where a sample has a weight below this: such
-# outliers determine them.
+# Samples with a weight below this are outliers: they do not inform about noise that
+# varies, and the hyperparameters that they determined are fitted again.
 _OUTLIER = 0.02
 
 
@@ -147,10 +147,14 @@ class Errors:
             start = heavy
             if likelihood == "gaussian":
                 start = Shape.gaussian(z(constant), weights)
-            varying, ratio = fit_noise(
-                posterior.kernel, posterior.theta, samples.X, residual, variance,
-                counts, start, rng, before and before.noise,
+            usual = precisions(z(constant), weights, heavy).reshape(-1, k)
+            kept = usual.min(axis=1) >= _OUTLIER
+            varying, left_out = fit_noise(
+                posterior.kernel, posterior.theta, samples.X[kept], residual[kept],
+                variance[kept], counts[kept], start, rng, before and before.noise,
             )  # fmt: skip
+            ratio = constant.copy() if varying is None else varying.ratio(samples.X)
+            ratio[kept] = left_out
             if likelihood != "student_t":
                 shape = Shape.gaussian(z(ratio), weights)
                 value = density(shape, ratio) - 2.0 * penalty
@@ -209,7 +213,26 @@ class Errors:
         if np.isinf(self.shape.dof):
             return np.ones(len(z))
         weights = np.repeat(counts, z.shape[1])
-        return precisions(z.ravel(), weights).reshape(z.shape).mean(axis=1)
+        found = precisions(z.ravel(), weights, self.shape)
+        return found.reshape(z.shape).mean(axis=1)
+
+
+def _scaled_start(kernel, groups):
+    """Return the kernel's hyperparameters for the variance of targets as weighted.
+
+    Outliers determined the one by which targets were standardised.
+    """
+    y = groups.T[:, : groups.n_outputs]
+    mean = np.average(y, axis=0, weights=groups.weights)
+    variance = np.average((y - mean) ** 2, axis=0, weights=groups.weights).mean()
+    start, place = kernel.theta.copy(), 0
+    for hyper in kernel.template.hyperparameters:
+        if hyper.fixed:
+            continue
+        if hyper.name.endswith(("constant_value", "noise_level")):
+            start[place : place + hyper.n_elements] += np.log(max(variance, 1e-6))
+        place += hyper.n_elements
+    return start
 
 
 def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
@@ -247,6 +270,7 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
     if choice == PLAIN:
         return Errors(), theta, None, None
     weighted, errors, posterior, weights = samples, None, None, None
+    again = False
     everywhere = np.arange(len(samples.weights))
     for turn in range(_MOST_ROUNDS):
         groups = GroupedSamples.of(weighted)
@@ -258,8 +282,10 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
         before, posterior = posterior, posterior_at(theta)
         if turn and max_iter:
             posterior = refit_noise(posterior_at, posterior, report)
-            if turn == 1 and np.min(weights) < _OUTLIER:
-                theta, _ = fit_hyperparameters(kernel, groups, max_iter, report)
+            if not again and np.min(weights) < _OUTLIER:
+                again = True
+                start = _scaled_start(kernel, groups)
+                theta, _ = fit_hyperparameters(kernel, groups, max_iter, report, start)
                 posterior = exact_posterior(kernel, theta, groups)
             theta = posterior.theta
         errors, weights = Errors.fit(

@@ -85,19 +85,33 @@ class Shape(NamedTuple):
 GAUSSIAN = Shape()
 
 
-def precisions(z, weights):
+def precisions(z, weights, shape):
     """Return the expected precision of each residual, relative to that of most.
 
-    Residuals z of shape (n,) are a mixture of two Gaussians, fitted by EM: those of
-    most samples, and of some with a larger variance. Beside the weights of a Student t,
-    of which the core is as heavy as its tails, these leave the others untouched.
+    A Student t is a Gaussian whose precision has a gamma distribution; the E step of
+    its fit returns the posterior mean (Lange, Little and Taylor 1989). Where a mixture
+    of two Gaussians, of most samples and of outliers, has the larger likelihood, its
+    posterior mean is taken: it leaves the samples untouched that are none.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n,)
+        Residuals in units of the standard deviation.
+    weights : ndarray of shape (n,)
+        Weights.
+    shape : Shape
+        Their fitted Student t.
+
+    Returns
+    -------
+    precisions : ndarray of shape (n,)
     """
     square = z**2
     narrow, share = float(np.median(square)) / 0.455, 0.1
     wide = max(float(square.max()), 10.0 * narrow)
     for _ in range(100):
         logs = [
-            np.log(part) - 0.5 * (np.log(variance) + square / variance)
+            np.log(part) - 0.5 * (LOG_2PI + np.log(variance) + square / variance)
             for part, variance in ((1.0 - share, narrow), (share, wide))
         ]
         outlying = special.expit(logs[1] - logs[0])
@@ -108,4 +122,6 @@ def precisions(z, weights):
         wide = max(wide, _LEAST_RATIO * narrow)
         if abs(share - before) < 1e-4:
             break
+    if weights @ shape.log_density(z) > weights @ np.logaddexp(*logs):
+        return (shape.dof + 1.0) / (shape.dof + (z / shape.scale) ** 2)
     return 1.0 - outlying * (1.0 - narrow / wide)
