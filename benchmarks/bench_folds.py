@@ -59,18 +59,20 @@ def timed(function):
 
 def anew(model, X, y, splits):
     """Predict folds from posteriors of the other samples, nothing subtracted."""
-    from sklearn_unlocknn._gp.encoded import Encoded, GroupedSamples
+    from sklearn_unlocknn._gp.encoded import Encoded
     from sklearn_unlocknn._gp.posterior import (
         ExactPosterior,
         exact_posterior,
         optimal_posterior,
     )
+    from sklearn_unlocknn._gp.samples import GroupedSamples, Targets
 
     head, posterior = model._head, model._head.posterior
     kernel, theta = posterior.kernel, posterior.theta
     mean, std = np.empty(len(y)), np.empty(len(y))
+    samples = head.samples(Encoded(X), Targets(y, np.ones(len(y))))
     for train, test in splits:
-        some = head.samples(Encoded(X[train]), y[train], np.ones(len(train)))
+        some = samples.take(train)
         if isinstance(posterior, ExactPosterior):
             new = exact_posterior(kernel, theta, GroupedSamples.of(some))
         else:

@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._gp import minibatch
-from .._gp.encoded import Samples
 from .._gp.head import Head
+from .._gp.samples import Samples
 from .._validation import warn_user
 from .moving_head import MovingHead, MovingScaling, noise_of_others
 from .trainable_copy import WithConstants, trainable_copy

@@ -15,10 +15,11 @@ import dataclasses
 import numpy as np
 from scipy.linalg.blas import dtrsm
 
-from .encoded import Samples, blocks
+from .encoded import blocks
 from .leave_out import leave_one_out
 from .linalg import product
 from .posterior import ExactPosterior, mean_coefficients
+from .samples import Samples
 
 # Training samples whose leave-one-out errors scale the variance of a prediction near
 # them.

@@ -10,11 +10,12 @@ import dataclasses
 
 import numpy as np
 
-from .encoded import GroupedSamples, blocks
+from .encoded import blocks
 from .leave_out import leave_one_out
 from .likelihood import GAUSSIAN, Shape, precisions
 from .noise import VaryingNoise, fit_noise
 from .posterior import exact_posterior
+from .samples import GroupedSamples
 from .training import fit_hyperparameters, refit_noise
 
 # Residuals up to this, in standard deviations, are those of a function without noise.

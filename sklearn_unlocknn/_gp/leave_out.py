@@ -20,7 +20,7 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
-from .encoded import GroupedSamples, Samples, blocks
+from .encoded import blocks
 from .linalg import product, symmetric
 from .posterior import (
     CHUNK,
@@ -30,6 +30,7 @@ from .posterior import (
     mean_coefficients,
     sparse_posterior,
 )
+from .samples import GroupedSamples, Samples
 
 # Small folds share passes over the inducing points, of about this number of samples.
 _PASS_SAMPLES = 512

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 from scipy.optimize import minimize
 
-from .encoded import LOG_2PI
+from .samples import LOG_2PI
 
 # Bounds of the degrees of freedom. Up to 2 there is no standard deviation; beyond the
 # upper one a Student t is practically a Gaussian.

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsymm, dsyrk, dtrsm
 
-from .encoded import LOG_2PI
 from .linalg import cholesky, product
+from .samples import LOG_2PI
 from .training import TOLERANCE, log_prior
 
 BATCH_SIZE = 1024

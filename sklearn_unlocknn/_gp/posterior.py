@@ -18,8 +18,9 @@ from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 
 from .._parallel import run_tasks
 from .._validation import warn_user
-from .encoded import LOG_2PI, blocks
+from .encoded import blocks
 from .linalg import JITTERS, cholesky, product, symmetric
+from .samples import LOG_2PI
 
 # Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
 # cache: they are twice as fast as those of 2**26 bytes.

@@ -15,9 +15,10 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from .._validation import warn_user
-from .encoded import LOG_2PI, blocks
+from .encoded import blocks
 from .linalg import JITTERS, cholesky, product
 from .posterior import log_marginal, mean_coefficients
+from .samples import LOG_2PI
 
 # Initial noise variances, of the standardised target.
 NOISE_STARTS = (0.01, 0.1, 0.5)

@@ -8,9 +8,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._gp.encoded import NumericEncoder, Targets
+from .._gp.encoded import NumericEncoder
 from .._gp.errors import without_auto
 from .._gp.head import Head
+from .._gp.samples import Targets
 from .._validation import check_weights, check_y_std, warn_user
 from .domain import DomainMixin
 from .predictive import PredictiveMixin

@@ -8,7 +8,8 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._features.encoder import trained_in_fit
-from .._gp.encoded import Encoded, Targets
+from .._gp.encoded import Encoded
+from .._gp.samples import Targets
 from .._validation import check_weights, check_y_std
 
 

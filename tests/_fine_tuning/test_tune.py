@@ -21,8 +21,9 @@ from sklearn_unlocknn._fine_tuning.trainable_copy import (
 from sklearn_unlocknn._fine_tuning.tune import TargetTransform, _Choice, tune
 from sklearn_unlocknn._gp import minibatch
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import Encoded, GroupedSamples, Standardisation
+from sklearn_unlocknn._gp.encoded import Encoded, Standardisation
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
+from sklearn_unlocknn._gp.samples import GroupedSamples
 from sklearn_unlocknn._keras.network import NetworkHandle
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 

@@ -7,13 +7,8 @@ from scipy import stats
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import encoded as gp_encoded
-from sklearn_unlocknn._gp.encoded import (
-    Encoded,
-    RawSamples,
-    Standardisation,
-    blocks,
-    scales,
-)
+from sklearn_unlocknn._gp.encoded import Encoded, Standardisation, blocks, scales
+from sklearn_unlocknn._gp.samples import RawSamples
 
 rng = np.random.default_rng(0)
 
@@ -48,7 +43,7 @@ def test_values_of_valid_samples_are_put_in_their_places():
 def test_columns_are_constant_at_the_resolution_of_their_type(dtype, constant):
     rounding = 1e3 + 1e-4 * rng.normal(size=200)
     X = np.column_stack([rng.normal(size=200), rounding])
-    _, scale = scales(X, np.ones(200), dtype=dtype)
+    _, scale, _ = scales(X, np.ones(200), dtype=dtype)
     assert bool(scale[1] == 1.0) is constant
     X = X.astype(dtype)
     model = VGPRegressor(random_state=0, max_iter=2).fit(X, X[:, 0])
@@ -77,7 +72,7 @@ def test_scales_are_weighted_means_and_stds(n_bytes, dtype, monkeypatch):
     values = values.astype(dtype)
     index = rng.permutation(2500)[:2100]
     weights = rng.uniform(0.1, 3.0, size=2100)
-    mean, scale = scales(values, weights, index, dtype)
+    mean, scale, largest = scales(values, weights, index, dtype)
     some = values[index].astype(np.float64)
     want = np.average(some, axis=0, weights=weights)
     variance = np.average((some - want) ** 2, axis=0, weights=weights)
@@ -86,7 +81,8 @@ def test_scales_are_weighted_means_and_stds(n_bytes, dtype, monkeypatch):
     assert_allclose(scale[:3], np.sqrt(variance[:3]), rtol=1e-9)
     assert_array_equal(mean[3:], some[0, 3:])  # constant columns
     assert_array_equal(scale[3:], 1.0)
-    assert_array_equal(scales(values[index], weights, dtype=dtype), (mean, scale))
+    again = scales(values[index], weights, dtype=dtype)
+    assert_array_equal(again, (mean, scale, largest))
 
 
 @pytest.mark.parametrize("indexed", [False, True])

@@ -8,12 +8,12 @@ from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
 from sklearn_unlocknn._gp.errors import Errors
 from sklearn_unlocknn._gp.leave_out import leave_one_out
 from sklearn_unlocknn._gp.likelihood import GAUSSIAN, Shape, precisions
 from sklearn_unlocknn._gp.noise import fit_noise
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
+from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 from sklearn_unlocknn._gp.training import (
     ARD_STD,
     effective_parameters,

@@ -7,9 +7,10 @@ from sklearn.gaussian_process import kernels as gpk
 from small_fits import KERNEL, fit, make_data
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp.encoded import Encoded, Targets
+from sklearn_unlocknn._gp.encoded import Encoded
 from sklearn_unlocknn._gp.head import Head
 from sklearn_unlocknn._gp.posterior import ExactPosterior, SparsePosterior
+from sklearn_unlocknn._gp.samples import Targets
 
 
 @pytest.fixture(scope="module")

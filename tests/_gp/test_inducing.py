@@ -11,7 +11,7 @@ from small_fits import fit, make_data
 
 from sklearn_unlocknn._gp import inducing
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import Samples
+from sklearn_unlocknn._gp.samples import Samples
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from sklearn.gaussian_process import kernels as gpk
 from sklearn_unlocknn._gp import leave_out as _folds
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
 from sklearn_unlocknn._gp.leave_out import predict_left_out
+from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 
 D, N = 2, 24
 # Explicit inverses of matrices of condition 1e4 keep twelve of sixteen digits.

@@ -10,8 +10,8 @@ from small_fits import fit
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import minibatch, moving
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import Samples
 from sklearn_unlocknn._gp.moving import collapsed_bound
+from sklearn_unlocknn._gp.samples import Samples
 
 
 class Batches:

@@ -13,7 +13,7 @@ from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import linalg, moving, training
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
+from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 from sklearn_unlocknn.kernels import make_kernel
 
 

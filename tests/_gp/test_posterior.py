@@ -11,8 +11,8 @@ from sklearn.gaussian_process import kernels as gpk
 from sklearn_unlocknn._gp import linalg, moving
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
 from sklearn_unlocknn._gp.moving import collapsed_bound
+from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 from sklearn_unlocknn._gp.training import log_marginal_likelihood
 
 D, N = 2, 18

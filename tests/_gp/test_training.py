@@ -16,7 +16,7 @@ from small_fits import KERNEL, fit, log_likelihood, make_data, standardised
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import encoded, moving, training
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Samples
+from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 from sklearn_unlocknn.metrics import gaussian_nll
 
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import head, moving
+from sklearn_unlocknn._gp import fitting, moving
 from sklearn_unlocknn.metrics import interval_coverage
 
 FIXED = (
@@ -348,13 +348,13 @@ def test_partial_fit_after_a_pickle_is_partial_fit(n_points):
 )
 def test_number_of_samples_for_the_hyperparameters(n, size, chosen, monkeypatch):
     counts = []
-    real = head.hyperparameter_subset
+    real = fitting.hyperparameter_subset
 
     def spy(*args):
         counts.append(len(rows := real(*args)))
         return rows
 
-    monkeypatch.setattr(head, "hyperparameter_subset", spy)
+    monkeypatch.setattr(fitting, "hyperparameter_subset", spy)
     X = np.linspace(0.0, 1.0, n)[:, None]
     model = VGPRegressor(0.1 * gpk.RBF(0.3), 3, hyper_subset_size=size, max_iter=0)
     model.set_params(random_state=0).fit(X, np.sin(9.0 * X[:, 0]))

@@ -33,12 +33,12 @@ from sklearn_unlocknn import (
     ProbNNRegressor,
     VGPRegressor,
 )
-from sklearn_unlocknn._gp.encoded import GroupedSamples, Targets
 from sklearn_unlocknn._gp.posterior import (
     ExactPosterior,
     exact_posterior,
     optimal_posterior,
 )
+from sklearn_unlocknn._gp.samples import GroupedSamples, Targets
 from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 from sklearn_unlocknn.metrics import gaussian_nll
 from sklearn_unlocknn.model_selection import cross_val_predict_dist

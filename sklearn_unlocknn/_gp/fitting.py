@@ -1,0 +1,136 @@
+"""Fit a Gaussian process: hyperparameters, errors, inducing points and posterior."""
+
+import numbers
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+
+from .covariance import Covariance
+from .errors import PLAIN, Errors, fit_errors
+from .inducing import select
+from .posterior import exact_posterior, optimal_posterior, warn_about_jitter
+from .samples import GroupedSamples
+from .training import (
+    LEAST_SUBSET,
+    LEFT_OUT_SAMPLES,
+    MOST_SUBSET,
+    SUBSET_SHARE,
+    effective_parameters,
+    fit_hyperparameters,
+    hyperparameter_subset,
+    left_out_score,
+    refit_noise,
+)
+
+# L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
+# then counts the iterations of that stage.
+FIRST_ITERATIONS = 20
+
+
+def fit_posterior(samples, kernel, params, choice, report):
+    """Fit hyperparameters, errors, inducing points and posterior.
+
+    Parameters
+    ----------
+    samples : RawSamples
+        Training samples.
+    kernel : sklearn.gaussian_process.kernels.Kernel
+        Initial kernel.
+    params : object
+        As in `Head.fit`.
+    choice : tuple of str
+        As in `Head.fit`.
+    report : callable
+        ``report(stage, iteration, value)``.
+
+    Returns
+    -------
+    posterior : ExactPosterior or SparsePosterior
+    errors : Errors
+    weights : ndarray of shape (n,)
+        Those of the posterior.
+    curve : ndarray of shape (n_iter + 1,)
+        Objective of the last stage.
+    """
+    n, d = len(samples.weights), samples.features.shape[1]
+    rng = check_random_state(params.random_state)
+    kernel = Covariance(kernel, d)
+    named = isinstance(params.kernel, str | type(None))
+    kernel.noise_prior = named and params.normalize_y and not kernel.has_noise
+    if not kernel.noise(kernel.theta) > 0.0:
+        raise ValueError(
+            f"Got kernel={params.kernel!r} with a noise of 0, expected some noise. "
+            "Give its WhiteKernel a small level, such as 1e-10."
+        )
+    m, Z = params.n_inducing_points, params.inducing_init
+    m = min(n, m if isinstance(m, numbers.Integral) else int(np.ceil(m * n)))
+    n_subset = params.hyper_subset_size
+    if isinstance(n_subset, str):
+        n_subset = int(np.clip(SUBSET_SHARE * n, LEAST_SUBSET, MOST_SUBSET))
+    few = n <= 4 * m
+    candidates = GroupedSamples.of(samples) if few else samples
+    exact = few and m >= len(candidates.weights) and isinstance(Z, str)
+    moves = params.optimize_inducing_points and not exact
+
+    max_iter = params.max_iter
+    first = min(max_iter, 1) * FIRST_ITERATIONS if moves else max_iter
+    subset = np.sort(hyperparameter_subset(samples, n_subset, rng))
+    some = samples.take(subset)
+    theta, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
+    errors, theta, of_some, precisions = fit_errors(
+        kernel, theta, some, choice, max_iter, rng, report
+    )
+    if precisions is not None and n > len(subset):
+        of_all = errors.precisions(of_some, samples)
+        of_all[subset] = precisions
+        precisions = of_all
+    if not errors.plain:
+        samples = errors.weigh(samples, precisions)
+        candidates = GroupedSamples.of(samples) if few else samples
+    if exact:
+        K = kernel.lower(theta, candidates.X)
+
+        def posterior_at(theta):
+            return exact_posterior(kernel, theta, candidates, K)
+
+        posterior = posterior_at(theta)
+        score = None  # the bound
+    else:
+        if isinstance(Z, str):
+            m = min(m, len(candidates.weights))
+            Z = select(kernel, theta, candidates, m, Z, rng)
+        else:
+            Z = _given_points(Z, samples.scaling, d)
+        if moves:
+            from .moving import move_points
+
+            fixed = samples.at(kernel.noise(theta))
+            theta, Z, curve = move_points(
+                kernel, theta, Z, fixed, max_iter, rng, report, params.n_jobs
+            )
+        posterior_at = optimal_posterior(kernel, theta, Z, samples, params.n_jobs)
+        posterior = posterior_at(theta)
+        warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
+        judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
+        score = left_out_score(posterior, samples.take(judged)) if max_iter else None
+    if max_iter:
+        posterior = refit_noise(posterior_at, posterior, report, score)
+    if not errors.plain:
+        errors, _ = Errors.fit(
+            posterior, some, samples.take(subset), subset, errors.choice, rng, errors
+        )
+    if named and choice != PLAIN and max_iter:
+        count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
+        errors = errors.inflated(some.weights.sum(), count)
+    return posterior, errors, samples.at(posterior.noise).weights, curve
+
+
+def _given_points(Z, scaling, d):
+    """Return ``inducing_init``, an array of points, checked and standardised."""
+    Z = check_array(Z, dtype=np.float64, input_name="inducing_init")
+    if Z.shape[1] != d:
+        raise ValueError(
+            f"Got inducing_init of shape {Z.shape}, expected (m, {d}): points in units "
+            "of the features."
+        )
+    return np.unique(scaling.features(Z), axis=0)

@@ -1,0 +1,257 @@
+"""Training samples of the Gaussian process: standardised, weighted, grouped."""
+
+import dataclasses
+
+import numpy as np
+
+from .encoded import Standardisation
+
+LOG_2PI = np.log(2.0 * np.pi)
+
+
+@dataclasses.dataclass
+class Targets:
+    """Targets of a batch of samples, checked.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,) or (n, k)
+        Targets.
+    weights : ndarray of shape (n,)
+        Weights, not negative.
+    std : ndarray of shape (n,), default=None
+        Known standard deviation of each target's own noise.
+    """
+
+    y: np.ndarray
+    weights: np.ndarray
+    std: np.ndarray | None = None
+
+    @property
+    def columns(self):
+        """The targets, of shape (n, k)."""
+        return self.y.reshape(len(self.y), -1)
+
+    def training_samples(self, encoded, head):
+        """Return the samples of positive weight, in units of a head's GP.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            The batch.
+        head : Head or object
+            With ``scaling``, ``y_mean`` and ``y_scale``.
+
+        Returns
+        -------
+        samples : RawSamples
+        """
+        target = encoded.target_map(head.y_mean, head.y_scale)
+        t = target.forward(encoded.pick(self.columns))
+        weights, index = encoded.pick(self.weights), None
+        if not np.all(weights > 0):
+            index = np.flatnonzero(weights > 0)
+            t, weights = t[index], weights[index]
+        known = None
+        if self.std is not None:
+            known = (encoded.pick(self.std)[:, None] / target.scale)[:, 0] ** 2
+            known = (known if index is None else known[index]) / weights
+        return RawSamples(
+            encoded.features, t, weights, t.shape[1], head.scaling, index, None, known
+        )
+
+
+@dataclasses.dataclass
+class Samples:
+    """Standardised training samples in memory.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Features.
+    T : ndarray of shape (n, k + q)
+        Targets, then the basis functions of the prior mean.
+    weights : ndarray of shape (n,)
+        Precisions, not negative: the noise variance of a sample is s2 / weight.
+    n_outputs : int
+        k.
+    counts : ndarray of shape (n,), default=None
+        Numbers of observations that samples stand for, which multiply their log
+        likelihood: the user's weights. None: the same as ``weights``.
+    known : ndarray of shape (n,), default=None
+        Known variances, added to s2 / weight.
+    """
+
+    X: np.ndarray
+    T: np.ndarray
+    weights: np.ndarray
+    n_outputs: int
+    counts: np.ndarray | None = None
+    known: np.ndarray | None = None
+
+    def take(self, index):
+        """Return some of the samples, by a slice or by indices."""
+        return Samples(
+            self.X[index], self.T[index], self.weights[index], self.n_outputs,
+            *_some((self.counts, self.known), index),
+        )  # fmt: skip
+
+    part = take
+
+    def at(self, noise):
+        """Return the samples with known variances as part of the weights."""
+        if self.known is None:
+            return self
+        counts = self.weights if self.counts is None else self.counts
+        weights = noise / (noise / self.weights + self.known)
+        return dataclasses.replace(self, weights=weights, counts=counts, known=None)
+
+    def tally(self):
+        """Return the sums of c and of c log(c / w), of counts c and weights w.
+
+        Of all samples the log noise variances, each times its count, sum to the first
+        times log s2 plus the second.
+        """
+        if self.counts is None:
+            return float(self.weights.sum()), 0.0
+        ratio = np.log(self.counts / self.weights)
+        return float(self.counts.sum()), float(self.counts @ ratio)
+
+
+@dataclasses.dataclass
+class GroupedSamples(Samples):
+    """Distinct samples, the weighted mean of their targets and the scatter about it.
+
+    Samples that repeat are several noisy observations of one function value; grouping
+    them is exact, cheaper, and keeps covariance matrices regular.
+
+    Parameters
+    ----------
+    X : ndarray of shape (g, d)
+        Distinct samples, in lexicographic order.
+    T : ndarray of shape (g, p)
+        Weighted mean of the targets (and basis functions) of each group.
+    weights : ndarray of shape (g,)
+        Sum of the weights of each group.
+    n_outputs : int
+        k: the first k columns of T are targets.
+    counts : ndarray of shape (g,)
+        Number of observations of each group.
+    known : ndarray of shape (g,) or None
+        Known variances. Samples that have them are not grouped.
+    within : ndarray of shape (p, p)
+        Weighted scatter of T about the group means, summed over groups.
+    log_ratio : float
+        Second part of ``tally`` of the samples.
+    """
+
+    within: np.ndarray = None
+    log_ratio: float = 0.0
+
+    @classmethod
+    def of(cls, samples):
+        """Return the groups of equal samples."""
+        samples = samples.take(slice(None))
+        T, weights = samples.T, samples.weights
+        counts = weights if samples.counts is None else samples.counts
+        if samples.known is not None:
+            within = np.zeros((T.shape[1],) * 2)
+            return cls(
+                samples.X, T, weights, samples.n_outputs, counts, samples.known, within
+            )
+        distinct, index = np.unique(samples.X, axis=0, return_inverse=True)
+        index = index.ravel()
+        total = np.bincount(index, weights, len(distinct))
+        means = np.empty((len(distinct), T.shape[1]))
+        for column in range(T.shape[1]):
+            sums = np.bincount(index, weights * T[:, column], len(distinct))
+            means[:, column] = sums / total
+        scatter = T - means[index]
+        within = scatter.T @ (weights[:, None] * scatter)
+        counts = np.bincount(index, counts, len(distinct))
+        return cls(
+            distinct, means, total, samples.n_outputs, counts, None, within,
+            samples.tally()[1],
+        )  # fmt: skip
+
+    def variances(self, noise):
+        """Return the noise variances N of the group means, of shape (g,)."""
+        variances = noise / self.weights
+        return variances if self.known is None else variances + self.known
+
+    def log_noise(self, noise):
+        """Return what the noise adds to -2 log p beside the group means' density.
+
+        Returns
+        -------
+        value : float
+            Sum of the log noise variances times 2 pi of all observations, less that of
+            log N.
+        slope : float
+            Its derivative by ``noise``.
+        """
+        N = self.variances(noise)
+        if self.known is None:
+            total = self.counts.sum()
+            value = total * (LOG_2PI + np.log(noise)) + self.log_ratio
+            return value - np.log(N).sum(), (total - len(N)) / noise
+        slope = 1.0 / (self.weights * N)
+        value = self.counts @ (LOG_2PI + np.log(self.counts * N)) - np.log(N).sum()
+        return value, (self.counts - 1.0) @ slope
+
+
+@dataclasses.dataclass
+class RawSamples:
+    """Training samples as given, on disk perhaps, standardised when they are taken.
+
+    Parameters
+    ----------
+    features : ndarray or memmap of shape (n_all, d)
+        float32 or float64; only read.
+    t : ndarray of shape (n, k)
+        Targets of the GP.
+    weights : ndarray of shape (n,)
+        Positive.
+    n_outputs : int
+        k.
+    scaling : Standardisation
+        Standardisation of the features.
+    index : ndarray of shape (n,), default=None
+        Positions of the samples in ``features``; None: all of them.
+    counts, known : ndarray of shape (n,), default=None
+        As in `Samples`.
+    """
+
+    features: np.ndarray
+    t: np.ndarray
+    weights: np.ndarray
+    n_outputs: int
+    scaling: Standardisation
+    index: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    known: np.ndarray | None = None
+
+    at, tally = Samples.at, Samples.tally
+
+    def take(self, index):
+        """Return some of the samples, by a slice or by indices, as `Samples`."""
+        where = index if self.index is None else self.index[index]
+        X = self.scaling.features(self.features[where])
+        T = np.hstack([self.t[index], self.scaling.basis(X)])
+        return Samples(
+            X, T, self.weights[index], self.n_outputs,
+            *_some((self.counts, self.known), index),
+        )  # fmt: skip
+
+    def part(self, index):
+        """Return a slice of the samples as given, not standardised."""
+        where = index if self.index is None else self.index[index]
+        return RawSamples(
+            self.features[where], self.t[index], self.weights[index], self.n_outputs,
+            self.scaling, None, *_some((self.counts, self.known), index),
+        )  # fmt: skip
+
+
+def _some(arrays, index):
+    """Index arrays that may be None."""
+    return [None if array is None else array[index] for array in arrays]
