@@ -140,6 +140,7 @@ def ray():
     ray.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_search_on_ray(ray, shared_search, tmp_path):
     X, search = shared_search
@@ -151,6 +152,7 @@ def test_search_on_ray(ray, shared_search, tmp_path):
     assert_allclose(got.cv_results_[scores], want.cv_results_[scores], rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_extraction_on_ray(ray, monkeypatch):
     monkeypatch.setattr(megnet_graphs, "BLOCK", 4)
@@ -162,6 +164,7 @@ def test_extraction_on_ray(ray, monkeypatch):
     assert_allclose(got, want, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_fit_on_ray(ray, monkeypatch):
     monkeypatch.setattr(gp_posterior, "PART_ROWS", 500)

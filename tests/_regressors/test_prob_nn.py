@@ -240,7 +240,9 @@ joblib.dump(search.predict(X, return_std=True), sys.argv[2])
 """
 
 
-@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize(
+    "library", ["keras", pytest.param("tf_keras", marks=pytest.mark.slow)]
+)
 def test_best_pipeline_of_a_parallel_search_in_a_fresh_process(
     nets, tmp_path, one_thread, library
 ):
