@@ -156,6 +156,7 @@ def test_matbench_cv_predicts_the_logarithm_of_a_skewed_target(quick, matbench_c
     assert_allclose(matbench_cv.crps(fold, y[30:]), want, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_matbench_cv_trains_in_each_fold(matbench_cv, tmp_path, capsys):
     out = ["--out", str(tmp_path), "--folds", "0"]
     settings = ["--n-samples", "20", "--max-iter", "1", "--kernel", "rbf"]

@@ -218,6 +218,7 @@ def _pools():
     )
 
 
+@pytest.mark.slow
 def test_tensorflow_in_a_worker_has_the_threads_of_the_worker(monkeypatch):
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)

@@ -206,7 +206,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
 
     With one that is trained in ``fit``:
 
-    >>> network = MEGNetRegressor(max_iter=2, random_state=0)
+    >>> network = MEGNetRegressor(max_iter=2, n_blocks=1, random_state=0)
     >>> model = MEGNetProbRegressor(network, kernel="rbf", random_state=0)
     >>> mean, std = model.fit(X[:40], y[:40]).predict(X[40:], return_std=True)
     >>> mean.shape, std.shape

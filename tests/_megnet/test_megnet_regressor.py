@@ -83,6 +83,7 @@ def test_training_lowers_the_error(fitted, X, y):
     assert fresh.get_params() == fitted.get_params()
 
 
+@pytest.mark.slow
 def test_seeds_and_refits(X, y):
     """Compare networks of equal and other seeds, fitted before or not."""
     model = make(max_iter=2, batch_size=30)
@@ -106,6 +107,7 @@ def test_warm_start_continues_training(fitted, X, y, capsys):
     assert model.best_iter_ == model.n_iter_ == 0
 
 
+@pytest.mark.slow
 def test_initial_network(X, y):
     start = make_megnet()
     weights = [w.copy() for w in start.get_weights()]

@@ -209,6 +209,7 @@ def trainer(**params):
     return MEGNetRegressor(batch_size=8, random_state=0, n_gaussians=8, **params)
 
 
+@pytest.mark.slow
 def test_network_is_trained_in_each_fold(crystals):
     estimator = quick(trainer(), kernel="rbf")
     result = cross_validate(

@@ -17,6 +17,7 @@ from sklearn_unlocknn._megnet.network import MEGNetSnapshot
 y = np.cos(np.arange(24.0)) + 3.0
 
 
+@pytest.mark.slow
 def test_model_object_is_shared_and_left_as_it_was(crystals):
     model = make_megnet()
     before = [w.copy() for w in model.get_weights()]

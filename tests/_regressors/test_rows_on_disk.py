@@ -132,6 +132,7 @@ print(top[0] - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_does_not_grow_with_the_features(tmp_path, one_thread):
     rng = np.random.default_rng(0)

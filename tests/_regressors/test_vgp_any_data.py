@@ -153,7 +153,7 @@ ANY = settings(
 
 
 @pytest.mark.filterwarnings("ignore:The fit ended at")
-@settings(ANY, max_examples=300)
+@settings(ANY, max_examples=150)
 @given(problems())
 def test_predictions_are_finite_or_refused(problem):
     check(problem)

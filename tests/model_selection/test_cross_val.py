@@ -307,6 +307,7 @@ def test_training_samples_that_are_not_all_others_need_a_refit():
     cross_val_predict_dist(quick(), X, y, cv=shuffled, method=SHARED)
 
 
+@pytest.mark.slow
 def test_only_a_refit_keeps_left_out_samples_from_the_hyperparameters():
     """Scores of few samples by a refit are those of new samples, shared ones better."""
     rng = np.random.default_rng(0)
