@@ -148,8 +148,10 @@ class BaseVGPRegressor(
             New samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their targets.
-        sample_weight, y_std : array-like of shape (n_samples,), default=None
+        sample_weight : array-like of shape (n_samples,), default=None
             As in :meth:`fit`.
+        y_std : array-like of shape (n_samples,), default=None
+            Known standard deviation of each target's noise, in target units.
 
         Returns
         -------

@@ -102,7 +102,7 @@ class ErrorBarCalibrator(BaseEstimator):
         Returns
         -------
         y_mean, y_std : ndarray of the same shape
-            "isotonic" moves the mean, too.
+            In target units; "isotonic" moves the mean, too.
         """
         mean, std = self._checked(y_pred, y_std)
         shift = np.array([calibrator.shift for calibrator in self.calibrators_])

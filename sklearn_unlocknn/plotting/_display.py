@@ -54,7 +54,7 @@ class UQDisplay:
             When `estimator` cannot predict a std.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        y_pred, y_std, quantiles = predict_distribution(estimator, X)
+        y_pred, y_std, quantiles, _ = predict_distribution(estimator, X)
         if reads_quantiles(cls.from_predictions):
             kwargs.setdefault("quantiles", quantiles)
         name = type(estimator).__name__ if name is None else name
