@@ -33,11 +33,17 @@ class PredictiveMixin:
             If a level is not inside (0, 1).
         """
         q = check_levels(q)
-        return self._predict_distribution(X)[2](q)
+        return self._functions(*self.predict(X, return_std=True))[0](q)
 
     def _predict_distribution(self, X):
-        """Return mean, std and functions: quantiles of levels, log density of y."""
+        """Return a `Prediction`: functions stand for a Student t, None for a normal."""
         mean, std = self.predict(X, return_std=True)
+        if np.isinf(self.dof_):
+            return mean, std, None, None
+        return mean, std, *self._functions(mean, std)
+
+    def _functions(self, mean, std):
+        """Return functions of one prediction: quantiles of levels, log density of y."""
         shape = self._head.errors.shape
         unit = std / shape.factor
 
@@ -48,7 +54,7 @@ class PredictiveMixin:
         def log_density(y):
             return shape.log_density((y - mean) / unit) - np.log(unit)
 
-        return mean, std, quantiles, log_density
+        return quantiles, log_density
 
     def predict_log_density(self, X, y):
         """Predict the log density of observations.
@@ -71,13 +77,13 @@ class PredictiveMixin:
             If y has not the shape of the predictions.
         """
         y = check_targets(y)
-        mean, _, _, log_density = self._predict_distribution(X)
+        mean, std = self.predict(X, return_std=True)
         if y.shape != mean.shape:
             raise ValueError(
                 f"Got y of shape {y.shape}, expected {mean.shape}, one observation for "
                 "each prediction."
             )
-        return log_density(y)
+        return self._functions(mean, std)[1](y)
 
     def predict_interval(self, X, coverage=0.95):
         """Predict the central interval of a new observation.
