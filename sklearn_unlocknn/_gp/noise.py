@@ -15,7 +15,9 @@ import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.linalg.blas import dsyrk
 
+from .encoded import blocks
 from .linalg import JITTERS, cholesky
+from .posterior import CHUNK
 
 # Inducing points of the noise: it varies more slowly than the function.
 MAX_POINTS = 200
@@ -51,6 +53,8 @@ class VaryingNoise:
         As above.
     bounds : tuple of float
         Range of g over the training samples; beyond it g is not extrapolated.
+    n_parameters : float
+        Effective number of parameters.
     """
 
     kernel: object
@@ -61,11 +65,15 @@ class VaryingNoise:
     coefficients: np.ndarray
     offset: float
     bounds: tuple
+    n_parameters: float
 
     def ratio(self, X):
         """Return the noise variance at X in units of the constant one."""
-        K = _correlation(self.kernel, self.theta, X, self.Z) ** self.power
-        return np.exp(np.clip(self.offset + K @ self.coefficients, *self.bounds))
+        parts = []
+        for rows in blocks(len(X), len(self.Z), *CHUNK):
+            K = _correlation(self.kernel, self.theta, X[rows], self.Z) ** self.power
+            parts.append(self.offset + K @ self.coefficients)
+        return np.exp(np.clip(np.concatenate(parts), *self.bounds))
 
 
 def fit_noise(
@@ -136,7 +144,15 @@ def fit_noise(
     offset = np.sqrt(_MEAN_VARIANCE) * best.weights[-1]
     bounds = float(best.g.min()), float(best.g.max())
     noise = VaryingNoise(
-        kernel, theta, Z, power, prior, coefficients, float(offset), bounds
+        kernel,
+        theta,
+        Z,
+        power,
+        prior,
+        coefficients,
+        float(offset),
+        bounds,
+        best.n_parameters,
     )
     return noise, np.exp(np.clip(best.left_out, *bounds))
 
@@ -151,12 +167,16 @@ def _correlation(kernel, theta, X, Z):
 
 @dataclasses.dataclass
 class _Mode:
-    """Mode of the posterior of g, its log evidence and its leave-one-out values."""
+    """Mode of the posterior of g, its log evidence and its leave-one-out values.
+
+    ``n_parameters`` is the trace of the smoother, that of the leverages.
+    """
 
     g: np.ndarray
     weights: np.ndarray
     evidence: float
     left_out: np.ndarray
+    n_parameters: float
 
 
 @dataclasses.dataclass
@@ -217,4 +237,4 @@ class _LogScale:
         half = solve_triangular(L, features, lower=True)
         leverage = information * np.einsum("ij,ij->j", half, half)
         left_out = working - (working - new) / np.maximum(1.0 - leverage, 0.05)
-        return _Mode(g, weights, float(evidence), left_out)
+        return _Mode(g, weights, float(evidence), left_out, float(leverage.sum()))

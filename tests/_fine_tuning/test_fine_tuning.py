@@ -47,7 +47,8 @@ def tuning(**params):
 
 def quick(network, fine_tuning=None, **params):
     params = {
-        "layer": "latent", "kernel": "rbf", "max_iter": 5, "random_state": 0, **params
+        "layer": "latent", "kernel": "rbf", "max_iter": 5, "random_state": 0,
+        "likelihood": "gaussian", "noise": "constant", **params,
     }  # fmt: skip
     return ProbNNRegressor(network, fine_tuning=fine_tuning, **params)
 
@@ -113,7 +114,8 @@ def test_gp_is_that_of_the_tuned_network(keras_net):
     assert model.fine_tune_best_epoch_ == 6
     assert model.fine_tune_validation_curve_ is None
     extractor = KerasFeatureExtractor(model.network_.model, "latent")
-    head = VGPRegressor("rbf", max_iter=5, random_state=0)
+    plain = {"likelihood": "gaussian", "noise": "constant"}
+    head = VGPRegressor("rbf", max_iter=5, random_state=0, **plain)
     parts = make_pipeline(extractor, head).fit(X, y)
     mean, std = parts.predict(X_NEW, return_std=True)
     assert_array_equal(predictions(model), np.hstack([mean, std]))

@@ -378,7 +378,7 @@ def test_noise_of_others_maximises_their_density(exact):
     best = levels[np.argmax([density(level) for level in levels])]
     assert_allclose(np.log(found.noise), best, atol=0.25)
     assert found.noise > posterior.noise
-    assert_allclose(found.weight, 60.0)  # of all samples
+    assert_allclose(found.count, 60.0)  # of all samples
 
 
 def test_noise_of_others_never_falls():

@@ -322,8 +322,8 @@ def test_bad_pieces_are_named(data):
         clone(MODEL).fit_stream(iter([]))
     with pytest.raises(ValueError, match=r"ndarray, expected tuples \(X, y\)"):
         clone(MODEL).fit_stream([X])
-    with pytest.raises(ValueError, match="tuple of 4"):
-        clone(MODEL).fit_stream([(X, y, y, y)])
+    with pytest.raises(ValueError, match="tuple of 5"):
+        clone(MODEL).fit_stream([(X, y, y, y, y)])
     with pytest.raises(ValueError, match="2 features"):
         clone(MODEL).fit_stream([(X, y), (X[:, :2], y)])
     with pytest.raises(ValueError, match=r"'y': 2.* from sample 700 on"):
