@@ -133,7 +133,7 @@ class Errors:
             return cls(), constant
         found = []
         heavy = Shape.fit(z(constant), weights)
-        few = counts.sum() < LEAST_SAMPLES
+        few = min(counts.sum(), len(counts)) < LEAST_SAMPLES
         if noise == "auto" and few:
             noise = "constant"
         if likelihood == "auto" and few:

@@ -13,6 +13,8 @@ from .samples import LOG_2PI
 LEAST_DOF, MOST_DOF = 2.05, 200.0
 # Least ratio of the variances of outlying and other residuals.
 _LEAST_RATIO = 4.0
+# Least variance of most residuals, relative to the largest square.
+_LEAST_SHARE = 1e-12
 
 
 class Shape(NamedTuple):
@@ -107,7 +109,8 @@ def precisions(z, weights, shape):
     precisions : ndarray of shape (n,)
     """
     square = z**2
-    narrow, share = float(np.median(square)) / 0.455, 0.1
+    least = max(_LEAST_SHARE * float(square.max()), np.finfo(float).tiny)
+    narrow, share = max(float(np.median(square)) / 0.455, least), 0.1
     wide = max(float(square.max()), 10.0 * narrow)
     for _ in range(100):
         logs = [
@@ -117,7 +120,7 @@ def precisions(z, weights, shape):
         outlying = special.expit(logs[1] - logs[0])
         before, mass = share, weights * outlying
         share = float(np.clip(mass.sum() / weights.sum(), 1e-6, 0.5))
-        narrow = float(np.average(square, weights=weights - mass + 1e-12))
+        narrow = max(float(np.average(square, weights=weights - mass + 1e-12)), least)
         wide = float(np.average(square, weights=mass + 1e-12))
         wide = max(wide, _LEAST_RATIO * narrow)
         if abs(share - before) < 1e-4:
