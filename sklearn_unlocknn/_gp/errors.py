@@ -142,7 +142,7 @@ class Errors:
             if likelihood != "student_t":
                 found.append((density(GAUSSIAN, constant), cls(), constant))
             if likelihood != "gaussian":
-                value = density(heavy, constant) - 2.0 * penalty
+                value = density(heavy, constant) - penalty
                 found.append((value, cls(heavy), constant))
         if noise != "constant":
             start = heavy
@@ -162,7 +162,7 @@ class Errors:
                 found.append((value, cls(shape, varying), ratio))
             if likelihood != "gaussian":
                 shape = Shape.fit(z(ratio), weights)
-                value = density(shape, ratio) - 4.0 * penalty
+                value = density(shape, ratio) - 3.0 * penalty
                 found.append((value, cls(shape, varying), ratio))
         _, errors, ratio = max(found, key=lambda one: one[0])
         return errors, errors._precisions(z(ratio).reshape(-1, k), counts)
