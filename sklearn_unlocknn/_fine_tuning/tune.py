@@ -146,7 +146,8 @@ def fine_tune(model, encoded, targets, choice):
         posterior = noise_of_others(
             head.posterior, samples, tuning.held_out, model._report
         )
-        head = dataclasses.replace(head, posterior=posterior)
+        noise = head.mean_noise * posterior.noise / head.posterior.noise
+        head = dataclasses.replace(head, posterior=posterior, mean_noise=noise)
     model._head = head
 
 

@@ -38,7 +38,7 @@ class PredictiveMixin:
     def _predict_distribution(self, X):
         """Return a `Prediction`: functions stand for a Student t, None for a normal."""
         mean, std = self.predict(X, return_std=True)
-        if np.isinf(self.dof_):
+        if np.isinf(self._head.errors.shape.dof):
             return mean, std, None, None
         return mean, std, *self._functions(mean, std)
 
