@@ -6,7 +6,7 @@ Bulk moduli of binaries, log10 GPa. Of each element in turn all compounds are he
 and a fifth of the others; the default ``MEGNetProbRegressor`` is fitted to the rest. An
 error is large beyond three times the median. Each table has the AUC with which a number
 finds large errors, by element and in the mean: first among the compounds of the element
-alone, then among all that are held out. The last table says, of samples that are
+alone, then among all that are held out. The last table has, of samples that are
 outside the domain (rank below .05) and inside, how many there are, their mean absolute
 error and how many targets their 90 % intervals hold.
 """

@@ -4,9 +4,10 @@
 
 The 600 crossed barrels, each of which was printed and measured three times: an
 experiment returns one of the three at random. The first eight are random. Of each way
-to choose the others the table says how many experiments it takes, in the mean over the
-seeds, until the toughest design of those tried, and the eight toughest, have the mean
-toughness of the best tenth of all 600 (35 J); by the mean of all three measurements.
+to choose the others the table has the number of experiments it takes, in the mean over
+the seeds, until the toughest design of those tried, and the eight toughest, have the
+mean toughness of the best tenth of all 600 (35 J), by the mean of all three
+measurements.
 """
 
 import argparse

@@ -3,10 +3,10 @@ Find the toughest design in batches of experiments
 ==================================================
 
 Printers, furnaces and clusters run several experiments at a time. The best candidates
-one by one are then poor company: they are neighbours, and one of them would tell the
-same. :func:`~sklearn_unlocknn.acquisition.select_batch` chooses them together. The data
-are 600 designs of crossed barrels, which were printed and crushed three times each;
-they are downloaded once.
+one by one are then a poor batch: they are neighbours, of which one experiment would
+show nearly the same. :func:`~sklearn_unlocknn.acquisition.select_batch` chooses them
+together. The data are 600 designs of crossed barrels, which were printed and crushed
+three times each; they are downloaded once.
 """
 
 # %%
@@ -92,8 +92,8 @@ found = {
 # %%
 # How many experiments it takes
 # -----------------------------
-# One lucky find says little: the mean of the eight toughest designs tried so far shows
-# whether a method knows where tough designs are.
+# One lucky find shows little: the mean of the eight toughest designs tried so far shows
+# whether a method finds where tough designs are.
 
 
 def best_eight(values):

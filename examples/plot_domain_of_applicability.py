@@ -77,7 +77,7 @@ print(table.drop(columns="n_missing").round(3).to_string())
 # %%
 # By crystal
 # ----------
-# ``domain_score`` needs no labels and no targets. A rank below .05 says that a crystal
+# ``domain_score`` needs no labels and no targets. A rank below .05 means that a crystal
 # is harder to predict than 95 % of the training crystals: nearly all nitrides are, and
 # few others. ``nearest_training`` names the training crystals that a prediction rests
 # on.

@@ -260,12 +260,17 @@ def quantiles_of(prediction, q):
     return np.reshape(prediction.quantiles(q), (len(mean), len(q), -1))
 
 
-def reads_quantiles(function):
-    """Return whether a metric or a display takes `quantiles`."""
+def own_keywords(function, prediction):
+    """Return the parts of a `Prediction` that a metric or a display takes by name.
+
+    These are `quantiles` and `log_density`, which may be None.
+    """
     try:
-        return "quantiles" in inspect.signature(function).parameters
+        taken = inspect.signature(function).parameters
     except ValueError:  # some compiled callables have no signature
-        return False
+        return {}
+    names = ("quantiles", "log_density")
+    return {name: getattr(prediction, name) for name in names if name in taken}
 
 
 # --- estimators -----------------------------------------------------------------

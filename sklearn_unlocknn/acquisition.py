@@ -193,8 +193,8 @@ def select_batch(
     """Choose several samples to measure next, without a fit in between.
 
     Samples are chosen one by one. After each the covariance of the others is what it
-    will be when its target is known, so that the next is not a neighbour of it that
-    would tell the same.
+    will be when its target is known, so that the next is not a neighbour of it,
+    of which little is to be learned.
 
     Parameters
     ----------

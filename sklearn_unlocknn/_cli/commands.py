@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from .. import __version__
 from .._files.model_file import save_model
+from .._prediction import own_keywords, predict_distribution
 from .files import (
     CommandError,
     check_model_name,
@@ -153,10 +154,11 @@ def _report_holdout(model, samples, quantity, args):
         f"Fitting the Gaussian process to {len(train)} rows, {len(test)} held out"
     )
     trial = clone(model).fit(train["structure"], train["y"])
-    mean, std, quantiles, _ = trial._predict_distribution(test["structure"])
+    prediction = predict_distribution(trial, test["structure"])
+    own = own_keywords(uq_report, prediction)
     print(f"{quantity}, held out")
-    print(uq_report(test["y"], mean, std, quantiles=quantiles), end="", flush=True)
-    return uq_report(test["y"], mean, std, quantiles=quantiles, output_dict=True)
+    print(uq_report(test["y"], *prediction[:2], **own), end="", flush=True)
+    return uq_report(test["y"], *prediction[:2], **own, output_dict=True)
 
 
 def predict(args):
@@ -206,6 +208,7 @@ def _ranks(estimator, structures, predicted, args):
     good = predicted.index[predicted["error"] == ""]
     if not len(good):
         return ranks
+    estimator._check_recorded()
     record, highest = estimator._head.record, args.goal == "highest"
     batch = select_batch(
         estimator,
@@ -256,16 +259,12 @@ def evaluate(args):
 
     names = ["log10_mean", "log10_std"] if log10 else ["mean", "std"]
     y, (mean, std) = good["y"], predicted.loc[good.index, names].to_numpy().T
-    shape = model["estimator"]._head.errors.shape
-
-    def quantiles(q):
-        return mean[:, None] + shape.quantiles(q) / shape.factor * std[:, None]
-
+    own = own_keywords(uq_report, model["estimator"]._distribution(mean, std))
     if not args.json:
         print(_quantity(target, log10))
-        print(uq_report(y, mean, std, quantiles=quantiles), end="")
+        print(uq_report(y, mean, std, **own), end="")
         return 0
-    report = uq_report(y, mean, std, quantiles=quantiles, output_dict=True)
+    report = uq_report(y, mean, std, **own, output_dict=True)
     n_left_out = len(samples) - len(good)
     head = {"target": target, "log10": log10, "n_left_out": n_left_out}
     print(json.dumps(_replace_nan(head | report), indent=2))

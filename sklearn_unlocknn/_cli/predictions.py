@@ -93,7 +93,7 @@ def _predict(estimator, items):
         numbers[:, 0], numbers[:, 1] = head.mean_and_std(encoded)
         valid = encoded.pick(np.arange(encoded.n))
         nearest = np.full(len(items), "", object)
-        if len(valid):
+        if len(valid) and head.record is not None:  # which old files lack
             numbers[valid, 2:] = np.transpose(domain_scores(head, encoded))
             nearest[valid] = _names_of_nearest(head, encoded)
     except Exception as error:  # any error that one structure can cause

@@ -12,7 +12,7 @@ import numpy as np
 
 from .encoded import blocks
 from .leave_out import leave_one_out
-from .likelihood import GAUSSIAN, Shape, precisions
+from .likelihood import GAUSSIAN, Shape, expected_precisions
 from .noise import VaryingNoise, fit_noise
 from .posterior import exact_posterior
 from .samples import GroupedSamples
@@ -21,7 +21,7 @@ from .training import fit_hyperparameters, refit_noise
 # Residuals up to this, in standard deviations, are those of a function without noise.
 _EXACT = 1e-3
 # With fewer samples "auto" is Gaussian and constant: residuals of samples that decided
-# about the hyperparameters do not tell the shape of errors.
+# about the hyperparameters do not determine the shape of errors.
 LEAST_SAMPLES = 100
 # Rounds of weights and posterior; more where the noise is constant and still falls, as
 # outliers lose their weight.
@@ -29,8 +29,6 @@ _ROUNDS, _MOST_ROUNDS, _LITTLE_LESS = 2, 8, 0.8
 # Samples with a weight below this are outliers: they do not inform about noise that
 # varies, and the hyperparameters that they determined are fitted again.
 _OUTLIER = 0.02
-
-
 # ``likelihood`` and ``noise`` of a plain GP.
 PLAIN = ("gaussian", "constant")
 
@@ -148,7 +146,7 @@ class Errors:
             start = heavy
             if likelihood == "gaussian":
                 start = Shape.gaussian(z(constant), weights)
-            usual = precisions(z(constant), weights, heavy).reshape(-1, k)
+            usual = expected_precisions(z(constant), weights, heavy).reshape(-1, k)
             kept = usual.min(axis=1) >= _OUTLIER
             varying, left_out = fit_noise(
                 posterior.kernel, posterior.theta, samples.X[kept], residual[kept],
@@ -165,7 +163,7 @@ class Errors:
                 value = density(shape, ratio) - 3.0 * penalty
                 found.append((value, cls(shape, varying), ratio))
         _, errors, ratio = max(found, key=lambda one: one[0])
-        return errors, errors._precisions(z(ratio).reshape(-1, k), counts)
+        return errors, errors._precisions_of(z(ratio).reshape(-1, k), counts)
 
     def weigh(self, samples, precisions=None):
         """Return samples with weights by their noise and their residuals.
@@ -207,14 +205,14 @@ class Errors:
             if some.known is not None:
                 variance = variance + some.known * some.weights
             parts.append((some.T[:, :k] - mean) / np.sqrt(variance)[:, None])
-        return self._precisions(np.concatenate(parts), samples.weights)
+        return self._precisions_of(np.concatenate(parts), samples.weights)
 
-    def _precisions(self, z, counts):
+    def _precisions_of(self, z, counts):
         """Return weights by residuals of shape (n, k): 1 for a Gaussian."""
         if np.isinf(self.shape.dof):
             return np.ones(len(z))
         weights = np.repeat(counts, z.shape[1])
-        found = precisions(z.ravel(), weights, self.shape)
+        found = expected_precisions(z.ravel(), weights, self.shape)
         return found.reshape(z.shape).mean(axis=1)
 
 
@@ -263,14 +261,14 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
         Log hyperparameters with these errors.
     posterior : ExactPosterior or None
         Of these samples; None for plain errors.
-    weights : ndarray of shape (n,) or None
+    precisions : ndarray of shape (n,) or None
         Weights of the samples by their residuals.
     """
     if not (max_iter and len(theta)):  # nothing is fitted
         choice = without_auto(choice)
     if choice == PLAIN:
         return Errors(), theta, None, None
-    weighted, errors, posterior, weights = samples, None, None, None
+    weighted, errors, posterior, precisions = samples, None, None, None
     again = False
     everywhere = np.arange(len(samples.weights))
     for turn in range(_MOST_ROUNDS):
@@ -283,13 +281,13 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
         before, posterior = posterior, posterior_at(theta)
         if turn and max_iter:
             posterior = refit_noise(posterior_at, posterior, report)
-            if not again and np.min(weights) < _OUTLIER:
+            if not again and np.min(precisions) < _OUTLIER:
                 again = True
                 start = _scaled_start(kernel, groups)
                 theta, _ = fit_hyperparameters(kernel, groups, max_iter, report, start)
                 posterior = exact_posterior(kernel, theta, groups)
             theta = posterior.theta
-        errors, weights = Errors.fit(
+        errors, precisions = Errors.fit(
             posterior, samples, weighted, everywhere, choice, rng, errors
         )
         if errors.plain:
@@ -298,5 +296,5 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
         settled = turn and posterior.noise > _LITTLE_LESS * before.noise
         if turn + 1 >= _ROUNDS and (settled or errors.noise is not None):
             break
-        weighted = errors.weigh(samples, weights)
-    return errors, theta, posterior, weights
+        weighted = errors.weigh(samples, precisions)
+    return errors, theta, posterior, precisions

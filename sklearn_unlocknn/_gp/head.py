@@ -12,14 +12,9 @@ from .encoded import Standardisation, blocks, scales
 from .errors import PLAIN, Errors
 from .fitting import fit_posterior
 from .linalg import JITTERS, cholesky, free_threads
-from .posterior import (
-    ExactPosterior,
-    SparsePosterior,
-)
+from .posterior import ExactPosterior, SparsePosterior
 from .samples import Samples
-from .training import (
-    warn_of_bounds,
-)
+from .training import warn_of_bounds
 
 # With fewer samples the number of threads makes no difference.
 MANY_SAMPLES = 500

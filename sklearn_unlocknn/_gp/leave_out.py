@@ -134,16 +134,41 @@ def leave_one_out(posterior, samples, index=None):
         kept = 1.0 - samples.weights / total * (1.0 - N * G)
         kept = np.maximum(kept, _LEAST_KEPT)
         return error / kept[:, None], S / kept
-    kernel, theta = posterior.kernel, posterior.theta
+    return sparse_leave_one_out(posterior, samples)(posterior, samples.weights)
+
+
+def sparse_leave_one_out(posterior, samples):
+    """Return what `leave_one_out` returns as a function of a sparse posterior.
+
+    Its kernel and inducing points are those of ``posterior``; only the noise differs.
+
+    Parameters
+    ----------
+    posterior : SparsePosterior
+        The first posterior.
+    samples : Samples
+        Some of its samples.
+
+    Returns
+    -------
+    predict : callable
+        ``predict(posterior, weights)``, the weights being those of the samples in it.
+    """
+    kernel, theta, k = posterior.kernel, posterior.theta, samples.n_outputs
     K = kernel.matrix(theta, samples.X, posterior.Z)
-    error = samples.T[:, :k] - samples.T[:, k:] @ posterior.beta
-    error = error - product(K, posterior.alpha)
-    A = dtrsm(1.0, posterior.factor(), K.T, lower=1, overwrite_b=1)
+    A = dtrsm(1.0, posterior.factor(), K.T, lower=1)
     missing = kernel.diagonal(theta, samples.X) - np.einsum("ij,ij->j", A, A)
-    C = dtrsm(1.0, posterior.Lb, A, lower=1, overwrite_b=1)
-    S = np.einsum("ij,ij->j", C, C)
-    kept = np.maximum(1.0 - samples.weights * S / noise, _LEAST_KEPT)
-    return error / kept[:, None], S / kept + np.maximum(missing, 0.0)
+    missing = np.maximum(missing, 0.0)
+
+    def predict(posterior, weights):
+        C = dtrsm(1.0, posterior.Lb, A, lower=1)
+        S = np.einsum("ij,ij->j", C, C)
+        kept = np.maximum(1.0 - weights * S / posterior.noise, _LEAST_KEPT)
+        error = samples.T[:, :k] - samples.T[:, k:] @ posterior.beta
+        error = error - product(K, posterior.alpha)
+        return error / kept[:, None], S / kept + missing
+
+    return predict
 
 
 def _without(Q, mu, variance, M, error, cross):

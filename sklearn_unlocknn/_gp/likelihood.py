@@ -87,7 +87,7 @@ class Shape(NamedTuple):
 GAUSSIAN = Shape()
 
 
-def precisions(z, weights, shape):
+def expected_precisions(z, weights, shape):
     """Return the expected precision of each residual, relative to that of most.
 
     A Student t is a Gaussian whose precision has a gamma distribution; the E step of

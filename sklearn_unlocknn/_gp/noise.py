@@ -2,9 +2,10 @@
 
 The residual r of a sample that is left out has the variance ``c^2 (v + s2 exp g(x))``:
 v is that of the latent function, s2 the constant noise, c and the degrees of freedom
-those of the `Shape`. The prior of g is a Gaussian process with the fitted covariance of
-the function itself, times one factor, at some inducing points (Nystroem). Its mode is
-found by Fisher scoring and the factor by Laplace's approximation of the evidence
+those of the `Shape`. The prior of g is a Gaussian process at some inducing points
+(Nystroem), whose covariance is a power of the fitted correlations of the function
+itself times one factor. Its mode is found by Fisher scoring, power and factor by
+Laplace's approximation of the evidence
 (Goldberg et al. 1998 for the model, Rasmussen and Williams 2006, section 3.4, for the
 approximation).
 """
@@ -76,9 +77,7 @@ class VaryingNoise:
         return np.exp(np.clip(np.concatenate(parts), *self.bounds))
 
 
-def fit_noise(
-    kernel, theta, X, residual, variance, counts, shape, rng, before=None
-):  # fmt: skip
+def fit_noise(kernel, theta, X, residual, variance, counts, shape, rng, before=None):
     """Fit the noise to leave-one-out residuals.
 
     Parameters
@@ -144,16 +143,9 @@ def fit_noise(
     offset = np.sqrt(_MEAN_VARIANCE) * best.weights[-1]
     bounds = float(best.g.min()), float(best.g.max())
     noise = VaryingNoise(
-        kernel,
-        theta,
-        Z,
-        power,
-        prior,
-        coefficients,
-        float(offset),
-        bounds,
+        kernel, theta, Z, power, prior, coefficients, float(offset), bounds,
         best.n_parameters,
-    )
+    )  # fmt: skip
     return noise, np.exp(np.clip(best.left_out, *bounds))
 
 

@@ -139,8 +139,10 @@ class BaseVGPRegressor(
         """Add samples to the posterior, without a pass over those before.
 
         Hyperparameters, standardisation and inducing points stay as the first call
-        (which is :meth:`fit`) or ``fit`` left them. The order of the samples and the
-        way they are cut into calls make no difference.
+        (which is :meth:`fit`) or ``fit`` left them, and so do likelihood and noise. The
+        order of the samples and the way they are cut into calls make no difference:
+        added samples are weighted by their noise and not by their residuals, so that an
+        outlier among them moves the mean.
 
         Parameters
         ----------

@@ -9,7 +9,7 @@ from .._gp.domain import domain_scores, nearest_samples
 
 
 class DomainMixin:
-    """Tell where a fitted head may be trusted, and what it learned there."""
+    """Score the domain of a fitted head and list its training samples."""
 
     def domain_score(self, X, return_rank=False):
         r"""Score how well the training samples determine the target of new samples.
@@ -75,7 +75,7 @@ class DomainMixin:
         >>> score.round(1), rank < 0.05
         (array([1. , 0.3]), array([False,  True]))
         """
-        check_is_fitted(self)
+        self._check_recorded()
         encoded = self._encoder.encode(self, X)
         score, rank = map(encoded.scatter_rows, domain_scores(self._head, encoded))
         return (score, rank) if return_rank else score
@@ -155,7 +155,7 @@ class DomainMixin:
             raise ValueError(
                 f"Got n_neighbors={n_neighbors!r}, expected an int of at least 1."
             )
-        check_is_fitted(self)
+        self._check_recorded()
         encoded = self._encoder.encode(self, X)
         head = self._head
         rows, distance, weight = nearest_samples(head, encoded, n_neighbors)
@@ -173,3 +173,12 @@ class DomainMixin:
         if record.formulas is not None:
             columns["formula"] = record.formulas[chosen].astype(object)
         return pd.DataFrame(columns)
+
+    def _check_recorded(self):
+        """Raise unless the model keeps training samples."""
+        check_is_fitted(self)
+        if self._head.record is None:
+            raise ValueError(
+                "Got a model of a file of format number 1 or 2, which keeps no "
+                "training samples. Fit it again to know its domain."
+            )

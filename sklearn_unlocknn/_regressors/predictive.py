@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._prediction import check_coverage, check_levels, interval_levels
+from .._prediction import Prediction, check_coverage, check_levels, interval_levels
 from .._validation import check_targets
 
 
@@ -36,14 +36,20 @@ class PredictiveMixin:
         return self._functions(*self.predict(X, return_std=True))[0](q)
 
     def _predict_distribution(self, X):
-        """Return a `Prediction`: functions stand for a Student t, None for a normal."""
-        mean, std = self.predict(X, return_std=True)
+        """Return the `Prediction` of samples."""
+        return self._distribution(*self.predict(X, return_std=True))
+
+    def _distribution(self, mean, std):
+        """Return the `Prediction` of means and standard deviations.
+
+        Without functions for a normal distribution.
+        """
         if np.isinf(self._head.errors.shape.dof):
-            return mean, std, None, None
-        return mean, std, *self._functions(mean, std)
+            return Prediction(mean, std)
+        return Prediction(mean, std, *self._functions(mean, std))
 
     def _functions(self, mean, std):
-        """Return functions of one prediction: quantiles of levels, log density of y."""
+        """Return functions of a prediction: quantiles of levels, log density of y."""
         shape = self._head.errors.shape
         unit = std / shape.factor
 

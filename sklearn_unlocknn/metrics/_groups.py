@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .._prediction import reads_quantiles
+from .._prediction import Prediction, own_keywords
 from ._calibration import miscalibration_area
 from ._intervals import interval_coverage
 from ._scores import gaussian_crps, gaussian_nll
@@ -182,12 +182,11 @@ def uq_by_group(
         if len(kept) < min_count:
             continue
         part = (y_true[kept], y_pred[kept], y_std[kept])
-        own = {"quantiles": quantiles_of_samples(quantiles, kept)}
+        own = Prediction(*part[1:], quantiles_of_samples(quantiles, kept))
         values = [math.nan] * len(functions)
         if len(kept):
             values = [
-                float(f(*part, **own) if reads_quantiles(f) else f(*part))
-                for f in functions.values()
+                float(f(*part, **own_keywords(f, own))) for f in functions.values()
             ]
         table.append([len(kept), len(samples) - len(kept), *values])
         index.append(label)

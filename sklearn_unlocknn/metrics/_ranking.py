@@ -87,7 +87,8 @@ def large_error_auc(y_true, y_pred, y_std, *, factor=3.0, sample_weight=None):
     -------
     auc : float
         Between 0 and 1, averaged over outputs; 1 when every large error has a larger
-        std than every other, .5 when the std tells nothing or no error is large.
+        std than every other, .5 when the std is unrelated to the error or no error is
+        large.
 
     Raises
     ------

@@ -16,7 +16,12 @@ from ._intervals import interval_coverage, interval_score, mean_interval_width
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import dispersion, sharpness
-from ._validation import check_predictions, check_quantiles
+from ._validation import (
+    check_log_density,
+    check_predictions,
+    check_quantiles,
+    weighted_mean,
+)
 
 # (section, heading) -> key, label, ideal, whether in target units (of any magnitude)
 _ROWS = {
@@ -70,6 +75,7 @@ def uq_report(
     *,
     sample_weight=None,
     quantiles=None,
+    log_density=None,
     groups=None,
     coverages=(0.5, 0.8, 0.9, 0.95),
     output_dict=False,
@@ -87,6 +93,10 @@ def uq_report(
         Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
         units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
         Calibration and intervals use them, the other sections `y_pred` and `y_std`.
+    log_density : callable, default=None
+        Log density of the predicted distribution at targets of the shape of `y_pred`,
+        in nats, for the NLL: ``lambda y: model.predict_log_density(X, y)``. None
+        assumes a Gaussian.
     groups : array-like of shape (n_samples,) or list of set, default=None
         The label of each sample, or a set of labels, as in :func:`uq_by_group`; for one
         output, without weights. Adds a table by group.
@@ -149,6 +159,9 @@ def uq_report(
     0.9
     """
     coverages = [check_coverage(coverage) for coverage in coverages]
+    logs = None
+    if log_density is not None:
+        logs = check_log_density(log_density, y_true, y_pred, sample_weight)
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
@@ -164,6 +177,8 @@ def uq_report(
     if quantiles is not None:
         quantiles = _tabulated(quantiles, coverages, y_true.shape, sample_weight)
     report = _compute(y_true, y_pred, y_std, weights, quantiles, coverages)
+    if logs is not None:
+        report["proper"]["nll"] = weighted_mean(-logs, weights)
     if table is not None:
         report["groups"] = table.to_dict("index")
     return report if output_dict else _render(report, digits)

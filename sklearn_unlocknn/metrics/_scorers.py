@@ -4,11 +4,10 @@ import copy
 import inspect
 from collections.abc import Mapping
 
-import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from .._prediction import RecordedPrediction, predict_distribution, reads_quantiles
+from .._prediction import RecordedPrediction, own_keywords, predict_distribution
 from ._calibration import (
     miscalibration_area,
     root_mean_squared_calibration_error,
@@ -68,16 +67,11 @@ class _ProbScorer(_WeightRequestMixin):
 
     def __call__(self, estimator, X, y, sample_weight=None):
         """Score a fitted estimator on data; higher is better."""
-        mean, std, quantiles, log_density = predict_distribution(estimator, X)
-        kwargs = dict(self._kwargs)
-        if reads_quantiles(self._metric):
-            kwargs.setdefault("quantiles", quantiles)
+        prediction = predict_distribution(estimator, X)
+        kwargs = {**own_keywords(self._metric, prediction), **self._kwargs}
         if sample_weight is not None:
             kwargs["sample_weight"] = sample_weight
-        value = float(self._metric(y, mean, std, **kwargs))
-        if self._metric is gaussian_nll and log_density is not None:
-            losses = -log_density(np.reshape(y, np.shape(mean)))
-            value = _average(losses, sample_weight)
+        value = float(self._metric(y, *prediction[:2], **kwargs))
         return value if self._greater_is_better else -value
 
     def __repr__(self):
@@ -87,15 +81,6 @@ class _ProbScorer(_WeightRequestMixin):
             f"make_prob_scorer({metric}, "
             f"greater_is_better={self._greater_is_better}{kwargs})"
         )
-
-
-def _average(losses, sample_weight):
-    """Return the weighted mean over samples, and that over outputs."""
-    if sample_weight is None:
-        return float(np.mean(losses))
-    kept = np.asarray(sample_weight) > 0
-    weights = np.asarray(sample_weight, dtype=float)[kept]
-    return float(np.mean(np.average(losses[kept], axis=0, weights=weights)))
 
 
 class _ProbMultiScorer(_WeightRequestMixin):
@@ -124,9 +109,9 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
     ----------
     metric : callable
         ``metric(y_true, y_pred, y_std, **kwargs) -> float``, with a `sample_weight`
-        keyword for weights, and a `quantiles` keyword, as that of
-        :func:`interval_score`, for the estimator's own quantiles. At module level, so
-        that it pickles.
+        keyword for weights, and `quantiles`, as that of :func:`interval_score`, or
+        `log_density`, as that of :func:`gaussian_nll`, for the estimator's own
+        distribution. At module level, so that it pickles.
     greater_is_better : bool
         False for a loss: the scorer returns minus the metric. No default, because a
         search with the wrong one silently selects the worst model.
@@ -159,8 +144,9 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
     ``scorer.set_score_request(sample_weight=True)``.
 
     Metrics with a `quantiles` keyword use the estimator's ``predict_quantiles`` where
-    it has one, as CalibratedProbRegressor. ``quantiles=None`` scores the Gaussian of
-    mean and std instead.
+    it has one, as CalibratedProbRegressor, and those with `log_density` that of this
+    package's regressors. ``quantiles=None`` and ``log_density=None`` score the Gaussian
+    of mean and std instead.
 
     Examples
     --------

@@ -3,13 +3,18 @@
 import numpy as np
 from scipy.special import erf
 
-from ._validation import check_predictions, standardized_residuals, weighted_mean
+from ._validation import (
+    check_log_density,
+    check_predictions,
+    standardized_residuals,
+    weighted_mean,
+)
 
 _HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
-def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
-    r"""Compute the mean negative log likelihood of a Gaussian prediction.
+def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None, log_density=None):
+    r"""Compute the mean negative log likelihood, of a Gaussian unless stated otherwise.
 
     Parameters
     ----------
@@ -17,6 +22,10 @@ def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
         Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
+    log_density : callable, default=None
+        Log density of another predicted distribution at targets of the shape of
+        `y_pred`, in nats: ``lambda y: model.predict_log_density(X, y)``. None assumes a
+        Gaussian.
 
     Returns
     -------
@@ -55,9 +64,14 @@ def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None):
     >>> round(gaussian_nll([1.0, 2.0], [1.1, 1.8], [0.2, 0.2]), 3)
     -0.378
     """
+    logs = None
+    if log_density is not None:
+        logs = check_log_density(log_density, y_true, y_pred, sample_weight)
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
+    if logs is not None:
+        return weighted_mean(-logs, weights)
     return weighted_mean(_nll_per_sample(y_true, y_pred, y_std), weights)
 
 

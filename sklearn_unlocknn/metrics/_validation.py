@@ -103,6 +103,38 @@ def check_quantiles(quantiles, levels, shape, sample_weight=None):
     return values.reshape(expected)
 
 
+def check_log_density(log_density, y_true, y_pred, sample_weight=None):
+    """Return the log densities of targets, of shape (n_samples, n_outputs).
+
+    Those of samples of positive weight. Raises TypeError when `log_density` is not
+    callable, and ValueError when the shape of its values is wrong or one is NaN.
+    """
+    if not callable(log_density):
+        raise TypeError(
+            f"Got log_density of type {type(log_density).__name__}, expected a "
+            "function of targets, such as lambda y: model.predict_log_density(X, y)."
+        )
+    shape = np.shape(y_pred)
+    y = np.asarray(y_true, dtype=np.float64)
+    values = np.asarray(
+        log_density(y.reshape(shape) if y.size == np.prod(shape) else y)
+    )
+    if values.shape != shape:
+        raise ValueError(
+            f"Got log densities of shape {values.shape}, expected {shape}, that of "
+            "y_pred."
+        )
+    values = values.astype(np.float64).reshape(len(values), -1)
+    if sample_weight is not None:
+        values = values[np.asarray(sample_weight) > 0]
+    if np.isnan(values).any():
+        raise ValueError(
+            f"Got NaN in the log densities of {np.isnan(values).any(axis=1).sum()} "
+            "samples, expected numbers. Leave out samples without a prediction."
+        )
+    return values
+
+
 def check_single_output(y_true, what):
     """Raise ValueError unless the validated `y_true` has one column."""
     if y_true.shape[1] != 1:

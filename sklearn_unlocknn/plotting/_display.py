@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .._prediction import predict_distribution, reads_quantiles
+from .._prediction import own_keywords, predict_distribution
 from ..metrics._validation import drop_missing, quantiles_of_samples
 
 #: Okabe and Ito's colours, distinct for the colour-blind; line styles help in grey.
@@ -54,9 +54,9 @@ class UQDisplay:
             When `estimator` cannot predict a std.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        y_pred, y_std, quantiles, _ = predict_distribution(estimator, X)
-        if reads_quantiles(cls.from_predictions):
-            kwargs.setdefault("quantiles", quantiles)
+        prediction = predict_distribution(estimator, X)
+        y_pred, y_std = prediction[:2]
+        kwargs = {**own_keywords(cls.from_predictions, prediction), **kwargs}
         name = type(estimator).__name__ if name is None else name
         return cls.from_predictions(y, y_pred, y_std, name=name, ax=ax, **kwargs)
 

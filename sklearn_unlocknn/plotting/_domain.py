@@ -56,7 +56,7 @@ class DomainDisplay(UQDisplay):
     Notes
     -----
     Samples are sorted by their score into bins of equal size. Where the error rises
-    and the coverage falls to the left, the score tells where not to trust the model.
+    and the coverage falls to the left, the score shows where not to trust the model.
     The scale is that of the logit of the score, the logarithm of a ratio of variances,
     unless a score is 0 or 1.
 

@@ -107,6 +107,16 @@ def test_files_of_each_format_number(name, number):
     assert_allclose(kept.predicted(model), want, rtol=rtol)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_models_of_old_files_have_no_domain(number):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
+        model = load_model(kept.FOLDER / f"network_{number}.unlocknn")
+    for method in (model.domain_score, model.nearest_training):
+        with pytest.raises(ValueError, match=r"format number 1 or 2.*Fit it again"):
+            method(kept.X)
+
+
 def test_a_loaded_model_fits_again_and_is_cloned(keras3_net, small_data, tmp_path):
     X, y = small_data
     model = ProbNNRegressor(

@@ -10,7 +10,7 @@ from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.errors import Errors
 from sklearn_unlocknn._gp.leave_out import leave_one_out
-from sklearn_unlocknn._gp.likelihood import GAUSSIAN, Shape, precisions
+from sklearn_unlocknn._gp.likelihood import GAUSSIAN, Shape, expected_precisions
 from sklearn_unlocknn._gp.noise import fit_noise
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
 from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
@@ -132,13 +132,13 @@ def test_fitted_shape_is_that_of_the_residuals():
 def test_outliers_lose_their_weight_and_others_keep_theirs():
     z = np.random.default_rng(0).normal(size=1000)
     z[:50] += 20.0
-    weights = precisions(z, np.ones(1000), Shape.fit(z, np.ones(1000)))
+    weights = expected_precisions(z, np.ones(1000), Shape.fit(z, np.ones(1000)))
     assert weights[:50].max() < 0.02
     assert np.mean(weights[50:] > 0.9) > 0.97
     heavy = np.random.default_rng(1).standard_t(3.0, 1000)
     shape = Shape.fit(heavy, np.ones(1000))
     want = (shape.dof + 1) / (shape.dof + (heavy / shape.scale) ** 2)
-    assert_allclose(precisions(heavy, np.ones(1000), shape), want)
+    assert_allclose(expected_precisions(heavy, np.ones(1000), shape), want)
 
 
 # --- noise -----------------------------------------------------------------------

@@ -4,18 +4,26 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn.metrics import (
+    gaussian_nll,
+    get_prob_scorer,
+    prob_scoring,
+    uq_report,
+)
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
+from sklearn_unlocknn.prediction import unwrap
 
 KERNEL = 1.5 * gpk.RBF(1.2) + gpk.WhiteKernel(0.05)
 SHAPES = [(a, b) for a in ("gaussian", "student_t") for b in ("constant", "varying")]
@@ -75,6 +83,49 @@ def test_density_quantiles_samples_and_deviation_agree(likelihood, noise):
     joint = model.predict_dist(X_NEW)
     assert_allclose(joint.mean(), mean)
     assert_allclose(joint.stddev(), std, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
+@pytest.mark.parametrize("wrapped", ["bare", "pipeline", "search"])
+def test_scores_and_reports_are_of_the_models_own_density(likelihood, noise, wrapped):
+    model = VGPRegressor("rbf", likelihood=likelihood, noise=noise, random_state=0)
+    if wrapped == "pipeline":
+        model = make_pipeline(StandardScaler(), model)
+    if wrapped == "search":
+        model = GridSearchCV(model, {"max_iter": [5]}, cv=2)
+    model.fit(X[:80], y[:80])
+    inner, X_inner = unwrap(model, X[80:])
+    logs = inner.predict_log_density(X_inner, y[80:])
+    weights = np.arange(40) % 3
+    scorer = get_prob_scorer("neg_nll")
+    assert_allclose(scorer(model, X[80:], y[80:]), logs.mean())
+    assert_allclose(scorer(model, X[80:], pd.Series(y[80:], range(40, 0, -1))),
+                    logs.mean())  # fmt: skip
+    weighted = scorer(model, X[80:], y[80:], sample_weight=weights)
+    assert_allclose(weighted, np.average(logs, weights=weights))
+    both = prob_scoring(["neg_nll", "neg_crps"])(model, X[80:], y[80:])
+    assert_allclose(both["neg_nll"], logs.mean())
+    mean, std = inner.predict(X_inner, return_std=True)
+    own = {"log_density": lambda y: inner.predict_log_density(X_inner, y)}
+    report = uq_report(y[80:], mean, std, **own, output_dict=True)
+    assert_allclose(report["proper"]["nll"], -logs.mean())
+    assert_allclose(gaussian_nll(y[80:, None], mean, std, **own), -logs.mean())
+    gaussian = gaussian_nll(y[80:], mean, std)
+    assert np.isclose(gaussian, -logs.mean()) == (likelihood == "gaussian")
+
+
+@pytest.mark.parametrize(
+    ("log_density", "error", "match"),
+    [
+        (1.0, TypeError, "log_density of type float, expected a function"),
+        (lambda y: y[:2], ValueError, r"shape \(2,\), expected \(5,\)"),
+        (lambda y: np.full(5, np.nan), ValueError, "NaN in the log densities of 5"),
+    ],
+)
+def test_wrong_log_densities_are_named(log_density, error, match):
+    for metric in (gaussian_nll, uq_report):
+        with pytest.raises(error, match=match):
+            metric(y[:5], y[:5], np.ones(5), log_density=log_density)
 
 
 def test_components_vary_only_with_varying_noise():
