@@ -8,9 +8,9 @@ from scipy.optimize import minimize
 
 from .samples import LOG_2PI
 
-# Bounds of the degrees of freedom. Up to 2 there is no standard deviation, and near 2 it
-# is that of the farthest tails (bulk moduli: CRPS of mean and standard deviation .049
-# from 2.05 on, .035 from 3); beyond the upper one a Student t is practically a Gaussian.
+# Bounds of the degrees of freedom. Up to 2 there is no standard deviation, and near 2
+# it is that of the farthest tails (bulk moduli: CRPS of mean and standard deviation
+# .049 from 2.05 on, .035 from 3); beyond the upper one it is practically a Gaussian.
 LEAST_DOF, MOST_DOF = 3.0, 200.0
 # Least ratio of the variances of outlying and other residuals.
 _LEAST_RATIO = 4.0
