@@ -54,10 +54,8 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
             notes = join_errors(
                 notes, np.where(outside, _OUTSIDE_NOTE, ""), notes.index
             )
-            shape = estimator._head.errors.shape
-            tails = shape.quantiles(interval_levels(coverage)) / shape.factor
-            for name, tail in zip(("lower", "upper"), tails, strict=True):
-                block[name] = block["mean"] + tail * block["std"]
+            quantiles, _ = estimator._functions(*block.to_numpy().T)
+            block[["lower", "upper"]] = quantiles(interval_levels(coverage))
             if log10:
                 block = _in_units(block)
             yield block.assign(
