@@ -8,7 +8,9 @@ error is large beyond three times the median. Each table has the AUC with which 
 finds large errors, by element and in the mean: first among the compounds of the element
 alone, then among all that are held out. The last table has, of samples that are
 outside the domain (rank below .05) and inside, how many there are, their mean absolute
-error and how many targets their 90 % intervals hold.
+error and how many targets their 90 % intervals hold. Last come the error bars of the
+compounds of each element, and of the others held out: of the model, and recalibrated by
+``CalibratedProbRegressor`` with ``--recalibrate``.
 """
 
 import argparse
@@ -16,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
 from sklearn_unlocknn import MEGNetProbRegressor
+from sklearn_unlocknn.calibration import CalibratedProbRegressor
 from sklearn_unlocknn.datasets import fetch_elasticity, fetch_megnet_model
 from sklearn_unlocknn.metrics import group_labels, interval_coverage, large_error_auc
 
@@ -54,16 +58,26 @@ def numbers_of(model, X, train):
     return mean, std, rank, found
 
 
+def error_bars(model, X, y):
+    """Return the number of samples, MAE, NLL and coverage of 90 % intervals."""
+    low, high = model.predict_interval(X, 0.9).T
+    error = np.abs(y - model.predict(X)).mean()
+    density = getattr(model, "predict_log_density", None)
+    nll = np.nan if density is None else -density(X, y).mean()
+    return len(y), error, nll, np.mean((low <= y) & (y <= high))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data_folder", type=Path)
     parser.add_argument("--memory")
+    parser.add_argument("--recalibrate", action="store_true")
     args = parser.parse_args()
     X, y = fetch_elasticity(data_home=args.data_folder, return_X_y=True)
     X, y = np.array([*X, None], dtype=object)[:-1], np.log10(y)
     labels = group_labels(list(X), "element")
     network = fetch_megnet_model("Eform_MP_2019", data_home=args.data_folder)
-    alone, mixed, places = {}, {}, {}
+    alone, mixed, places, bars = {}, {}, {}, []
     for element in ELEMENTS:
         has = np.array([element in own for own in labels])
         others = np.random.default_rng(0).permutation(np.flatnonzero(~has))
@@ -71,6 +85,14 @@ def main():
         test = np.concatenate([np.flatnonzero(has), some])
         model = MEGNetProbRegressor(network, memory=args.memory, random_state=0)
         model.fit(X[train], y[train])
+        models = {"model": model}
+        if args.recalibrate:
+            for by in (None, "domain"):
+                wrapped = CalibratedProbRegressor(clone(model), by=by)
+                models[f"recalibrated, {by}"] = wrapped.fit(X[train], y[train])
+        for name, one in models.items():
+            for rows, part in ((element, np.flatnonzero(has)), ("others", some)):
+                bars.append((name, rows, *error_bars(one, X[part], y[part])))
         mean, std, rank, found = numbers_of(model, X[test], X[train])
         own = np.arange(has.sum())
         for name, values in found.items():
@@ -93,6 +115,12 @@ def main():
     print()
     for (element, name), row in places.items():
         print(f"{element:3} {name:8}", *(f"{k} {v:.3g}" for k, v in row.items()))
+    columns = ["model", "left out", "n", "MAE", "NLL", "in 90 %"]
+    frame = pd.DataFrame(bars, columns=columns)
+    print(f"\n{frame.round(3).to_string(index=False)}")
+    for (name, others), rows in frame.groupby(["model", frame["left out"] == "others"]):
+        of_all = np.average(rows[["NLL", "in 90 %"]], axis=0, weights=rows["n"])
+        print(name, "others" if others else "elements", of_all.round(3))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ _OWN = {
     "Shape": "_gp.likelihood",
     "SparsePosterior": "_gp.posterior",
     "Standardisation": "_gp.encoded",
+    "StdGrowth": "_gp.likelihood",
     "StructureDescriptors": "_structures.descriptors",
     "TFPKernel": "kernels._tfp",
     "TrainingRecord": "_gp.domain",

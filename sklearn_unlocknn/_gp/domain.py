@@ -374,7 +374,7 @@ def _reference(head):
     samples = Samples(R, T, record.weights, record.t.shape[1])
     residual, variance = leave_one_out(posterior, samples, record.group)
     variance = variance + posterior.noise * errors.ratio(R)
-    variance = variance * errors.shape.factor**2
+    variance = variance * errors.factors(variance) ** 2
     squares = np.mean(residual**2, axis=1) / variance
     scores = []
     for part in blocks(len(record.ranked), len(R), *_CHUNK):

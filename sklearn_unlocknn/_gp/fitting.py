@@ -115,14 +115,18 @@ def fit_posterior(samples, kernel, params, choice, report):
         score = left_out_score(posterior, samples.take(judged)) if max_iter else None
     if max_iter:
         posterior = refit_noise(posterior_at, posterior, report, score)
+    weighted = samples.take(subset)
     if not errors.plain:
         errors, _ = Errors.fit(
-            posterior, some, samples.take(subset), subset, errors.choice, rng, errors
+            posterior, some, weighted, subset, errors.choice, rng, errors
         )
+    if choice[0] == "auto" and max_iter:
+        errors = errors.grown(posterior, some, weighted, subset)
     if named and choice != PLAIN and max_iter:
         count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
         if errors.noise is not None:
             count += errors.noise.n_parameters
+        count += errors.growth.power > 0
         errors = errors.inflated(some.weights.sum(), count)
     return posterior, errors, samples.at(posterior.noise).weights, curve
 

@@ -254,10 +254,10 @@ class Head:
             NaN for samples without features.
         """
         target = encoded.target_map(self.y_mean, self.y_scale)
-        factor = self.errors.shape.factor
+        noise = self.posterior.noise * ratio
+        factors = self.errors.factors(variance + noise)
         stds = (
-            target.std(factor * np.sqrt(part)[:, None])
-            for part in (variance, self.posterior.noise * ratio)
+            target.std((factors * np.sqrt(part))[:, None]) for part in (variance, noise)
         )
         return self._in_units(encoded, mean), *(self._placed(encoded, s) for s in stds)
 
@@ -266,9 +266,10 @@ class Head:
         """Predict the joint mean and covariance of new observations of a batch."""
         X, H = self._inputs(encoded.features)
         mean = self.posterior.mean(X, H)
-        unit = np.full((len(X), 1), self.errors.shape.factor)
-        std = encoded.target_map(self.y_mean, self.y_scale).std(unit)
-        covariance = self._noisy_covariance(X)[:, :, None] * (std[:, None] * std[None])
+        covariance = self._noisy_covariance(X)
+        factors = self.errors.factors(np.diag(covariance))[:, None]
+        std = encoded.target_map(self.y_mean, self.y_scale).std(factors)
+        covariance = covariance[:, :, None] * (std[:, None] * std[None])
         covariance = covariance[:, :, 0] if self.one_output else covariance
         covariance = encoded.scatter_rows(covariance, 2)
         self._checked(encoded, np.einsum("ii...->i...", covariance))
@@ -279,11 +280,13 @@ class Head:
         """Draw joint samples of new observations, of shape (n, [k,] n_samples)."""
         X, H = self._inputs(encoded.features)
         covariance = self._noisy_covariance(X)
-        self._checked(encoded, encoded.scatter_rows(np.diag(covariance)))
+        variance = np.diag(covariance).copy()
+        self._checked(encoded, encoded.scatter_rows(variance))
         L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
         k = len(self.y_scale)
         white = rng.standard_normal((len(X), k * n_samples))
         draws = (L @ white).reshape(len(X), k, n_samples)
+        draws *= self.errors.growth.factors(np.sqrt(variance))[:, None, None]
         draws *= self.errors.shape.sample(rng, (k, n_samples))
         draws += self.posterior.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)

@@ -69,7 +69,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     likelihood : {"gaussian", "student_t", "auto"}, default="auto"
         Distribution of observations about the function. "student_t" has heavier tails
         and leaves outliers little effect on the mean; "auto" chooses by the log density
-        of training samples predicted without themselves, with Schwarz's penalty.
+        of training samples predicted without themselves, with Schwarz's penalty, and
+        also lets standard deviations grow as a power of those of the GP.
     noise : {"constant", "varying", "auto"}, default="auto"
         Noise variance: the same for all samples, or a function of the features, fitted
         to the residuals of samples predicted without themselves; "auto" as above.

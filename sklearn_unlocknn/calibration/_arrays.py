@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._prediction import check_coverage, check_levels, interval_levels
 from .._validation import check_targets, check_weights
-from ._calibrators import METHODS, Scores, calibrate, standardised
+from ._calibrators import calibrate, check_method, grown_std, standardised
 
 
 class ErrorBarCalibrator(BaseEstimator):
@@ -18,6 +18,8 @@ class ErrorBarCalibrator(BaseEstimator):
     Parameters
     ----------
     method : {"std", "isotonic", "conformal"}, default="std"
+        As in :class:`CalibratedProbRegressor`.
+    by : {"domain"} or None, default=None
         As in :class:`CalibratedProbRegressor`.
 
     Attributes
@@ -47,8 +49,9 @@ class ErrorBarCalibrator(BaseEstimator):
     2.0
     """
 
-    def __init__(self, method="std"):
+    def __init__(self, method="std", by=None):
         self.method = method
+        self.by = by
 
     def fit(self, y_true, y_pred, y_std, sample_weight=None):
         """Fit to held-out samples.
@@ -72,10 +75,7 @@ class ErrorBarCalibrator(BaseEstimator):
             If `method` or an array is not valid, or a standard deviation is zero where
             the prediction is wrong.
         """
-        if not (isinstance(self.method, str) and self.method in METHODS):
-            raise ValueError(
-                f"Got method={self.method!r}, expected one of {list(METHODS)}."
-            )
+        check_method(self.method, self.by)
         y_true = check_targets(y_true)
         mean, std = self._columns(y_pred, y_std)
         if mean.shape != (len(y_true), y_true.size // len(y_true)):
@@ -85,10 +85,11 @@ class ErrorBarCalibrator(BaseEstimator):
             )
         weights = check_weights(sample_weight, len(y_true))
         kept = weights > 0
-        z = standardised(y_true.reshape(mean.shape)[kept], mean[kept], std[kept])
-        self.calibrators_ = [
-            calibrate(self.method, Scores(column, weights[kept])) for column in z.T
-        ]
+        y = y_true.reshape(mean.shape)[kept]
+        z = standardised(y, mean[kept], std[kept])
+        self.calibrators_ = calibrate(
+            self.method, self.by, y, z, weights[kept], std[kept]
+        )
         return self
 
     def transform(self, y_pred, y_std):
@@ -105,6 +106,7 @@ class ErrorBarCalibrator(BaseEstimator):
             In target units; "isotonic" moves the mean, too.
         """
         mean, std = self._checked(y_pred, y_std)
+        std = grown_std(self.calibrators_, std)
         shift = np.array([calibrator.shift for calibrator in self.calibrators_])
         factor = np.array([calibrator.factor for calibrator in self.calibrators_])
         shape = np.shape(y_pred)
@@ -128,6 +130,7 @@ class ErrorBarCalibrator(BaseEstimator):
         """
         q = check_levels(q)
         mean, std = self._checked(y_pred, y_std)
+        std = grown_std(self.calibrators_, std)
         z = np.column_stack([one.quantiles(q) for one in self.calibrators_])
         distance = np.where(std[:, None] == 0, 0.0, z) * std[:, None]
         quantiles = mean[:, None] + distance

@@ -8,19 +8,35 @@ import numpy as np
 from scipy import stats
 from scipy.special import log_ndtr, ndtri_exp
 
-from .._gp.likelihood import Shape
+from .._gp.likelihood import AS_THE_GP, Shape, StdGrowth
 
 METHODS = ("std", "isotonic", "conformal")
+BY = (None, "domain")
 
 
 class Scores(NamedTuple):
     """Standardised residuals (y - mean) / std of held-out samples, and their weights.
 
-    Both are of shape (n,); weights are positive, and 2 equals the sample twice.
+    All are of shape (n,); weights are positive, and 2 equals the sample twice.
     """
 
     z: np.ndarray
     weights: np.ndarray
+    std: np.ndarray
+
+    def grown(self, growth):
+        """Return the scores for standard deviations that grow."""
+        factors = growth.factors(self.std)
+        z = np.divide(self.z, factors, out=np.zeros_like(self.z), where=self.z != 0)
+        return Scores(z, self.weights, self.std * factors)
+
+
+def check_method(method, by):
+    """Check the parameters of a calibration."""
+    if not (isinstance(method, str) and method in METHODS):
+        raise ValueError(f"Got method={method!r}, expected one of {list(METHODS)}.")
+    if not (by is None or (isinstance(by, str) and by in BY)):
+        raise ValueError(f"Got by={by!r}, expected one of {list(BY)}.")
 
 
 def standardised(y, mean, std):
@@ -39,14 +55,46 @@ def standardised(y, mean, std):
     return residual / np.where(std == 0, 1.0, std)
 
 
-def calibrate(method, scores):
-    """Fit the calibrator of one output to the scores of all held-out samples.
+def calibrate(method, by, y, z, weights, std):
+    """Fit the calibrators of all outputs to held-out samples.
 
-    The recalibrated mean is ``mean + shift * std``, the recalibrated std ``factor *
-    std``, with `shift` and `factor` of the calibrator.
+    With s the predicted std times ``growth.factors(std)``, the recalibrated mean is
+    ``mean + shift * s``, the recalibrated std ``factor * s``, with `growth`, `shift`
+    and `factor` of the calibrator.
+
+    Parameters
+    ----------
+    method, by : str or None
+        As in `CalibratedProbRegressor`.
+    y, z, std : ndarray of shape (n, k)
+        Targets, standardised residuals and predicted standard deviations.
+    weights : ndarray of shape (n,)
+        Weights, positive.
+
+    Returns
+    -------
+    calibrators : list of length k
     """
-    kinds = {"std": Scaled, "isotonic": Isotonic, "conformal": Conformal}
-    return kinds[method].of(scores)
+    kind = {"std": Scaled, "isotonic": Isotonic, "conformal": Conformal}[method]
+    found = []
+    for column, own, targets in zip(z.T, std.T, y.T, strict=True):
+        scores, growth = Scores(column, weights, own), AS_THE_GP
+        certain = own > 0
+        if by == "domain" and column[certain].any():
+            mean = np.average(targets, weights=weights)
+            most = np.sqrt(np.average((targets - mean) ** 2, weights=weights))
+            growth, _, _ = StdGrowth.fit(
+                column[certain], own[certain], weights[certain], True, most
+            )
+            scores = scores.grown(growth)
+        found.append(kind.of(scores)._replace(growth=growth))
+    return found
+
+
+def grown_std(calibrators, std):
+    """Return standard deviations of shape (n, k) with the growth of calibrators."""
+    columns = zip(calibrators, std.T, strict=True)
+    return np.column_stack([one.growth.factors(own) * own for one, own in columns])
 
 
 def rms(scores):
@@ -65,6 +113,7 @@ class Scaled(NamedTuple):
     scale: float
     dof: float
     shift: float = 0.0
+    growth: StdGrowth = AS_THE_GP
 
     @classmethod
     def of(cls, scores):
@@ -99,6 +148,7 @@ class Isotonic(NamedTuple):
     unit: float
     shift: float
     factor: float
+    growth: StdGrowth = AS_THE_GP
 
     @classmethod
     def of(cls, scores):
@@ -148,6 +198,7 @@ class Conformal(NamedTuple):
     counts: np.ndarray
     factor: float
     shift: float = 0.0
+    growth: StdGrowth = AS_THE_GP
 
     @classmethod
     def of(cls, scores):

@@ -19,7 +19,7 @@ from .._gp.training import LEAST_SUBSET
 from .._prediction import WrappingRegressor, as_columns, plain, predict_mean_std
 from .._validation import check_targets, check_weights
 from ..model_selection._cross_val import Split, fit_and_leave_out, fit_part, obstacle
-from ._calibrators import METHODS, Scores, calibrate, standardised
+from ._calibrators import calibrate, check_method, grown_std, standardised
 
 __all__ = ["CalibratedProbRegressor"]
 
@@ -57,6 +57,10 @@ class CalibratedProbRegressor(WrappingRegressor):
         How samples are held out: number of folds of a KFold without shuffling, a
         splitter, or pairs of indices (train, test). Ignored with a FrozenEstimator.
         "conformal" needs each sample held out at most once.
+    by : {"domain"} or None, default=None
+        "domain": standard deviations are first multiplied by a power of themselves,
+        fitted to the held-out samples, so that samples which the training data
+        determine little have wider intervals. None: the same factor for all samples.
 
     Attributes
     ----------
@@ -65,8 +69,8 @@ class CalibratedProbRegressor(WrappingRegressor):
     calibrators_ : list of length n_outputs
         The calibration of each output, in units of the predicted standard deviation:
         ``shift``, which is added to the mean, and ``factor``, which multiplies the
-        standard deviation. "std" has ``scale`` and ``dof`` of the Student t, with
-        infinite ``dof`` for a Gaussian.
+        standard deviation, and ``growth``, which is that power for "domain". "std" has
+        ``scale`` and ``dof`` of the Student t, with infinite ``dof`` for a Gaussian.
     n_features_in_ : int
         Where `estimator_` has it.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -115,6 +119,15 @@ class CalibratedProbRegressor(WrappingRegressor):
     warning, unless :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these symmetric
     intervals: single ones are right where errors are symmetric.
 
+    With ``by="domain"`` the methods are applied to :math:`\sigma (\sigma / u)^b` in
+    place of :math:`\sigma`, where u is the geometric mean of the held-out
+    :math:`\sigma` and :math:`b \ge 0` maximises the likelihood of a Student t of their
+    errors; it grows up to the standard deviation of the targets. The domain score is a
+    function of :math:`\sigma`, too: errors of samples that are unlike the training
+    samples exceed it most. Regressors of this package have such a power already where
+    ``likelihood="auto"``. "conformal" takes b from the samples that rank the errors,
+    so that its guarantee is approximate.
+
     A weight of 2 equals the sample twice, also in the guarantee. A sample whose
     held-out prediction is NaN is left out; a prediction of NaN stays NaN.
 
@@ -148,10 +161,11 @@ class CalibratedProbRegressor(WrappingRegressor):
     0.8
     """
 
-    def __init__(self, estimator, *, method="std", cv=5):
+    def __init__(self, estimator, *, method="std", cv=5, by=None):
         self.estimator = estimator
         self.method = method
         self.cv = cv
+        self.by = by
 
     @property
     def _inner(self):
@@ -208,10 +222,7 @@ class CalibratedProbRegressor(WrappingRegressor):
         TypeError
             If the estimator predicts no std.
         """
-        if not (isinstance(self.method, str) and self.method in METHODS):
-            raise ValueError(
-                f"Got method={self.method!r}, expected one of {list(METHODS)}."
-            )
+        check_method(self.method, self.by)
         y = check_targets(y)
         X, y = indexable(plain(X, self), y)
         weights = check_weights(sample_weight, len(y))
@@ -300,7 +311,7 @@ class CalibratedProbRegressor(WrappingRegressor):
             n_held_out += np.sum(counted)
             kept = valid & counted
             z = standardised(y[test][kept], mean[kept], std[kept])
-            folds.append((z, weights[test][kept]))
+            folds.append((y[test][kept], z, weights[test][kept], std[kept]))
         if n_lost == n_held_out:
             raise ValueError(
                 f"Got no finite prediction for any of {n_held_out} held-out samples "
@@ -313,8 +324,8 @@ class CalibratedProbRegressor(WrappingRegressor):
                 UserWarning,
                 stacklevel=3,
             )
-        z, weights = (np.concatenate(part) for part in zip(*folds, strict=True))
-        return [calibrate(self.method, Scores(column, weights)) for column in z.T]
+        together = (np.concatenate(part) for part in zip(*folds, strict=True))
+        return calibrate(self.method, self.by, *together)
 
     def predict(self, X, return_std=False):
         """Predict the mean and, on request, the recalibrated standard deviation.
@@ -341,6 +352,7 @@ class CalibratedProbRegressor(WrappingRegressor):
         check_is_fitted(self)
         X = plain(X, self)
         mean, std = as_columns(predict_mean_std(self.estimator_, X))
+        std = grown_std(self.calibrators_, std)
         shift = np.array([calibrator.shift for calibrator in self.calibrators_])
         factor = np.array([calibrator.factor for calibrator in self.calibrators_])
         parts = mean + shift * std, factor * std

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, stats
 from sklearn.gaussian_process import kernels as gpk
 
@@ -10,7 +10,13 @@ from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.errors import Errors
 from sklearn_unlocknn._gp.leave_out import leave_one_out
-from sklearn_unlocknn._gp.likelihood import GAUSSIAN, Shape, expected_precisions
+from sklearn_unlocknn._gp.likelihood import (
+    AS_THE_GP,
+    GAUSSIAN,
+    Shape,
+    StdGrowth,
+    expected_precisions,
+)
 from sklearn_unlocknn._gp.noise import fit_noise
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
 from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
@@ -127,6 +133,58 @@ def test_fitted_shape_is_that_of_the_residuals():
     twice = Shape.fit(z[:500], np.arange(500) % 2 + 1.0)
     repeated = Shape.fit(np.repeat(z[:500], np.arange(500) % 2 + 1), np.ones(750))
     assert_allclose(twice, repeated, rtol=1e-3)
+
+
+def test_standard_deviations_grow_by_their_power_up_to_that_of_the_targets():
+    std = np.geomspace(0.01, 100.0, 200)
+    growth = StdGrowth(0.8, 0.2, 1.5)
+    grown = growth.factors(std) * std
+    free = grown < 1.49
+    assert_allclose(grown[free], std[free] * (std[free] / 0.2) ** 0.8)
+    assert np.all(np.diff(grown) >= 0)
+    assert_allclose(grown[std > 1.5], std[std > 1.5])
+    assert_array_equal(AS_THE_GP.factors(std), 1.0)
+    assert np.isfinite(growth.factors(np.zeros(1))).all()
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize("power", [0.0, 0.9])
+def test_growth_is_that_of_the_residuals(power, heavy):
+    rng = np.random.default_rng(0)
+    std = np.exp(rng.normal(-2.0, 0.5, 4000))
+    unit = np.exp(np.log(std).mean())
+    z = rng.standard_t(5.0, 4000) if heavy else rng.normal(size=4000)
+    z *= 0.7 * (std / unit) ** power
+    growth, shape, value = StdGrowth.fit(z, std, np.ones(4000), heavy, 10.0)
+    # four standard errors: 1 / sqrt(1.25 n Var(log std)) for the t
+    assert_allclose(growth, (power, unit, 10.0), atol=0.115)
+    assert_allclose(shape.scale, 0.7, rtol=0.06)
+    factors = growth.factors(std)
+    logs = shape.log_density(z / factors) - np.log(factors)
+    assert_allclose(value, logs.sum())
+    fixed = Shape.fit if heavy else Shape.gaussian
+    plain = fixed(z, np.ones(4000)).log_density(z).sum()
+    assert value > plain + (100 if power else -0.1)
+    assert np.isfinite(shape.dof) == heavy
+
+
+def test_errors_far_from_the_samples_exceed_those_of_a_wrong_kernel():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        X = np.concatenate([rng.normal(0, 0.3, n // 2), rng.uniform(-6, 6, n // 2)])
+        return X[:, None], np.sin(X) + 0.4 * (np.abs(X) > 1) * np.sign(np.sin(9 * X))
+
+    (X, y), (X_new, y_new) = draw(400), draw(4000)
+    kernel = 1.0 * gpk.RBF(1.0)
+    grown = VGPRegressor(kernel, noise="constant", random_state=0).fit(X, y)
+    plain = VGPRegressor(
+        kernel, noise="constant", likelihood=grown.likelihood_, random_state=0
+    ).fit(X, y)
+    assert plain._head.errors.growth == AS_THE_GP
+    assert grown._head.errors.growth.power > 0.2
+    density = grown.predict_log_density(X_new, y_new).mean()
+    assert density > plain.predict_log_density(X_new, y_new).mean() + 0.1
 
 
 def test_outliers_lose_their_weight_and_others_keep_theirs():

@@ -1,6 +1,7 @@
 """Test the predictive distribution of any shape, and known noise of targets."""
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -15,7 +16,8 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn import VGPRegressor, load_model, save_model
+from sklearn_unlocknn._gp.likelihood import StdGrowth
 from sklearn_unlocknn.metrics import (
     gaussian_nll,
     get_prob_scorer,
@@ -47,11 +49,27 @@ X_NEW = np.random.default_rng(1).uniform(-2, 2, (5, 2))
 # --- one distribution ------------------------------------------------------------
 
 
+def with_growth(model):
+    """Let the standard deviations of a fitted model grow, in its head."""
+    errors = dataclasses.replace(model._head.errors, growth=StdGrowth(0.7, 0.3, 1.0))
+    model._head = dataclasses.replace(model._head, errors=errors)
+    return model
+
+
+@pytest.mark.parametrize("grows", [False, True])
 @pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
-def test_density_quantiles_samples_and_deviation_agree(likelihood, noise):
+def test_density_quantiles_samples_and_deviation_agree(likelihood, noise, grows):
     model = VGPRegressor("rbf", likelihood=likelihood, noise=noise, random_state=0)
     model.fit(X, y)
     assert (model.likelihood_, model.noise_) == (likelihood, noise)
+    if grows:
+        before = model.predict(X_NEW, return_std=True)[1] / model._head.y_scale
+        model = with_growth(model)
+        std = model.predict(X_NEW, return_std=True)[1] / model._head.y_scale
+        own = before / model._head.errors.shape.factor
+        ratio = model._head.errors.growth.factors(own)
+        assert_allclose(std / before, ratio)
+        assert np.ptp(ratio) > 0.01
     mean, std = model.predict(X_NEW, return_std=True)
 
     def density(value, i):
@@ -135,6 +153,20 @@ def test_components_vary_only_with_varying_noise():
         assert (np.ptp(aleatoric) > 0.01) == (noise == "varying")
         again = pickle.loads(pickle.dumps(model))
         assert_array_equal(again.predict_components(X_NEW)[2], aleatoric)
+
+
+def test_growth_is_kept_in_files_folds_and_updates(tmp_path):
+    model = with_growth(VGPRegressor("rbf", random_state=0).fit(X, y))
+    save_model(model, tmp_path / "m.unlocknn")
+    want = model.predict(X_NEW, return_std=True)
+    for again in (
+        load_model(tmp_path / "m.unlocknn"),
+        pickle.loads(pickle.dumps(model)),
+    ):
+        assert_array_equal(again.predict(X_NEW, return_std=True), want)
+    growth = model._head.errors.growth
+    model.partial_fit(X_NEW, np.ones(5))
+    assert model._head.errors.growth == growth
 
 
 def test_several_outputs_share_shape_and_noise():

@@ -34,6 +34,55 @@ def test_arrays_are_calibrated_as_a_frozen_estimator(method):
     assert both.transform(*new)[1].shape == (100, 2)
 
 
+@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+def test_growing_standard_deviations_hold_everywhere(method):
+    rng = np.random.default_rng(1)
+    std = rng.uniform(0.1, 1.0, 4000)
+    y_pred = 5 * rng.normal(size=4000)
+    y_true = y_pred + 2.0 * std**1.8 * rng.normal(size=4000)
+    fitted, new = slice(0, 2000), slice(2000, None)
+    coverage = {}
+    for by in (None, "domain"):
+        calibrator = ErrorBarCalibrator(method, by=by)
+        calibrator.fit(y_true[fitted], y_pred[fitted], std[fitted])
+        low, high = calibrator.predict_interval(y_pred[new], std[new], 0.9).T
+        held = (low <= y_true[new]) & (y_true[new] <= high)
+        wide = std[new] > 0.8
+        coverage[by] = held[wide].mean(), held.mean()
+    assert coverage[None][0] < 0.85
+    assert_allclose(coverage["domain"], 0.9, atol=0.035)
+    # the same through the regressor, and where a std is zero
+    again = clone(calibrator).fit([1.0, 2.0, 2.5], [1.0, 2.0, 2.0], [0.0, 0.5, 0.5])
+    assert np.isfinite(again.transform([1.0, 2.0], [0.0, 0.5])).all()
+
+
+@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+def test_a_regressor_whose_standard_deviations_grow(method, tmp_path):
+    frozen = CalibratedProbRegressor(
+        FrozenEstimator(RIDGE), method=method, by="domain"
+    ).fit(X[:200], Y[:200])
+    held_out = RIDGE.predict(X[:200], return_std=True)
+    arrays = ErrorBarCalibrator(method, by="domain").fit(Y[:200], *held_out)
+    new = RIDGE.predict(X[200:], return_std=True)
+    want = frozen.predict(X[200:], return_std=True)
+    assert_array_equal(arrays.transform(*new), want)
+    interval = frozen.predict_interval(X[200:], 0.8)
+    assert_allclose(arrays.predict_interval(*new, 0.8), interval)
+    save_model(frozen, tmp_path / "c.unlocknn")
+    loaded = load_model(tmp_path / "c.unlocknn")
+    assert_array_equal(loaded.predict(X[200:], return_std=True), want)
+
+
+def test_an_unknown_covariate_is_named():
+    for model in (
+        ErrorBarCalibrator(by="element"),
+        CalibratedProbRegressor(RIDGE, by="element"),
+    ):
+        arguments = (Y, Y, Y) if isinstance(model, ErrorBarCalibrator) else (X, Y)
+        with pytest.raises(ValueError, match="by='element', expected one of"):
+            model.fit(*arguments)
+
+
 def test_a_file_holds_it(tmp_path):
     predicted = RIDGE.predict(X, return_std=True)
     calibrator = ErrorBarCalibrator("isotonic").fit(Y, *predicted)
