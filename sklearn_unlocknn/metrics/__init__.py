@@ -1,9 +1,10 @@
 """Metrics and scorers for predictions with a standard deviation.
 
-Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)`` and assumes a
-Gaussian; calibration and interval metrics also accept `quantiles`. Scorers call
-``predict(X, return_std=True)`` of any estimator, and its ``predict_quantiles`` where it
-has a distribution of its own.
+Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)``. Sharpness and
+ranking assume no distribution. The others are of a Gaussian, or of another distribution
+given by `quantiles` (CRPS, calibration and intervals) or `log_density` (NLL and MSLL).
+Scorers call ``predict(X, return_std=True)`` of any estimator, and use its own
+distribution where it has one.
 
 Predictions are valid when there is a sample, shapes agree, all values are finite and no
 std is negative; weights when they are finite, not negative and not all zero.

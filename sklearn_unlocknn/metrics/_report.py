@@ -20,7 +20,6 @@ from ._validation import (
     check_log_density,
     check_predictions,
     check_quantiles,
-    weighted_mean,
 )
 
 # (section, heading) -> key, label, ideal, whether in target units (of any magnitude)
@@ -92,10 +91,10 @@ def uq_report(
     quantiles : callable, default=None
         Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
         units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
-        Calibration and intervals use them, the other sections `y_pred` and `y_std`.
+        CRPS, calibration and intervals use them, other figures `y_pred` and `y_std`.
     log_density : callable, default=None
         Log density of the predicted distribution at targets of the shape of `y_pred`,
-        in nats, for the NLL: ``lambda y: model.predict_log_density(X, y)``. None
+        in nats, for NLL and MSLL: ``lambda y: model.predict_log_density(X, y)``. None
         assumes a Gaussian.
     groups : array-like of shape (n_samples,) or list of set, default=None
         The label of each sample, or a set of labels, as in :func:`uq_by_group`; for one
@@ -159,9 +158,15 @@ def uq_report(
     0.9
     """
     coverages = [check_coverage(coverage) for coverage in coverages]
-    logs = None
     if log_density is not None:
         logs = check_log_density(log_density, y_true, y_pred, sample_weight)
+
+        def log_density(y):
+            return logs
+
+    crps = gaussian_crps(
+        y_true, y_pred, y_std, sample_weight=sample_weight, quantiles=quantiles
+    )
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
@@ -176,9 +181,10 @@ def uq_report(
                             quantiles=quantiles)  # fmt: skip
     if quantiles is not None:
         quantiles = _tabulated(quantiles, coverages, y_true.shape, sample_weight)
-    report = _compute(y_true, y_pred, y_std, weights, quantiles, coverages)
-    if logs is not None:
-        report["proper"]["nll"] = weighted_mean(-logs, weights)
+    report = _compute(
+        (y_true, y_pred, y_std), {"sample_weight": weights}, quantiles, log_density,
+        crps, coverages,
+    )  # fmt: skip
     if table is not None:
         report["groups"] = table.to_dict("index")
     return report if output_dict else _render(report, digits)
@@ -197,15 +203,16 @@ def _tabulated(quantiles, coverages, shape, sample_weight):
     return lambda q: values[:, np.searchsorted(levels, q)]
 
 
-def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
-    args, kwargs = (y_true, y_pred, y_std), {"sample_weight": weights}
+def _compute(args, kwargs, quantiles, log_density, crps, coverages):
+    y_true, y_pred, _ = args
     own = {**kwargs, "quantiles": quantiles}
+    density = {**kwargs, "log_density": log_density}
     n_samples, n_outputs = y_true.shape
     r2 = msll = math.nan  # not defined for one sample, or a constant target
     if n_samples > 1:
         r2 = float(r2_score(y_true, y_pred, **kwargs))
     if np.ptp(y_true, axis=0).all():
-        msll = mean_standardized_log_loss(*args, **kwargs)
+        msll = mean_standardized_log_loss(*args, **density)
     return {
         "n_samples": n_samples,
         "n_outputs": n_outputs,
@@ -215,8 +222,8 @@ def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
             "r2": r2,
         },
         "proper": {
-            "nll": gaussian_nll(*args, **kwargs),
-            "crps": gaussian_crps(*args, **kwargs),
+            "nll": gaussian_nll(*args, **density),
+            "crps": crps,
             "msll": msll,
         },
         "calibration": {

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import integrate
+from scipy import integrate, stats
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
 from sklearn.model_selection import GridSearchCV, KFold
@@ -85,6 +85,23 @@ def test_density_quantiles_samples_and_deviation_agree(likelihood, noise):
     assert_allclose(joint.stddev(), std, rtol=1e-6)
 
 
+def integrated_crps(model, X, y):
+    """Integrate the squared distance of the distribution from the step at y."""
+    mean, std = model.predict(X, return_std=True)
+    losses = []
+    for i, target in enumerate(y):
+        grid = mean[i] + std[i] * np.sinh(np.linspace(-12, 12, 8001)) / 10
+        grid = np.insert(grid, np.searchsorted(grid, target), target)
+        at = np.repeat(X[[i]], len(grid), axis=0)
+        density = np.exp(model.predict_log_density(at, grid))
+        below = integrate.cumulative_trapezoid(density, grid, initial=0.0)
+        left, right = grid <= target, grid >= target
+        loss = integrate.trapezoid(below[left] ** 2, grid[left])
+        loss += integrate.trapezoid((below[right] - below[-1]) ** 2, grid[right])
+        losses.append(loss)
+    return np.mean(losses)
+
+
 @pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
 @pytest.mark.parametrize("wrapped", ["bare", "pipeline", "search"])
 def test_scores_and_reports_are_of_the_models_own_density(likelihood, noise, wrapped):
@@ -103,12 +120,24 @@ def test_scores_and_reports_are_of_the_models_own_density(likelihood, noise, wra
                     logs.mean())  # fmt: skip
     weighted = scorer(model, X[80:], y[80:], sample_weight=weights)
     assert_allclose(weighted, np.average(logs, weights=weights))
-    both = prob_scoring(["neg_nll", "neg_crps"])(model, X[80:], y[80:])
-    assert_allclose(both["neg_nll"], logs.mean())
+    names = ["neg_nll", "neg_crps", "neg_msll", "neg_interval_score"]
+    scores = prob_scoring(names)(model, X[80:], y[80:])
     mean, std = inner.predict(X_inner, return_std=True)
-    own = {"log_density": lambda y: inner.predict_log_density(X_inner, y)}
+    trivial = stats.norm.logpdf(y[80:], y[80:].mean(), y[80:].std()).mean()
+    lower, upper = inner.predict_interval(X_inner).T
+    outside = np.maximum(lower - y[80:], 0) + np.maximum(y[80:] - upper, 0)
+    width = np.mean(upper - lower + 40 * outside)
+    crps = integrated_crps(inner, X_inner, y[80:])
+    want = [logs.mean(), -crps, logs.mean() - trivial, -width]
+    assert_allclose(list(scores.values()), want, rtol=1e-4)
+    own = {
+        "log_density": lambda y: inner.predict_log_density(X_inner, y),
+        "quantiles": lambda q: inner.predict_quantiles(X_inner, q),
+    }
     report = uq_report(y[80:], mean, std, **own, output_dict=True)
-    assert_allclose(report["proper"]["nll"], -logs.mean())
+    proper = [-logs.mean(), crps, trivial - logs.mean()]
+    assert_allclose(list(report["proper"].values()), proper, rtol=1e-4)
+    own.pop("quantiles")
     assert_allclose(gaussian_nll(y[80:, None], mean, std, **own), -logs.mean())
     gaussian = gaussian_nll(y[80:], mean, std)
     assert np.isclose(gaussian, -logs.mean()) == (likelihood == "gaussian")
