@@ -26,11 +26,11 @@ _EXPECTED = (
 # --- levels ---------------------------------------------------------------------
 
 
-def check_coverage(coverage):
+def check_coverage(coverage, name="coverage"):
     """Return a coverage as a float; raise ValueError unless it is inside (0, 1)."""
     if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
         raise ValueError(
-            f"Got coverage={coverage!r}, expected a number strictly between 0 and 1, "
+            f"Got {name}={coverage!r}, expected a number strictly between 0 and 1, "
             "such as 0.95 for 95 % intervals."
         )
     return float(coverage)
