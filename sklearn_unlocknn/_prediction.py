@@ -260,6 +260,19 @@ def quantiles_of(prediction, q):
     return np.reshape(prediction.quantiles(q), (len(mean), len(q), -1))
 
 
+def with_finite_ends(quantiles):
+    """Return quantiles (n, n_quantiles, k), infinite ones as the outermost finite one.
+
+    That of the same sample and output; without any they stay infinite.
+    """
+    finite = np.isfinite(quantiles)
+    if finite.all():
+        return quantiles
+    low = np.min(quantiles, axis=1, where=finite, initial=np.inf, keepdims=True)
+    high = np.max(quantiles, axis=1, where=finite, initial=-np.inf, keepdims=True)
+    return np.where(low <= high, np.clip(quantiles, low, high), quantiles)
+
+
 def own_keywords(function, prediction):
     """Return the parts of a `Prediction` that a metric or a display takes by name.
 

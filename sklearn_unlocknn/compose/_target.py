@@ -89,6 +89,18 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
     ``inverse_func=np.exp`` and s up to 2 both agree with the closed form of the
     log-normal to nine digits. Gauss-Hermite nodes fail where the domain of g ends.
 
+    Where `regressor` has ``predict_quantiles`` of another shape, such as the Student t
+    that :class:`VGPRegressor` may choose, they are integrals over its quantiles
+    :math:`Q`,
+
+    .. math::
+        E[y] = \frac{1}{1 - 2 \epsilon} \int_\epsilon^{1 - \epsilon} g(Q(p)) \, dp
+
+    and so on, with :math:`\epsilon = .0005`: of the central 99.9 %, as heavy tails need
+    not have moments after a transformation (:math:`e^t` of a Student t has none). Of a
+    Student t with three degrees of freedom and an almost straight g they are 8 % below
+    the standard deviation of all, with five 2 %.
+
     `predict` returns :math:`E[y]`, with and without ``return_std``, and not the median
     :math:`g(m)`, as TransformedTargetRegressor does. The median is
     ``predict_quantiles(X, 0.5)``.
@@ -101,10 +113,10 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
     monotone at 0, the inverse of Box-Cox not defined beyond :math:`-1 / \lambda`.
     `fit` finds the interval about the targets on which g is defined and monotone. Mean
     and standard deviation are those of the Gaussian truncated to this interval, with a
-    warning where more than 1 % of a prediction is outside; quantiles are clipped to its
-    ends. Overflow is infinite. A prediction of NaN stays NaN. Next to a pole, such as
-    that of ``np.reciprocal`` at 0, the integrals do not exist and their values have no
-    meaning: use quantiles, or a transformation without a pole.
+    warning where more than 1 % of a prediction is outside; quantiles, and moments by
+    them, are clipped to its ends. Overflow is infinite. A prediction of NaN stays NaN.
+    Next to a pole, such as that of ``np.reciprocal`` at 0, the integrals do not exist
+    and their values have no meaning: use quantiles, or a transformation without a pole.
 
     References
     ----------
@@ -306,7 +318,12 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         """Return mean, std and quantiles (a function of levels) of one prediction."""
         check_is_fitted(self)
         t = predict_distribution(self.regressor_, plain(X, self))
-        mean, std, outside = self._map.moments(*as_columns(t[:2]))
+        if t.quantiles is None or self.affine_:
+            mean, std, outside = self._map.moments(*as_columns(t[:2]))
+        else:
+            mean, std, outside = self._map.moments_of_shape(
+                functools.partial(quantiles_of, t)
+            )
         n_outside = np.sum((outside > _MUCH_OUTSIDE).any(axis=1))
         if n_outside:
             warnings.warn(

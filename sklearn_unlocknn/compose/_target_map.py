@@ -4,10 +4,14 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
+
+from .._prediction import with_finite_ends
 
 N_NODES = 128
 _REACH = 12.0  # standard deviations that the quadrature covers on each side
+# Levels Phi(s) of other shapes that the quadrature covers: the central 99.9 %.
+_CENTRAL = ndtri(0.9995)
 _BLOCK = 2**20  # values that the inverse is evaluated at in one call
 _DOUBLINGS = 40
 _HALVINGS = 60
@@ -72,10 +76,28 @@ class InverseMap(NamedTuple):
             return self.points(mean), np.abs(self.slope) * std, np.zeros_like(mean)
         result = np.full((3, *mean.shape), np.nan)
         rows = np.flatnonzero(~np.isnan(mean + std).any(axis=1))
-        block = max(1, _BLOCK // (N_NODES * mean.shape[1]))
-        for start in range(0, len(rows), block):
-            some = rows[start : start + block]
+        for part in _blocks(len(rows), mean.shape[1]):
+            some = rows[part]
             result[:, some] = self._moments(mean[some], std[some])
+        return result
+
+    def moments_of_shape(self, quantiles):
+        """Return what `moments` returns, of predictions of any shape.
+
+        `quantiles(q)` of shape (n, len(q), k) are those of the transformed target.
+        """
+        x, w = np.polynomial.legendre.leggauss(N_NODES)
+        s = _CENTRAL * x
+        weights = w * np.exp(-0.5 * s**2)
+        weights /= weights.sum()
+        with warnings.catch_warnings():  # that conformal ones are infinite far out
+            warnings.simplefilter("ignore", UserWarning)
+            t = with_finite_ends(quantiles(ndtr(s)))
+        result = np.empty((3, len(t), t.shape[2]))
+        for some in _blocks(len(t), t.shape[2]):
+            beyond = (t[some] < self.low) | (t[some] > self.high)
+            outside = np.einsum("q,nqk->nk", weights, beyond)
+            result[:, some] = *_weighted(weights, self.points(t[some])), outside
         return result
 
     def _moments(self, mean, std):
@@ -96,12 +118,24 @@ class InverseMap(NamedTuple):
         weights /= weights.sum(axis=1, keepdims=True)
 
         y = self.points(mean[:, None] + std[:, None] * z)
-        with np.errstate(invalid="ignore", over="ignore"):
-            moved_mean = np.sum(weights * y, axis=1)
-            square = np.sum(weights * (y - moved_mean[:, None]) ** 2, axis=1)
-        # About an infinite mean the std is infinite.
-        moved_std = np.where(np.isfinite(moved_mean), np.sqrt(square), np.inf)
+        moved_mean, moved_std = _weighted(weights, y)
         return moved_mean, np.where(std > 0, moved_std, 0.0), outside
+
+
+def _blocks(n, k):
+    """Return slices of n samples of k outputs whose nodes fit into one call."""
+    block = max(1, _BLOCK // (N_NODES * k))
+    return [slice(start, start + block) for start in range(0, n, block)]
+
+
+def _weighted(weights, y):
+    """Return mean and std of y of shape (n, n_nodes, k); weights sum to 1."""
+    weights = weights.reshape(-1, 1) if weights.ndim == 1 else weights
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = np.sum(weights * y, axis=1)
+        square = np.sum(weights * (y - mean[:, None]) ** 2, axis=1)
+    # About an infinite mean the std is infinite.
+    return mean, np.where(np.isinf(mean), np.inf, np.sqrt(square))
 
 
 class Inverse:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from scipy.special import erf, ndtr
 
+from .._prediction import with_finite_ends
 from ._validation import (
     check_log_density,
     check_predictions,
@@ -172,12 +173,7 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None, quantiles=None):
 @np.errstate(invalid="ignore")  # samples without any finite quantile
 def _crps_of_quantiles(y, values):
     """Return scores of shape (n, k) by quantiles of shape (n, n_nodes, k)."""
-    finite = np.isfinite(values)
-    if not finite.all():
-        low = np.min(values, axis=1, where=finite, initial=np.inf, keepdims=True)
-        high = np.max(values, axis=1, where=finite, initial=-np.inf, keepdims=True)
-        values = np.clip(values, low, high)
-    above = values - y[:, np.newaxis]
+    above = with_finite_ends(values) - y[:, np.newaxis]
     weights = _STEP * _normal_density(_NODES)
     # (1[y <= Q] - p) (Q - y) = max(Q - y, 0) - p (Q - y)
     losses = np.einsum("nqk,q->nk", np.maximum(above, 0.0), weights)
@@ -194,7 +190,8 @@ def _crps_of_quantiles(y, values):
     left = high / np.where(rise > 0, rise, 1.0)
     density = _normal_density(_NODES[upper] - _STEP * left)
     correction = 0.5 * _STEP * (left**2 - left + 1.0 / 6.0) * density * rise
-    return 2.0 * (losses + np.where(inside, correction, 0.0)[:, 0])
+    losses += np.where(inside, correction, 0.0)[:, 0]
+    return np.where(np.isnan(losses), np.inf, 2.0 * losses)
 
 
 def _normal_density(z):
