@@ -260,6 +260,22 @@ def quantiles_of(prediction, q):
     return np.reshape(prediction.quantiles(q), (len(mean), len(q), -1))
 
 
+def log_density_of(prediction, y):
+    """Return the log density of a `Prediction` at y, of the shape of its mean.
+
+    Of a Gaussian unless it has its own; a zero std is a point mass. None where only its
+    quantiles are known.
+    """
+    if prediction.log_density is not None:
+        return np.asarray(prediction.log_density(y))
+    if prediction.quantiles is not None:
+        return None
+    residual, point = y - prediction.mean, prediction.std == 0
+    std = np.where(point, 1.0, prediction.std)
+    logs = -0.5 * (np.log(2.0 * np.pi) + (residual / std) ** 2) - np.log(std)
+    return np.where(point, np.where(residual == 0, np.inf, -np.inf), logs)
+
+
 def with_finite_ends(quantiles):
     """Return quantiles (n, n_quantiles, k), infinite ones as the outermost finite one.
 

@@ -16,6 +16,7 @@ _BLOCK = 2**20  # values that the inverse is evaluated at in one call
 _DOUBLINGS = 40
 _HALVINGS = 60
 _ROUNDING = 1e-12
+_STEP = 1e-5  # of differences, relative to the range of the transformed targets
 
 
 class InverseMap(NamedTuple):
@@ -24,7 +25,7 @@ class InverseMap(NamedTuple):
     `inverse` maps (m, k) to (m, k). An affine map has `slope` and `offset` of shape
     (k,), others None. `increasing` is whether each column keeps the order. `low` and
     `high` are the ends of the interval about the training targets on which the map is
-    defined and monotone.
+    defined and monotone. `step` is that of differences, small beside the targets.
     """
 
     inverse: object
@@ -33,6 +34,7 @@ class InverseMap(NamedTuple):
     increasing: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    step: np.ndarray
 
     @classmethod
     def of(cls, transformer, t):
@@ -49,11 +51,11 @@ class InverseMap(NamedTuple):
         slope, offset = _affine(inverse, 0.5 * (first + last), 1000.0 * span)
         if slope is not None:
             ends = np.full_like(span, np.inf)
-            return cls(inverse, slope, offset, slope >= 0, -ends, ends)
+            return cls(inverse, slope, offset, slope >= 0, -ends, ends, _STEP * span)
         increasing = _direction(inverse, first, last)
         low = _edge(inverse, first, -span, increasing)
         high = _edge(inverse, last, span, increasing)
-        return cls(inverse, None, None, increasing, low, high)
+        return cls(inverse, None, None, increasing, low, high, _STEP * span)
 
     def points(self, t):
         """Map points of shape (..., k); NaN stays, infinity becomes the limit."""
@@ -65,6 +67,22 @@ class InverseMap(NamedTuple):
         inside = np.clip(inside, -1e300, 1e300)
         y = self.inverse(inside.reshape(-1, t.shape[-1])).reshape(t.shape)
         return np.where(np.isnan(t), np.nan, y)
+
+    def log_slope(self, t, y):
+        """Return the log of the size of the slope at t, of shape (n, k).
+
+        It is infinite, a density of zero, where the map is flat or does not return y.
+        """
+        if self.slope is not None:
+            with np.errstate(divide="ignore"):
+                return np.broadcast_to(np.log(np.abs(self.slope)), t.shape)
+        low = np.clip(t - self.step, self.low, self.high)
+        high = np.clip(t + self.step, self.low, self.high)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            size = np.abs((self.points(high) - self.points(low)) / (high - low))
+            reached = (self.low <= t) & (t <= self.high) & (size > 0)
+            reached &= np.isclose(self.points(t), y)
+            return np.where(reached, np.log(size), np.inf)
 
     def moments(self, mean, std):
         """Return the mean and std of mapped Gaussians, and the probability left out.

@@ -457,3 +457,89 @@ def test_moments_of_a_head_and_of_recalibrated_errors(skewed):
         assert_allclose(mean, values.mean(axis=1), rtol=0.03)
         assert np.all(std > values.std(axis=1))
         assert_allclose(std, values.std(axis=1), rtol=0.35)
+
+
+class WithDensity(Shaped):
+    """A regressor of this package has the log density of its shape."""
+
+    def _predict_distribution(self, X):
+        mean, std = self.predict(X, return_std=True)
+        unit = std / self.shape.std()
+        return (
+            mean, std, lambda q: self.predict_quantiles(X, q),
+            lambda y: self.shape.logpdf((y - mean) / unit) - np.log(unit),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("regressor", [Given(), WithDensity()])
+@pytest.mark.parametrize(
+    "params",
+    [
+        LOG, CUBE_ROOT, FALLING, {"transformer": PowerTransformer("box-cox")},
+        {"transformer": StandardScaler()},
+    ],
+)  # fmt: skip
+def test_density_is_that_of_quantiles_and_moments(regressor, params):
+    y = np.exp(np.linspace(-2, 2, 30))
+    model = ProbTransformedTargetRegressor(regressor, **params)
+    model.fit(np.zeros((30, 2)), y)
+    X = np.array([[1.0, 0.1]])
+    ends = model.predict_quantiles(X, [0.0005, 0.9995])[0]
+    grid = np.linspace(*ends, 100_001)
+    density = np.exp(model.predict_log_density(np.repeat(X, len(grid), axis=0), grid))
+    assert_allclose(integrate.trapezoid(density, grid), 0.999, rtol=1e-4)
+    mean, std = model.predict(X, return_std=True)
+    got = integrate.trapezoid(grid * density, grid) / 0.999
+    square = integrate.trapezoid((grid - got) ** 2 * density, grid) / 0.999
+    # A Gaussian, and what is affine, are integrated to the end.
+    assert_allclose(got, mean[0], rtol=0.01)
+    assert_allclose(np.sqrt(square), std[0], rtol=0.05)
+    below = integrate.cumulative_trapezoid(density, grid, initial=0.0) + 0.0005
+    for level in (0.05, 0.5, 0.9):
+        quantile = model.predict_quantiles(X, [level])[0, 0]
+        assert_allclose(np.interp(quantile, grid, below), level, atol=1e-4)
+    logs = model.predict_log_density(np.repeat(X, 30, axis=0), y)
+    score = prob_scoring(["neg_nll"])(model, np.repeat(X, 30, axis=0), y)
+    assert_allclose(score["neg_nll"], logs.mean())
+
+
+def test_density_of_a_log_normal_outputs_and_impossible_targets(skewed):
+    y = np.array([0.1, 1.0, 10.0])
+    model = given(y, **LOG)
+    X = np.array([[0.0, 1.0], [0.5, 0.2], [0.0, 1.0], [1.0, 0.0]])
+    targets = np.array([0.7, 2.0, -1.0, 5.0])
+    want = [stats.lognorm(1.0).logpdf(0.7)]
+    want.append(stats.lognorm(0.2, scale=np.exp(0.5)).logpdf(2.0))
+    got = model.predict_log_density(X, targets)
+    assert_allclose(got, [*want, -np.inf, -np.inf], rtol=1e-8)
+    both = given(np.column_stack([y, y[::-1]]), **LOG)
+    both_X = np.column_stack([X[:2, 0], X[:2, 0], X[:2, 1], X[:2, 1]])
+    twice = both.predict_log_density(both_X, np.tile(targets[:2, None], (1, 2)))
+    assert_allclose(twice, np.tile(np.reshape(want, (2, 1)), (1, 2)), rtol=1e-8)
+    # beyond the training targets, where the transformer clips
+    X, y = skewed
+    ranks = ProbTransformedTargetRegressor(
+        transformer=QuantileTransformer(n_quantiles=50, output_distribution="normal")
+    ).fit(X, y)
+    logs = ranks.predict_log_density(X, y)
+    assert np.isfinite(logs[(y > y.min()) & (y < y.max())]).all()
+    tied = ProbTransformedTargetRegressor(
+        transformer=QuantileTransformer(n_quantiles=50), check_inverse=False
+    ).fit(X, np.minimum(y, np.median(y)))
+    assert tied.predict_log_density(X[:1], [np.median(y)]) == -np.inf
+    assert np.all(ranks.predict_log_density(X, y + 1.1 * np.ptp(y)) == -np.inf)
+
+
+def test_density_needs_that_of_the_regressor_and_one_target_each(skewed):
+    X, y = skewed
+    inner = CalibratedProbRegressor(BayesianRidge(), method="isotonic")
+    model = ProbTransformedTargetRegressor(inner, **LOG).fit(X, y)
+    with pytest.raises(TypeError, match="expected one with predict_log_density"):
+        model.predict_log_density(X, y)
+    model = ProbTransformedTargetRegressor(BayesianRidge(), **LOG).fit(X, y)
+    with pytest.raises(ValueError, match=r"y of shape \(3,\), expected \(150,\)"):
+        model.predict_log_density(X, y[:3])
+    head = VGPRegressor("linear", likelihood="student_t", random_state=0)
+    model = ProbTransformedTargetRegressor(head, **LOG).fit(X, y)
+    want = model.regressor_.predict_log_density(X, np.log(y)) - np.log(y)
+    assert_allclose(model.predict_log_density(X, y), want)
