@@ -1,7 +1,8 @@
 """Shape and noise of errors: made data, outliers, crossed barrels, few samples.
 
-    python benchmarks/bench_errors.py DATA_FOLDER [--parts made outliers barrels few]
-        [--draws 30] [--sizes 10 20 40 80] [--features FEATURES.npz ...]
+    python benchmarks/bench_errors.py DATA_FOLDER
+        [--parts made outliers barrels few cost] [--draws 30]
+        [--sizes 10 20 40 80] [--features FEATURES.npz ...]
 
 DATA_FOLDER is that of the package's data sets, with ``uci/{concrete,energy}.npz``
 beside them. FEATURES.npz, with ``X`` and ``y``, are further data for few samples, such
@@ -10,6 +11,7 @@ as those of ``make_features.py``.
 
 import argparse
 import os
+import time
 import warnings
 from pathlib import Path
 
@@ -104,6 +106,27 @@ def barrels(args):
     print(f"barrels: NLL {one:.3f}, default {varying:.3f}; rank correlation {rank:.2f}")
 
 
+def cost(args):
+    """Print what a Student t and varying noise cost in prediction, in one process."""
+    for n in (300, 1000):
+        rng = np.random.RandomState(0)
+        X, new = rng.uniform(-2, 2, (n, 4)), rng.uniform(-2, 2, (2000, 4))
+        y = function(X) + 0.2 * np.exp(0.7 * X[:, 0]) * rng.standard_t(4, n)
+        models = [VGPRegressor(random_state=0, **p).fit(X, y) for p in (PLAIN, {})]
+        seconds = np.empty((15, 2))
+        for row in seconds:
+            for column, model in enumerate(models):
+                start = time.process_time()
+                model.predict(new, return_std=True)
+                row[column] = time.process_time() - start
+        plain, default = seconds.min(axis=0)
+        print(
+            f"cost, {n} samples, {models[1].likelihood_}, {models[1].noise_}: "
+            f"{default / plain:.2f} of a plain GP's CPU time",
+            flush=True,
+        )
+
+
 def peer(X, y, new, anisotropic):
     """Return the prediction of scikit-learn's GPR."""
     length = np.ones(X.shape[1]) if anisotropic else 1.0
@@ -149,7 +172,10 @@ def few(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parts = {"made": made, "outliers": outliers, "barrels": barrels, "few": few}
+    parts = {
+        "made": made, "outliers": outliers, "barrels": barrels, "few": few,
+        "cost": cost,
+    }  # fmt: skip
     parser.add_argument("--parts", nargs="+", default=list(parts), choices=parts)
     parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 40, 80])
