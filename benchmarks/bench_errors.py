@@ -1,7 +1,8 @@
 """Shape and noise of errors: made data, outliers, crossed barrels, few samples.
 
-    python benchmarks/bench_errors.py DATA_FOLDER [--parts made outliers barrels few]
-        [--draws 30] [--features FEATURES.npz ...]
+    python benchmarks/bench_errors.py DATA_FOLDER
+        [--parts made outliers barrels few cost] [--draws 30]
+        [--sizes 10 20 40 80] [--features FEATURES.npz ...]
 
 DATA_FOLDER is that of the package's data sets, with ``uci/{concrete,energy}.npz``
 beside them. FEATURES.npz, with ``X`` and ``y``, are further data for few samples, such
@@ -10,6 +11,7 @@ as those of ``make_features.py``.
 
 import argparse
 import os
+import time
 import warnings
 from pathlib import Path
 
@@ -104,6 +106,27 @@ def barrels(args):
     print(f"barrels: NLL {one:.3f}, default {varying:.3f}; rank correlation {rank:.2f}")
 
 
+def cost(args):
+    """Print what a Student t and varying noise cost in prediction, in one process."""
+    for n in (300, 1000):
+        rng = np.random.RandomState(0)
+        X, new = rng.uniform(-2, 2, (n, 4)), rng.uniform(-2, 2, (2000, 4))
+        y = function(X) + 0.2 * np.exp(0.7 * X[:, 0]) * rng.standard_t(4, n)
+        models = [VGPRegressor(random_state=0, **p).fit(X, y) for p in (PLAIN, {})]
+        seconds = np.empty((15, 2))
+        for row in seconds:
+            for column, model in enumerate(models):
+                start = time.process_time()
+                model.predict(new, return_std=True)
+                row[column] = time.process_time() - start
+        plain, default = seconds.min(axis=0)
+        print(
+            f"cost, {n} samples, {models[1].likelihood_}, {models[1].noise_}: "
+            f"{default / plain:.2f} of a plain GP's CPU time",
+            flush=True,
+        )
+
+
 def peer(X, y, new, anisotropic):
     """Return the prediction of scikit-learn's GPR."""
     length = np.ones(X.shape[1]) if anisotropic else 1.0
@@ -113,34 +136,35 @@ def peer(X, y, new, anisotropic):
     return make_pipeline(StandardScaler(), gp).fit(X, y).predict(new)
 
 
+def few_draw(X, y, n, seed):
+    """Return coverage, share of far means, and RMSE of ours and of two peers."""
+    order = np.random.RandomState(1000 + seed).permutation(len(y))
+    train, test = order[:n], order[n : n + 1000]
+    model = VGPRegressor(random_state=0).fit(X[train], y[train])
+    mean, reach = model.predict(X[test]), np.ptp(y[train])
+    lower, upper = model.predict_interval(X[test], 0.9).T
+    far = (mean < y[train].min() - reach) | (mean > y[train].max() + reach)
+    errors = [mean, *(peer(X[train], y[train], X[test], a) for a in (0, 1))]
+    return [
+        np.mean((lower <= y[test]) & (y[test] <= upper)),
+        np.mean(far),
+        *(np.sqrt(np.mean((one - y[test]) ** 2)) for one in errors),
+    ]
+
+
 def few(args):
     """Print coverage and error of models of few samples, beside scikit-learn's."""
     paths = [args.data / "uci" / f"{name}.npz" for name in ("energy", "concrete")]
     for path in [*paths, *args.features]:
         with np.load(path) as file:
             X, y = file["X"], file["y"]
-        for n in (10, 20, 40, 80):
-            rows = []
-            for seed in range(args.draws):
-                order = np.random.RandomState(1000 + seed).permutation(len(y))
-                train, test = order[:n], order[n : n + 1000]
-                model = VGPRegressor(random_state=0).fit(X[train], y[train])
-                mean, reach = model.predict(X[test]), np.ptp(y[train])
-                lower, upper = model.predict_interval(X[test], 0.9).T
-                far = (mean < y[train].min() - reach) | (mean > y[train].max() + reach)
-                errors = [mean, *(peer(X[train], y[train], X[test], a) for a in (0, 1))]
-                rows.append(
-                    [
-                        np.mean((lower <= y[test]) & (y[test] <= upper)),
-                        np.mean(far),
-                        *(np.sqrt(np.mean((one - y[test]) ** 2)) for one in errors),
-                    ]
-                )
+        for n in args.sizes:
+            rows = [few_draw(X, y, n, seed) for seed in range(args.draws)]
             held, far, ours, *theirs = np.mean(rows, axis=0)
             print(
                 f"few, {path.stem}, {n} samples: 90 % hold {held:.3f}, outside "
-                f"{far:.4f}, RMSE {ours:.3f}, scikit-learn {min(theirs):.3f} "
-                f"({ours / min(theirs):.2f})",
+                f"{far:.4f}, RMSE {ours / y.std():.3f} standard deviations, "
+                f"scikit-learn {min(theirs) / y.std():.3f} ({ours / min(theirs):.2f})",
                 flush=True,
             )
 
@@ -148,9 +172,13 @@ def few(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parts = {"made": made, "outliers": outliers, "barrels": barrels, "few": few}
+    parts = {
+        "made": made, "outliers": outliers, "barrels": barrels, "few": few,
+        "cost": cost,
+    }  # fmt: skip
     parser.add_argument("--parts", nargs="+", default=list(parts), choices=parts)
     parser.add_argument("--draws", type=int, default=30)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 40, 80])
     parser.add_argument("--features", nargs="*", default=[], type=Path)
     args = parser.parse_args()
     os.environ["SKLEARN_UNLOCKNN_DATA"] = str(args.data)

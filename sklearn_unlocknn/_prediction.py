@@ -26,11 +26,11 @@ _EXPECTED = (
 # --- levels ---------------------------------------------------------------------
 
 
-def check_coverage(coverage):
+def check_coverage(coverage, name="coverage"):
     """Return a coverage as a float; raise ValueError unless it is inside (0, 1)."""
     if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
         raise ValueError(
-            f"Got coverage={coverage!r}, expected a number strictly between 0 and 1, "
+            f"Got {name}={coverage!r}, expected a number strictly between 0 and 1, "
             "such as 0.95 for 95 % intervals."
         )
     return float(coverage)
@@ -258,6 +258,35 @@ def quantiles_of(prediction, q):
     if prediction.quantiles is None:
         return mean[:, None] + ndtri(q)[:, None] * std[:, None]
     return np.reshape(prediction.quantiles(q), (len(mean), len(q), -1))
+
+
+def log_density_of(prediction, y):
+    """Return the log density of a `Prediction` at y, of the shape of its mean.
+
+    Of a Gaussian unless it has its own; a zero std is a point mass. None where only its
+    quantiles are known.
+    """
+    if prediction.log_density is not None:
+        return np.asarray(prediction.log_density(y))
+    if prediction.quantiles is not None:
+        return None
+    residual, point = y - prediction.mean, prediction.std == 0
+    std = np.where(point, 1.0, prediction.std)
+    logs = -0.5 * (np.log(2.0 * np.pi) + (residual / std) ** 2) - np.log(std)
+    return np.where(point, np.where(residual == 0, np.inf, -np.inf), logs)
+
+
+def with_finite_ends(quantiles):
+    """Return quantiles (n, n_quantiles, k), infinite ones as the outermost finite one.
+
+    That of the same sample and output; without any they stay infinite.
+    """
+    finite = np.isfinite(quantiles)
+    if finite.all():
+        return quantiles
+    low = np.min(quantiles, axis=1, where=finite, initial=np.inf, keepdims=True)
+    high = np.max(quantiles, axis=1, where=finite, initial=-np.inf, keepdims=True)
+    return np.where(low <= high, np.clip(quantiles, low, high), quantiles)
 
 
 def own_keywords(function, prediction):

@@ -39,7 +39,8 @@ def check_y_std(y_std, y):
     if y.ndim > 1 and y.shape[1] > 1:
         raise ValueError(
             f"Got y_std with y of {y.shape[1]} outputs, expected one output: several "
-            "share their noise. Fit a regressor to each, as MultiOutputRegressor does."
+            "share one posterior covariance and its noise. Fit a regressor to each "
+            "column of y, with its own y_std."
         )
     if y_std.shape != (len(y),):
         raise ValueError(

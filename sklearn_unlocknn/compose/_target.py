@@ -17,8 +17,10 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from .._prediction import (
+    Prediction,
     WrappingRegressor,
     as_columns,
+    log_density_of,
     plain,
     predict_distribution,
     quantiles_of,
@@ -89,22 +91,38 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
     ``inverse_func=np.exp`` and s up to 2 both agree with the closed form of the
     log-normal to nine digits. Gauss-Hermite nodes fail where the domain of g ends.
 
+    Where `regressor` has ``predict_quantiles`` of another shape, such as the Student t
+    that :class:`VGPRegressor` may choose, they are integrals over its quantiles
+    :math:`Q`,
+
+    .. math::
+        E[y] = \frac{1}{1 - 2 \epsilon} \int_\epsilon^{1 - \epsilon} g(Q(p)) \, dp
+
+    and so on, with :math:`\epsilon = .0005`: of the central 99.9 %, as heavy tails need
+    not have moments after a transformation (:math:`e^t` of a Student t has none). Of a
+    Student t with three degrees of freedom and an almost straight g they are 9 % below
+    the standard deviation of all, with five 2 %.
+
     `predict` returns :math:`E[y]`, with and without ``return_std``, and not the median
     :math:`g(m)`, as TransformedTargetRegressor does. The median is
     ``predict_quantiles(X, 0.5)``.
 
     Quantiles and intervals are transformed by g itself, which is exact for monotone g:
     those of the ``predict_quantiles`` of `regressor`, where it has one (such as
-    CalibratedProbRegressor), otherwise those of the Gaussian.
+    CalibratedProbRegressor), otherwise those of the Gaussian. Densities are those of
+    the transformed target divided by the slope of g, and scores such as "neg_nll" are
+    of them. Targets that g does not reach, such as those beyond the training targets of
+    a QuantileTransformer, have a density of zero and an infinite loss; so have those
+    where g is flat.
 
     A Gaussian is defined everywhere, g may not be: ``inverse_func=np.square`` is not
     monotone at 0, the inverse of Box-Cox not defined beyond :math:`-1 / \lambda`.
     `fit` finds the interval about the targets on which g is defined and monotone. Mean
     and standard deviation are those of the Gaussian truncated to this interval, with a
-    warning where more than 1 % of a prediction is outside; quantiles are clipped to its
-    ends. Overflow is infinite. A prediction of NaN stays NaN. Next to a pole, such as
-    that of ``np.reciprocal`` at 0, the integrals do not exist and their values have no
-    meaning: use quantiles, or a transformation without a pole.
+    warning where more than 1 % of a prediction is outside; quantiles, and moments by
+    them, are clipped to its ends. Overflow is infinite. A prediction of NaN stays NaN.
+    Next to a pole, such as that of ``np.reciprocal`` at 0, the integrals do not exist
+    and their values have no meaning: use quantiles, or a transformation without a pole.
 
     References
     ----------
@@ -299,14 +317,60 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
                 "through the transformation of the target. Use return_std=True, or the "
                 "covariance of `regressor_`, in transformed units."
             )
-        mean, std, _ = self._predict_distribution(X)
+        mean, std = self._predict_distribution(X)[:2]
         return (mean, std) if return_std else mean
 
-    def _predict_distribution(self, X):
-        """Return mean, std and quantiles (a function of levels) of one prediction."""
+    def predict_log_density(self, X, y):
+        """Predict the log density of observations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or what `regressor` takes
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observations, in target units.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In nats, of the density per target unit: that of the transformed target less
+            the log of the slope of the inverse there. Minus infinity where the
+            transformation or its inverse is not defined.
+
+        Raises
+        ------
+        ValueError
+            If y has not the shape of the predictions.
+        TypeError
+            If `regressor` has quantiles of its own and no log density.
+        """
         check_is_fitted(self)
         t = predict_distribution(self.regressor_, plain(X, self))
-        mean, std, outside = self._map.moments(*as_columns(t[:2]))
+        y = check_targets(y)
+        shape = np.shape(t.mean)
+        if y.shape != (shape[:1] if self._one_output else shape):
+            raise ValueError(
+                f"Got y of shape {y.shape}, expected {shape}, one observation for each "
+                "prediction."
+            )
+        log_density = self._log_density(t)
+        if log_density is None:
+            raise TypeError(
+                f"Got the regressor {type(self.regressor_).__name__}, whose quantiles "
+                "are known but not its density, expected one with predict_log_density."
+            )
+        return log_density(y)
+
+    def _predict_distribution(self, X):
+        """Return the `Prediction` of samples."""
+        check_is_fitted(self)
+        t = predict_distribution(self.regressor_, plain(X, self))
+        if t.quantiles is None or self.affine_:
+            mean, std, outside = self._map.moments(*as_columns(t[:2]))
+        else:
+            mean, std, outside = self._map.moments_of_shape(
+                functools.partial(quantiles_of, t)
+            )
         n_outside = np.sum((outside > _MUCH_OUTSIDE).any(axis=1))
         if n_outside:
             warnings.warn(
@@ -318,9 +382,29 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
                 stacklevel=3,
             )
         quantiles = functools.partial(self._quantiles, t)
+        log_density = self._log_density(t)
         if self._one_output:
-            return mean[:, 0], std[:, 0], lambda q: quantiles(q)[:, :, 0]
-        return mean, std, quantiles
+            mean, std = mean[:, 0], std[:, 0]
+            return Prediction(mean, std, lambda q: quantiles(q)[:, :, 0], log_density)
+        return Prediction(mean, std, quantiles, log_density)
+
+    def _log_density(self, t):
+        """Return the log density of targets as a function, or None."""
+        if t.quantiles is not None and t.log_density is None:
+            return None
+
+        def log_density(y):
+            columns = np.reshape(y, (len(y), -1))
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PowerTransformer warns of NaN
+                at = np.asarray(self.transformer_.transform(columns), dtype=np.float64)
+            at = at.reshape(columns.shape)
+            slope = self._map.log_slope(at, columns).reshape(np.shape(y))
+            at = np.where(np.isfinite(at), at, 0.0).reshape(np.shape(t.mean))
+            logs = log_density_of(t, at).reshape(np.shape(y)) - slope
+            return np.where(np.isneginf(-slope), -np.inf, logs)
+
+        return log_density
 
     def _quantiles(self, t, q):
         """Return target quantiles (n, len(q), k) of a prediction of the regressor."""

@@ -4,14 +4,19 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
+
+from .._prediction import with_finite_ends
 
 N_NODES = 128
 _REACH = 12.0  # standard deviations that the quadrature covers on each side
+# Levels Phi(s) of other shapes that the quadrature covers: the central 99.9 %.
+_CENTRAL = ndtri(0.9995)
 _BLOCK = 2**20  # values that the inverse is evaluated at in one call
 _DOUBLINGS = 40
 _HALVINGS = 60
 _ROUNDING = 1e-12
+_STEP = 1e-5  # of differences, relative to the range of the transformed targets
 
 
 class InverseMap(NamedTuple):
@@ -20,7 +25,7 @@ class InverseMap(NamedTuple):
     `inverse` maps (m, k) to (m, k). An affine map has `slope` and `offset` of shape
     (k,), others None. `increasing` is whether each column keeps the order. `low` and
     `high` are the ends of the interval about the training targets on which the map is
-    defined and monotone.
+    defined and monotone. `step` is that of differences, small beside the targets.
     """
 
     inverse: object
@@ -29,6 +34,7 @@ class InverseMap(NamedTuple):
     increasing: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    step: np.ndarray
 
     @classmethod
     def of(cls, transformer, t):
@@ -45,11 +51,11 @@ class InverseMap(NamedTuple):
         slope, offset = _affine(inverse, 0.5 * (first + last), 1000.0 * span)
         if slope is not None:
             ends = np.full_like(span, np.inf)
-            return cls(inverse, slope, offset, slope >= 0, -ends, ends)
+            return cls(inverse, slope, offset, slope >= 0, -ends, ends, _STEP * span)
         increasing = _direction(inverse, first, last)
         low = _edge(inverse, first, -span, increasing)
         high = _edge(inverse, last, span, increasing)
-        return cls(inverse, None, None, increasing, low, high)
+        return cls(inverse, None, None, increasing, low, high, _STEP * span)
 
     def points(self, t):
         """Map points of shape (..., k); NaN stays, infinity becomes the limit."""
@@ -62,6 +68,22 @@ class InverseMap(NamedTuple):
         y = self.inverse(inside.reshape(-1, t.shape[-1])).reshape(t.shape)
         return np.where(np.isnan(t), np.nan, y)
 
+    def log_slope(self, t, y):
+        """Return the log of the size of the slope at t, of shape (n, k).
+
+        It is infinite, a density of zero, where the map is flat or does not return y.
+        """
+        if self.slope is not None:
+            with np.errstate(divide="ignore"):
+                return np.broadcast_to(np.log(np.abs(self.slope)), t.shape)
+        low = np.clip(t - self.step, self.low, self.high)
+        high = np.clip(t + self.step, self.low, self.high)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            size = np.abs((self.points(high) - self.points(low)) / (high - low))
+            reached = (self.low <= t) & (t <= self.high) & (size > 0)
+            reached &= np.isclose(self.points(t), y)
+            return np.where(reached, np.log(size), np.inf)
+
     def moments(self, mean, std):
         """Return the mean and std of mapped Gaussians, and the probability left out.
 
@@ -72,10 +94,28 @@ class InverseMap(NamedTuple):
             return self.points(mean), np.abs(self.slope) * std, np.zeros_like(mean)
         result = np.full((3, *mean.shape), np.nan)
         rows = np.flatnonzero(~np.isnan(mean + std).any(axis=1))
-        block = max(1, _BLOCK // (N_NODES * mean.shape[1]))
-        for start in range(0, len(rows), block):
-            some = rows[start : start + block]
+        for part in _blocks(len(rows), mean.shape[1]):
+            some = rows[part]
             result[:, some] = self._moments(mean[some], std[some])
+        return result
+
+    def moments_of_shape(self, quantiles):
+        """Return what `moments` returns, of predictions of any shape.
+
+        `quantiles(q)` of shape (n, len(q), k) are those of the transformed target.
+        """
+        x, w = np.polynomial.legendre.leggauss(N_NODES)
+        s = _CENTRAL * x
+        weights = w * np.exp(-0.5 * s**2)
+        weights /= weights.sum()
+        with warnings.catch_warnings():  # that conformal ones are infinite far out
+            warnings.simplefilter("ignore", UserWarning)
+            t = with_finite_ends(quantiles(ndtr(s)))
+        result = np.empty((3, len(t), t.shape[2]))
+        for some in _blocks(len(t), t.shape[2]):
+            beyond = (t[some] < self.low) | (t[some] > self.high)
+            outside = np.einsum("q,nqk->nk", weights, beyond)
+            result[:, some] = *_weighted(weights, self.points(t[some])), outside
         return result
 
     def _moments(self, mean, std):
@@ -96,12 +136,24 @@ class InverseMap(NamedTuple):
         weights /= weights.sum(axis=1, keepdims=True)
 
         y = self.points(mean[:, None] + std[:, None] * z)
-        with np.errstate(invalid="ignore", over="ignore"):
-            moved_mean = np.sum(weights * y, axis=1)
-            square = np.sum(weights * (y - moved_mean[:, None]) ** 2, axis=1)
-        # About an infinite mean the std is infinite.
-        moved_std = np.where(np.isfinite(moved_mean), np.sqrt(square), np.inf)
+        moved_mean, moved_std = _weighted(weights, y)
         return moved_mean, np.where(std > 0, moved_std, 0.0), outside
+
+
+def _blocks(n, k):
+    """Return slices of n samples of k outputs whose nodes fit into one call."""
+    block = max(1, _BLOCK // (N_NODES * k))
+    return [slice(start, start + block) for start in range(0, n, block)]
+
+
+def _weighted(weights, y):
+    """Return mean and std of y of shape (n, n_nodes, k); weights sum to 1."""
+    weights = weights.reshape(-1, 1) if weights.ndim == 1 else weights
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = np.sum(weights * y, axis=1)
+        square = np.sum(weights * (y - mean[:, None]) ** 2, axis=1)
+    # About an infinite mean the std is infinite.
+    return mean, np.where(np.isinf(mean), np.inf, np.sqrt(square))
 
 
 class Inverse:

@@ -1,9 +1,10 @@
 """Metrics and scorers for predictions with a standard deviation.
 
-Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)`` and assumes a
-Gaussian; calibration and interval metrics also accept `quantiles`. Scorers call
-``predict(X, return_std=True)`` of any estimator, and its ``predict_quantiles`` where it
-has a distribution of its own.
+Every metric takes ``(y_true, y_pred, y_std, *, sample_weight=None)``. Sharpness,
+ranking and squared z assume no distribution. The others are of a Gaussian, or of
+another distribution given by `quantiles` (CRPS, calibration and intervals) or
+`log_density` (NLL and MSLL). Scorers call ``predict(X, return_std=True)`` of any
+estimator, and use its own distribution where it has one.
 
 Predictions are valid when there is a sample, shapes agree, all values are finite and no
 std is negative; weights when they are finite, not negative and not all zero.
@@ -32,6 +33,11 @@ from ._report import uq_report
 from ._scorers import PROB_SCORERS, get_prob_scorer, make_prob_scorer, prob_scoring
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import dispersion, sharpness
+from ._squared_z import (
+    mean_squared_z,
+    mean_squared_z_interval,
+    squared_z_skewness,
+)
 
 __all__ = [
     "PROB_SCORERS",
@@ -48,6 +54,8 @@ __all__ = [
     "large_error_auc",
     "make_prob_scorer",
     "mean_interval_width",
+    "mean_squared_z",
+    "mean_squared_z_interval",
     "mean_standardized_log_loss",
     "miscalibration_area",
     "prob_scoring",
@@ -55,6 +63,7 @@ __all__ = [
     "sharpness",
     "sparsification_curve",
     "sparsification_error",
+    "squared_z_skewness",
     "summed_calibration_error",
     "uq_by_group",
     "uq_report",

@@ -79,7 +79,7 @@ def uq_by_group(
         warning. With `by`, the structures themselves.
     quantiles : callable, default=None
         Quantiles at levels q, of shape (n_samples, n_levels), in target units:
-        ``lambda q: model.predict_quantiles(X, q)``. "coverage_95" and
+        ``lambda q: model.predict_quantiles(X, q)``. "crps", "coverage_95" and
         "miscalibration_area" use them. None assumes a Gaussian.
     by : {"chemical_system", "element", "space_group"} or None, default=None
         Label the structures in `groups` by this, as :func:`group_labels` does.

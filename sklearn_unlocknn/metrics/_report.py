@@ -16,11 +16,16 @@ from ._intervals import interval_coverage, interval_score, mean_interval_width
 from ._ranking import error_uncertainty_correlation, sparsification_error
 from ._scores import gaussian_crps, gaussian_nll, mean_standardized_log_loss
 from ._sharpness import dispersion, sharpness
+from ._squared_z import (
+    HEAVY_TAILS,
+    mean_squared_z,
+    mean_squared_z_interval,
+    squared_z_skewness,
+)
 from ._validation import (
     check_log_density,
     check_predictions,
     check_quantiles,
-    weighted_mean,
 )
 
 # (section, heading) -> key, label, ideal, whether in target units (of any magnitude)
@@ -43,6 +48,12 @@ _ROWS = {
         )
         for kind in ("quantile", "interval")
     ],
+    ("squared_z", "Squared z"): [
+        ("mean_squared_z", "mean", "1", False),
+        ("low", "95 % confidence of mean, from", "< 1", False),
+        ("high", "to", "> 1", False),
+        ("squared_z_skewness", "skewness (heavy tails)", f"< {HEAVY_TAILS}", False),
+    ],
     ("sharpness", "Sharpness"): [
         ("sharpness", "sharpness (RMS of std)", "low", True),
         ("dispersion", "dispersion (CV of std)", "> 0", False),
@@ -58,6 +69,10 @@ _INTERVALS = {
     "interval_score": interval_score,
 }
 _LABEL_WIDTH = 34
+_NOTE = (
+    "Heavy tails: the std is a poor summary of these errors, and the mean of squared\n"
+    "z depends on few samples. Judge by quantiles and intervals."
+)
 # Columns of the table by group, and their headings
 _GROUP_COLUMNS = {
     "mae": "MAE",
@@ -92,10 +107,10 @@ def uq_report(
     quantiles : callable, default=None
         Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
         units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
-        Calibration and intervals use them, the other sections `y_pred` and `y_std`.
+        CRPS, calibration and intervals use them, other figures `y_pred` and `y_std`.
     log_density : callable, default=None
         Log density of the predicted distribution at targets of the shape of `y_pred`,
-        in nats, for the NLL: ``lambda y: model.predict_log_density(X, y)``. None
+        in nats, for NLL and MSLL: ``lambda y: model.predict_log_density(X, y)``. None
         assumes a Gaussian.
     groups : array-like of shape (n_samples,) or list of set, default=None
         The label of each sample, or a set of labels, as in :func:`uq_by_group`; for one
@@ -112,8 +127,9 @@ def uq_report(
     -------
     report : str or dict
         The table, to print. Or a dict with the sections "point", "proper",
-        "calibration", "sharpness", "ranking" (each a dict of name -> float),
-        "intervals" (nominal coverage -> dict of "coverage", "mean_interval_width",
+        "calibration", "squared_z" (with "low" and "high", the ends of the confidence
+        interval), "sharpness", "ranking" (each a dict of name -> float), "intervals"
+        (nominal coverage -> dict of "coverage", "mean_interval_width",
         "interval_score"), with `groups` "groups" (label -> dict of the columns of
         :func:`uq_by_group`), and "n_samples", "n_outputs". Several outputs are
         averaged. MAE, RMSE, CRPS, sharpness, width and interval score are in target
@@ -133,7 +149,9 @@ def uq_report(
     -----
     Every value is that of the metric of its name with default keywords, and zero std
     count as described there. The trivial prediction of MSLL is the mean and std of
-    `y_true`; MSLL is NaN for a constant `y_true`, R2 for a single sample.
+    `y_true`; MSLL is NaN for a constant `y_true`, R2 for a single sample. Where the
+    skewness of squared z is above .8 the table states that tails are heavy, see
+    :func:`squared_z_skewness`.
 
     References
     ----------
@@ -159,9 +177,15 @@ def uq_report(
     0.9
     """
     coverages = [check_coverage(coverage) for coverage in coverages]
-    logs = None
     if log_density is not None:
         logs = check_log_density(log_density, y_true, y_pred, sample_weight)
+
+        def log_density(y):
+            return logs
+
+    crps = gaussian_crps(
+        y_true, y_pred, y_std, sample_weight=sample_weight, quantiles=quantiles
+    )
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
@@ -176,9 +200,10 @@ def uq_report(
                             quantiles=quantiles)  # fmt: skip
     if quantiles is not None:
         quantiles = _tabulated(quantiles, coverages, y_true.shape, sample_weight)
-    report = _compute(y_true, y_pred, y_std, weights, quantiles, coverages)
-    if logs is not None:
-        report["proper"]["nll"] = weighted_mean(-logs, weights)
+    report = _compute(
+        (y_true, y_pred, y_std), {"sample_weight": weights}, quantiles, log_density,
+        crps, coverages,
+    )  # fmt: skip
     if table is not None:
         report["groups"] = table.to_dict("index")
     return report if output_dict else _render(report, digits)
@@ -197,15 +222,17 @@ def _tabulated(quantiles, coverages, shape, sample_weight):
     return lambda q: values[:, np.searchsorted(levels, q)]
 
 
-def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
-    args, kwargs = (y_true, y_pred, y_std), {"sample_weight": weights}
+def _compute(args, kwargs, quantiles, log_density, crps, coverages):
+    y_true, y_pred, _ = args
     own = {**kwargs, "quantiles": quantiles}
+    density = {**kwargs, "log_density": log_density}
     n_samples, n_outputs = y_true.shape
     r2 = msll = math.nan  # not defined for one sample, or a constant target
     if n_samples > 1:
         r2 = float(r2_score(y_true, y_pred, **kwargs))
     if np.ptp(y_true, axis=0).all():
-        msll = mean_standardized_log_loss(*args, **kwargs)
+        msll = mean_standardized_log_loss(*args, **density)
+    low, high = mean_squared_z_interval(*args, **kwargs)
     return {
         "n_samples": n_samples,
         "n_outputs": n_outputs,
@@ -215,14 +242,20 @@ def _compute(y_true, y_pred, y_std, weights, quantiles, coverages):
             "r2": r2,
         },
         "proper": {
-            "nll": gaussian_nll(*args, **kwargs),
-            "crps": gaussian_crps(*args, **kwargs),
+            "nll": gaussian_nll(*args, **density),
+            "crps": crps,
             "msll": msll,
         },
         "calibration": {
             f"{metric.__name__}_{kind}": metric(*args, kind=kind, **own)
             for metric in (miscalibration_area, root_mean_squared_calibration_error)
             for kind in ("quantile", "interval")
+        },
+        "squared_z": {
+            "mean_squared_z": mean_squared_z(*args, **kwargs),
+            "low": low,
+            "high": high,
+            "squared_z_skewness": squared_z_skewness(*args, **kwargs),
         },
         "sharpness": {
             metric.__name__: metric(*args, **kwargs)
@@ -254,6 +287,8 @@ def _render(report, digits):
         for key, label, ideal, in_units in rows:
             value = _format(report[section][key], digits, in_units)
             lines.append(f"  {label:<{_LABEL_WIDTH - 2}}{value:>{width}}   {ideal}")
+        if report[section].get("squared_z_skewness", 0.0) > HEAVY_TAILS:
+            lines.append(_NOTE)
 
     if report["intervals"]:
         columns = "".join(f"{name:>{width}}" for name in ("coverage", "width", "score"))

@@ -224,9 +224,10 @@ def get_prob_scorer(name):
 
     Notes
     -----
-    "neg_nll" uses the log density of the estimator's own distribution, where it is one
-    of this package's regressors; "neg_crps" and "neg_msll" that of the Gaussian of the
-    same mean and standard deviation.
+    Scores are of the estimator's own distribution where it has one: "neg_crps" and
+    those of intervals and calibration by its ``predict_quantiles``, "neg_nll" and
+    "neg_msll" by its log density. Other estimators have a Gaussian of their mean and
+    standard deviation, and CalibratedProbRegressor has it for "neg_nll" and "neg_msll".
 
     Select models by a proper score ("neg_nll", "neg_crps", "neg_interval_score"). The
     others measure one property only: "neg_sharpness", for example, is best for a model

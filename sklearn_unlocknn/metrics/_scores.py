@@ -1,16 +1,23 @@
 """Proper scores: losses with the least expectation for the true distribution."""
 
-import numpy as np
-from scipy.special import erf
+import warnings
 
+import numpy as np
+from scipy.special import erf, ndtr
+
+from .._prediction import with_finite_ends
 from ._validation import (
     check_log_density,
     check_predictions,
+    check_quantiles,
     standardized_residuals,
     weighted_mean,
 )
 
 _HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
+# Nodes of the integral over levels Phi(s); probability beyond them is 1e-12.
+_STEP = 0.1
+_NODES = _STEP * np.arange(-70, 71)
 
 
 def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None, log_density=None):
@@ -75,8 +82,8 @@ def gaussian_nll(y_true, y_pred, y_std, *, sample_weight=None, log_density=None)
     return weighted_mean(_nll_per_sample(y_true, y_pred, y_std), weights)
 
 
-def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
-    r"""Compute the mean continuous ranked probability score of a Gaussian.
+def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None, quantiles=None):
+    r"""Compute the mean CRPS, of a Gaussian unless stated otherwise.
 
     Parameters
     ----------
@@ -84,6 +91,9 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
         Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
+    quantiles : callable, default=None
+        Quantiles at levels q, of shape (n_samples, n_levels[, n_outputs]), in target
+        units: ``lambda q: model.predict_quantiles(X, q)``. None assumes a Gaussian.
 
     Returns
     -------
@@ -93,17 +103,31 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        When predictions or weights are not valid.
+        When predictions, weights or quantiles are not valid.
+
+    See Also
+    --------
+    gaussian_nll : Its penalty for a far outlier is larger.
 
     Notes
     -----
-    The squared distance between the predicted cumulative distribution :math:`F` and
-    the step at the observation, in closed form for a Gaussian with
-    :math:`z = (y - \mu) / \sigma`:
+    The continuous ranked probability score, the squared distance between the predicted
+    cumulative distribution :math:`F` and the step at the observation [1]_, in closed
+    form for a Gaussian with :math:`z = (y - \mu) / \sigma`:
 
     .. math:: \int (F(t) - 1[t \ge y])^2 dt
               = \sigma \left( z (2 \Phi(z) - 1) + 2 \varphi(z)
               - \frac{1}{\sqrt\pi} \right)
+
+    With `quantiles` :math:`Q` it is twice the quantile loss, integrated over levels
+    [2]_:
+
+    .. math:: 2 \int_0^1 (1[y \le Q(p)] - p) (Q(p) - y) \, dp
+
+    by the trapezoidal rule at 141 levels :math:`p = \Phi(s)`, corrected for the kink at
+    the observation. It agrees with the closed forms of Student t and log-normal
+    distributions [3]_ to .01 %, of a log-normal of :math:`\sigma = 2` to .03 %. An
+    infinite quantile counts as the outermost finite one of the sample.
 
     A zero std is a point mass: its score is the absolute error.
 
@@ -112,6 +136,11 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
     .. [1] T. Gneiting and A. E. Raftery, "Strictly proper scoring rules, prediction,
        and estimation", J. Am. Stat. Assoc. 102, 359 (2007),
        doi:10.1198/016214506000001437.
+    .. [2] F. Laio and S. Tamea, "Verification tools for probabilistic forecasts of
+       continuous hydrological variables", Hydrol. Earth Syst. Sci. 11, 1267 (2007),
+       doi:10.5194/hess-11-1267-2007.
+    .. [3] A. Jordan, F. Krueger and S. Lerch, "Evaluating probabilistic forecasts with
+       scoringRules", J. Stat. Softw. 90(12) (2019), doi:10.18637/jss.v090.i12.
 
     Examples
     --------
@@ -124,20 +153,62 @@ def gaussian_crps(y_true, y_pred, y_std, *, sample_weight=None):
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
+    if quantiles is not None:
+        with warnings.catch_warnings():  # that conformal ones are infinite far out
+            warnings.simplefilter("ignore", UserWarning)
+            values = check_quantiles(
+                quantiles, ndtr(_NODES), y_true.shape, sample_weight
+            )
+        return weighted_mean(_crps_of_quantiles(y_true, values), weights)
     z = standardized_residuals(y_true, y_pred, y_std)
     # sigma * z is the residual, which avoids 0 * inf for a point mass.
     with np.errstate(over="ignore"):
-        density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+        density = _normal_density(z)
     losses = (y_true - y_pred) * erf(z / np.sqrt(2.0)) + y_std * (
         2.0 * density - 1.0 / np.sqrt(np.pi)
     )
     return weighted_mean(losses, weights)
 
 
+@np.errstate(invalid="ignore")  # samples without any finite quantile
+def _crps_of_quantiles(y, values):
+    """Return scores of shape (n, k) by quantiles of shape (n, n_nodes, k)."""
+    above = with_finite_ends(values) - y[:, np.newaxis]
+    weights = _STEP * _normal_density(_NODES)
+    # (1[y <= Q] - p) (Q - y) = max(Q - y, 0) - p (Q - y)
+    losses = np.einsum("nqk,q->nk", np.maximum(above, 0.0), weights)
+    losses -= np.einsum("nqk,q->nk", above, weights * ndtr(_NODES))
+
+    # The first term has a kink between two nodes, a share `left` of the step below the
+    # upper one. The rule errs there by h^2 B_2(left) / 2 times the slope (Euler and
+    # Maclaurin).
+    upper = np.sum(above < 0, axis=1, keepdims=True)
+    inside = (upper > 0) & (upper < len(_NODES))
+    upper = upper.clip(1, len(_NODES) - 1)
+    high = np.take_along_axis(above, upper, axis=1)
+    rise = high - np.take_along_axis(above, upper - 1, axis=1)
+    left = high / np.where(rise > 0, rise, 1.0)
+    density = _normal_density(_NODES[upper] - _STEP * left)
+    correction = 0.5 * _STEP * (left**2 - left + 1.0 / 6.0) * density * rise
+    losses += np.where(inside, correction, 0.0)[:, 0]
+    return np.where(np.isnan(losses), np.inf, 2.0 * losses)
+
+
+def _normal_density(z):
+    return np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+
+
 def mean_standardized_log_loss(
-    y_true, y_pred, y_std, *, sample_weight=None, y_train_mean=None, y_train_std=None
+    y_true,
+    y_pred,
+    y_std,
+    *,
+    sample_weight=None,
+    log_density=None,
+    y_train_mean=None,
+    y_train_std=None,
 ):
-    r"""Compute the log loss relative to a trivial prediction.
+    r"""Compute the log loss relative to that of a trivial prediction.
 
     Parameters
     ----------
@@ -145,6 +216,10 @@ def mean_standardized_log_loss(
         Observed targets, predicted means and std (noise included), in target units.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples; uniform when None.
+    log_density : callable, default=None
+        Log density of another predicted distribution at targets of the shape of
+        `y_pred`, in nats: ``lambda y: model.predict_log_density(X, y)``. None assumes a
+        Gaussian.
     y_train_mean, y_train_std : float or array-like of shape (n_outputs,), default=None
         Mean and std of the training targets, in target units. None takes those of
         `y_true`.
@@ -170,9 +245,10 @@ def mean_standardized_log_loss(
     .. math:: \frac1n \sum_i \log \mathcal N(y_i; \bar y, s^2)
               - \log \mathcal N(y_i; \mu_i, \sigma_i^2)
 
-    With mean :math:`\bar y` and std :math:`s` of the training targets this is the
-    score of [1]_. The default, those of `y_true`, is a slightly better trivial
-    prediction. A zero std counts as in :func:`gaussian_nll`.
+    with `log_density` in the place of the second term. With mean :math:`\bar y` and
+    std :math:`s` of the training targets this is the score of [1]_. The default, those
+    of `y_true`, is a slightly better trivial prediction. A zero std counts as in
+    :func:`gaussian_nll`.
 
     References
     ----------
@@ -186,6 +262,9 @@ def mean_standardized_log_loss(
     >>> round(mean_standardized_log_loss(y_true, y_pred, y_std), 3)
     -1.955
     """
+    logs = None
+    if log_density is not None:
+        logs = check_log_density(log_density, y_true, y_pred, sample_weight)
     y_true, y_pred, y_std, weights = check_predictions(
         y_true, y_pred, y_std, sample_weight
     )
@@ -206,7 +285,8 @@ def mean_standardized_log_loss(
     trivial = _nll_per_sample(
         y_true, np.broadcast_to(mean, y_true.shape), np.broadcast_to(std, y_true.shape)
     )
-    return weighted_mean(_nll_per_sample(y_true, y_pred, y_std) - trivial, weights)
+    losses = _nll_per_sample(y_true, y_pred, y_std) if logs is None else -logs
+    return weighted_mean(losses - trivial, weights)
 
 
 def _nll_per_sample(y_true, y_pred, y_std):

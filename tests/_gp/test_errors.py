@@ -141,7 +141,7 @@ def test_standard_deviations_grow_by_their_power_up_to_that_of_the_targets():
     grown = growth.factors(std) * std
     free = grown < 1.49
     assert_allclose(grown[free], std[free] * (std[free] / 0.2) ** 0.8)
-    assert np.all(np.diff(grown) >= 0)
+    assert np.all(np.diff(grown) >= -1e-12 * grown[1:])
     assert_allclose(grown[std > 1.5], std[std > 1.5])
     assert_array_equal(AS_THE_GP.factors(std), 1.0)
     assert np.isfinite(growth.factors(np.zeros(1))).all()

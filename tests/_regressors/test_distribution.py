@@ -8,16 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from _megnet.megnet_nets import make_megnet
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import integrate
+from scipy import integrate, stats
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_unlocknn import VGPRegressor, load_model, save_model
+from sklearn_unlocknn import (
+    MEGNetProbRegressor,
+    ProbNNRegressor,
+    VGPRegressor,
+    load_model,
+    save_model,
+)
 from sklearn_unlocknn._gp.likelihood import StdGrowth
+from sklearn_unlocknn.calibration import CalibratedProbRegressor
 from sklearn_unlocknn.metrics import (
     gaussian_nll,
     get_prob_scorer,
@@ -43,6 +51,7 @@ def make_data(n=120):
 
 
 X, y = make_data()
+NODES = np.linspace(-8, 8, 4001)
 X_NEW = np.random.default_rng(1).uniform(-2, 2, (5, 2))
 
 
@@ -56,30 +65,19 @@ def with_growth(model):
     return model
 
 
-@pytest.mark.parametrize("grows", [False, True])
-@pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
-def test_density_quantiles_samples_and_deviation_agree(likelihood, noise, grows):
-    model = VGPRegressor("rbf", likelihood=likelihood, noise=noise, random_state=0)
-    model.fit(X, y)
-    assert (model.likelihood_, model.noise_) == (likelihood, noise)
-    if grows:
-        before = model.predict(X_NEW, return_std=True)[1] / model._head.y_scale
-        model = with_growth(model)
-        std = model.predict(X_NEW, return_std=True)[1] / model._head.y_scale
-        own = before / model._head.errors.shape.factor
-        ratio = model._head.errors.growth.factors(own)
-        assert_allclose(std / before, ratio)
-        assert np.ptp(ratio) > 0.01
-    mean, std = model.predict(X_NEW, return_std=True)
+def check_one_distribution(model, X_new, n_points=20_001):
+    """Compare std, quantiles, samples and TFP object with integrals of the density."""
+    n = len(X_new)
+    mean, std = model.predict(X_new, return_std=True)
 
     def density(value, i):
         at = np.atleast_1d(value)
-        return np.exp(model.predict_log_density(np.repeat(X_NEW[[i]], len(at), 0), at))
+        return np.exp(model.predict_log_density([X_new[i]] * len(at), at))
 
     levels = np.array([0.05, 0.5, 0.8])
-    quantiles = model.predict_quantiles(X_NEW, levels)
+    quantiles = model.predict_quantiles(X_new, levels)
     for i in range(2):
-        grid = np.sinh(np.linspace(-12, 12, 20_001)) * std[i] / 10 + mean[i]
+        grid = np.sinh(np.linspace(-12, 12, n_points)) * std[i] / 10 + mean[i]
         values = density(grid, i)
         total = integrate.trapezoid(values, grid)
         square = integrate.trapezoid(values * (grid - mean[i]) ** 2, grid)
@@ -89,18 +87,96 @@ def test_density_quantiles_samples_and_deviation_agree(likelihood, noise, grows)
             below = grid <= quantile
             mass = integrate.trapezoid(values[below], grid[below])
             assert_allclose(mass, level, atol=2e-3)
-    lower = model.predict_interval(X_NEW, 0.9)[:, 0]
+    lower = model.predict_interval(X_new, 0.9)[:, 0]
     assert_allclose(lower, quantiles[:, 0], rtol=1e-12)
-    _, epistemic, aleatoric = model.predict_components(X_NEW)
+    _, epistemic, aleatoric = model.predict_components(X_new)
     assert_allclose(np.hypot(epistemic, aleatoric), std)
-    _, covariance = model.predict(X_NEW, return_cov=True)
-    assert_allclose(np.sqrt(np.diag(covariance)), std)
-    draws = model.sample_y(X_NEW, 40_000, random_state=0)
+    draws = model.sample_y(X_new, 40_000, random_state=0)
     shares = (draws[:, None] < quantiles[:, :, None]).mean(axis=2)
-    assert_allclose(shares, np.tile(levels, (5, 1)), atol=0.01)
-    joint = model.predict_dist(X_NEW)
+    assert_allclose(shares, np.tile(levels, (n, 1)), atol=0.01)
+    joint = model.predict_dist(X_new)
     assert_allclose(joint.mean(), mean)
     assert_allclose(joint.stddev(), std, rtol=1e-6)
+    return std
+
+
+@pytest.mark.parametrize("grows", [False, True])
+@pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
+def test_density_quantiles_samples_and_deviation_agree(likelihood, noise, grows):
+    model = VGPRegressor("rbf", likelihood=likelihood, noise=noise, random_state=0)
+    model.fit(X, y)
+    assert (model.likelihood_, model.noise_) == (likelihood, noise)
+    if grows:
+        before = model.predict(X_NEW, return_std=True)[1] / model._head.y_scale
+        model = with_growth(model)
+        grown = model.predict(X_NEW, return_std=True)[1] / model._head.y_scale
+        errors = model._head.errors
+        ratio = errors.growth.factors(before / errors.shape.factor)
+        assert_allclose(grown / before, ratio)
+        assert np.ptp(ratio) > 0.01
+    std = check_one_distribution(model, X_NEW)
+    _, covariance = model.predict(X_NEW, return_cov=True)
+    assert_allclose(np.sqrt(np.diag(covariance)), std)
+
+
+@pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
+def test_distribution_on_a_keras_network(likelihood, noise, keras3_net):
+    rows = np.hstack([X, X[::-1]])
+    model = ProbNNRegressor(
+        keras3_net, layer="latent", kernel="rbf", likelihood=likelihood, noise=noise,
+        random_state=0,
+    ).fit(rows, y)  # fmt: skip
+    assert (model.likelihood_, model.noise_) == (likelihood, noise)
+    check_one_distribution(model, rows[:3])
+
+
+@pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
+def test_distribution_on_a_megnet(likelihood, noise, crystals):
+    """Of an extensive target, whose scale differs between structures."""
+    from megnet.utils.preprocessing import StandardScaler as TargetScaler
+
+    per_atom = TargetScaler(mean=0.5, std=2.0, is_intensive=False)
+    targets = np.random.default_rng(0).standard_t(3, 24)
+    model = MEGNetProbRegressor(
+        make_megnet(scaler=per_atom), kernel="rbf", likelihood=likelihood, noise=noise,
+        random_state=0, descriptors=None, mean="network",
+    ).fit(crystals, targets)  # fmt: skip
+    assert (model.likelihood_, model.noise_) == (likelihood, noise)
+    check_one_distribution(model, [*crystals[:2], crystals[-1]], n_points=3001)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+@pytest.mark.parametrize("method", ["std", "isotonic"])
+def test_recalibrated_mean_and_deviation_are_those_of_the_quantiles(method, likelihood):
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=200) if method == "std" else rng.gamma(4.0, size=200)
+    rows = rng.uniform(-2, 2, (200, 2))
+    inner = VGPRegressor("rbf", likelihood=likelihood, random_state=0)
+    model = CalibratedProbRegressor(inner, method=method, cv=2)
+    model.fit(rows, rows[:, 0] + 0.1 * noise)
+    mean, std = model.predict(rows[:5], return_std=True)
+    values = model.predict_quantiles(rows[:5], stats.norm.cdf(NODES))
+    density = stats.norm.pdf(NODES)
+    assert_allclose(integrate.trapezoid(values * density, NODES), mean, rtol=1e-5)
+    square = integrate.trapezoid((values - mean[:, None]) ** 2 * density, NODES)
+    assert_allclose(np.sqrt(square), std, rtol=1e-3)
+
+
+def integrated_crps(model, X, y):
+    """Integrate the squared distance of the distribution from the step at y."""
+    mean, std = model.predict(X, return_std=True)
+    losses = []
+    for i, target in enumerate(y):
+        grid = mean[i] + std[i] * np.sinh(np.linspace(-12, 12, 8001)) / 10
+        grid = np.insert(grid, np.searchsorted(grid, target), target)
+        at = np.repeat(X[[i]], len(grid), axis=0)
+        density = np.exp(model.predict_log_density(at, grid))
+        below = integrate.cumulative_trapezoid(density, grid, initial=0.0)
+        left, right = grid <= target, grid >= target
+        loss = integrate.trapezoid(below[left] ** 2, grid[left])
+        loss += integrate.trapezoid((below[right] - below[-1]) ** 2, grid[right])
+        losses.append(loss)
+    return np.mean(losses)
 
 
 @pytest.mark.parametrize(("likelihood", "noise"), SHAPES)
@@ -121,12 +197,24 @@ def test_scores_and_reports_are_of_the_models_own_density(likelihood, noise, wra
                     logs.mean())  # fmt: skip
     weighted = scorer(model, X[80:], y[80:], sample_weight=weights)
     assert_allclose(weighted, np.average(logs, weights=weights))
-    both = prob_scoring(["neg_nll", "neg_crps"])(model, X[80:], y[80:])
-    assert_allclose(both["neg_nll"], logs.mean())
+    names = ["neg_nll", "neg_crps", "neg_msll", "neg_interval_score"]
+    scores = prob_scoring(names)(model, X[80:], y[80:])
     mean, std = inner.predict(X_inner, return_std=True)
-    own = {"log_density": lambda y: inner.predict_log_density(X_inner, y)}
+    trivial = stats.norm.logpdf(y[80:], y[80:].mean(), y[80:].std()).mean()
+    lower, upper = inner.predict_interval(X_inner).T
+    outside = np.maximum(lower - y[80:], 0) + np.maximum(y[80:] - upper, 0)
+    width = np.mean(upper - lower + 40 * outside)
+    crps = integrated_crps(inner, X_inner, y[80:])
+    want = [logs.mean(), -crps, logs.mean() - trivial, -width]
+    assert_allclose(list(scores.values()), want, rtol=1e-4)
+    own = {
+        "log_density": lambda y: inner.predict_log_density(X_inner, y),
+        "quantiles": lambda q: inner.predict_quantiles(X_inner, q),
+    }
     report = uq_report(y[80:], mean, std, **own, output_dict=True)
-    assert_allclose(report["proper"]["nll"], -logs.mean())
+    proper = [-logs.mean(), crps, trivial - logs.mean()]
+    assert_allclose(list(report["proper"].values()), proper, rtol=1e-4)
+    own.pop("quantiles")
     assert_allclose(gaussian_nll(y[80:, None], mean, std, **own), -logs.mean())
     gaussian = gaussian_nll(y[80:], mean, std)
     assert np.isclose(gaussian, -logs.mean()) == (likelihood == "gaussian")

@@ -23,6 +23,8 @@ UNITS = {
     metrics.miscalibration_area: 0,
     metrics.root_mean_squared_calibration_error: 0,
     metrics.summed_calibration_error: 0,
+    metrics.mean_squared_z: 0,
+    metrics.squared_z_skewness: 0,
     metrics.sharpness: 1,
     metrics.dispersion: 0,
     metrics.error_uncertainty_correlation: 0,
@@ -51,7 +53,12 @@ def test_every_metric_is_listed_here():
     names = {metric.__name__ for metric in UNITS}
     others = {"PROB_SCORERS", "calibration_curve", "uq_report"}
     others |= {"make_prob_scorer", "get_prob_scorer", "prob_scoring"}
-    others |= {"sparsification_curve", "group_labels", "uq_by_group"}
+    others |= {
+        "mean_squared_z_interval",
+        "sparsification_curve",
+        "group_labels",
+        "uq_by_group",
+    }
     assert names | others == set(metrics.__all__)
 
 

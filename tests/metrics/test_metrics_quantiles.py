@@ -22,6 +22,7 @@ from sklearn_unlocknn.calibration import CalibratedProbRegressor
 from sklearn_unlocknn.compose import ProbTransformedTargetRegressor
 from sklearn_unlocknn.metrics import (
     calibration_curve,
+    gaussian_crps,
     get_prob_scorer,
     interval_coverage,
     interval_coverage_error,
@@ -87,10 +88,10 @@ def data():
 
 def test_names_of_metrics_with_quantiles():
     assert {function.__name__ for function in READERS} == {
-        "calibration_curve", "interval_coverage", "interval_coverage_error",
-        "interval_score", "mean_interval_width", "miscalibration_area",
-        "root_mean_squared_calibration_error", "summed_calibration_error",
-        "uq_by_group", "uq_report",
+        "calibration_curve", "gaussian_crps", "interval_coverage",
+        "interval_coverage_error", "interval_score", "mean_interval_width",
+        "miscalibration_area", "root_mean_squared_calibration_error",
+        "summed_calibration_error", "uq_by_group", "uq_report",
     }  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def test_quantiles_of_a_normal_change_nothing(metric, n_outputs, kwargs, weighte
     given = {name: value for name, value in kwargs.items() if name in names}
     given["sample_weight"] = np.arange(len(y)) % 3.0 if weighted else None
     got, want = (metric(y, mean, std, quantiles=q, **given) for q in (normal, None))
-    assert_allclose(got, want, rtol=1e-12)
+    # CRPS is integrated, others are sums over the same levels.
+    assert_allclose(got, want, rtol=1e-5 if metric is gaussian_crps else 1e-12)
 
 
 def test_figures_are_those_of_the_quantiles():
@@ -133,19 +135,20 @@ def test_figures_are_those_of_the_quantiles():
     assert got == miscalibration_area(*args, quantiles=quantiles, kind="interval")
     got = report["intervals"][0.9]["coverage"]
     assert got == interval_coverage(*args, quantiles=quantiles, coverage=0.9)
+    assert report["proper"]["crps"] == gaussian_crps(*args, quantiles=quantiles)
 
 
 def test_quantiles_are_computed_once_and_are_those_of_the_samples_of_a_group():
     (y, mean, std), quantiles = heavy()
     counted = Mock(side_effect=quantiles)
     uq_report(y, mean, std, quantiles=counted)
-    assert counted.call_count == 1
+    assert counted.call_count == 2  # for CRPS farther out, where others are infinite
     mean[3] = np.nan
     groups = np.arange(len(y)) % 2
     table = uq_by_group(
         y, mean, std, groups, quantiles=counted, metrics=["coverage_95"]
     )
-    assert counted.call_count == 2
+    assert counted.call_count == 3
     for group in (0, 1):
         rows = (groups == group) & ~np.isnan(mean)
         held = share_inside(quantiles(np.array([0.025, 0.975]))[rows], y[rows])
@@ -209,6 +212,12 @@ def test_scorers_and_displays_use_recalibrated_quantiles(method, wrap, data):
     parity = ParityDisplay.from_estimator(model, X[few], y[few], coverage=0.9)
     ends = np.array(parity.artist_[2][0].get_segments())[:, :, 1]
     assert_allclose(ends, own.predict_interval(Z[few], 0.9))
+
+    # By the mean of quantile losses at 199 levels; extreme ones count little.
+    levels = np.arange(1, 200) / 200
+    below = y[:, None] - own.predict_quantiles(Z, levels)
+    loss = 2 * np.mean(below * (levels - (below < 0)))
+    assert_allclose(-get_prob_scorer("neg_crps")(model, X, y), loss, rtol=0.02)
 
     # Metrics of mean and std do not change.
     mean, std = own.predict(Z, return_std=True)

@@ -34,7 +34,9 @@ def test_figures_are_those_of_the_metrics(n_outputs, weighted):
         for kind in ("quantile", "interval"):
             value = getattr(metrics, name)(*args, kind=kind, **kwargs)
             assert_allclose(report["calibration"][f"{name}_{kind}"], value)
-    for section in ("sharpness", "ranking"):
+    ends = metrics.mean_squared_z_interval(*args, **kwargs)
+    assert (report["squared_z"].pop("low"), report["squared_z"].pop("high")) == ends
+    for section in ("squared_z", "sharpness", "ranking"):
         for name, value in report[section].items():
             assert_allclose(value, getattr(metrics, name)(*args, **kwargs))
 
@@ -61,7 +63,8 @@ def test_table_shows_every_figure():
     text = uq_report(*args, digits=4)
     report = uq_report(*args, output_dict=True)
     assert text.startswith("100 samples\n")
-    for section in ("point", "proper", "calibration", "sharpness", "ranking"):
+    sections = "point", "proper", "calibration", "squared_z", "sharpness", "ranking"
+    for section in sections:
         for value in report[section].values():
             assert f" {value:.4f} " in text
     for nominal, row in report["intervals"].items():
@@ -78,13 +81,24 @@ def test_columns_are_aligned_at_any_scale(digits, scale):
     lines = text.splitlines()
     end = next(line.index("value") + 5 for line in lines if "value" in line)
     rows = [line for line in lines if line.startswith("  ")]
-    assert len(rows) == 18
+    assert len(rows) == 22
     for line in rows:
         assert line[end - 1] != " "
         assert len(line) == end or line[end] == " "
         float(line[:end].split()[-1])
     (mae,) = [line for line in rows if line.startswith("  MAE")]
     assert float(mae.split()[1]) > 0
+
+
+def test_heavy_tails_are_stated():
+    rng = np.random.default_rng(0)
+    zero, one = np.zeros(2000), np.ones(2000)
+    for dof, heavy in ((2.5, True), (3.0, True), (6.0, False), (np.inf, False)):
+        y = rng.standard_t(dof, 2000) if dof < np.inf else rng.normal(size=2000)
+        text = uq_report(y, zero, one)
+        assert ("Heavy tails: the std is a poor summary" in text) == heavy
+        report = uq_report(y, zero, one, output_dict=True)["squared_z"]
+        assert (report["squared_z_skewness"] > 0.8) == heavy
 
 
 def test_outputs_and_coverages_are_named():

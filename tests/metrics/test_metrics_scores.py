@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from sklearn_unlocknn.metrics import (
     gaussian_crps,
@@ -35,6 +35,81 @@ def test_crps_of_a_far_miss_is_the_distance_less_a_constant():
     # z (2 Phi(z) - 1) -> |z|, so CRPS -> |y - mean| - std / sqrt(pi)
     expected = 1e6 - 1 / np.sqrt(np.pi)
     assert_allclose(gaussian_crps([1e6], [0.0], [1.0]), expected, rtol=1e-14)
+
+
+def student_crps(y, dof):
+    """Closed form of Jordan, Krueger and Lerch (2019)."""
+    t = stats.t(dof)
+    first = y * (2 * t.cdf(y) - 1) + 2 * t.pdf(y) * (dof + y**2) / (dof - 1)
+    ratio = special.beta(0.5, dof - 0.5) / special.beta(0.5, dof / 2) ** 2
+    return first - 2 * np.sqrt(dof) / (dof - 1) * ratio
+
+
+def log_normal_crps(y, s):
+    """Closed form of Jordan, Krueger and Lerch (2019)."""
+    z, normal = np.log(y) / s, stats.norm.cdf
+    part = normal(z - s) + normal(s / np.sqrt(2)) - 1
+    return y * (2 * normal(z) - 1) - 2 * np.exp(s**2 / 2) * part
+
+
+FAR = np.concatenate([np.linspace(-6, 6, 241), [-1e3, 40.0, 1e6]])
+POSITIVE = np.exp(np.linspace(-4, 4, 161))
+
+
+@pytest.mark.parametrize(
+    ("distribution", "y", "want", "rtol"),
+    [
+        *[(stats.t(d), FAR, student_crps(FAR, d), 1e-4) for d in (1.5, 2.1, 3, 5, 50)],
+        (stats.lognorm(0.5), POSITIVE, log_normal_crps(POSITIVE, 0.5), 1e-4),
+        (stats.lognorm(2.0), POSITIVE, log_normal_crps(POSITIVE, 2.0), 3e-4),
+    ],
+)
+@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (1e6, 1e-3)])
+def test_crps_by_quantiles_is_its_closed_form(distribution, y, want, rtol, mean, scale):
+    def quantiles(q):
+        return mean + scale * distribution.ppf(q)[np.newaxis]
+
+    got = [
+        gaussian_crps([mean + scale * one], [mean], [scale], quantiles=quantiles)
+        for one in y
+    ]
+    assert_allclose(got, scale * want, rtol=rtol)
+
+
+def test_crps_of_quantiles_with_two_outputs_and_weights():
+    rng = np.random.default_rng(0)
+    y, mean, std = rng.normal(size=(3, 30, 2))
+    std, weights = np.exp(std), np.arange(30) % 3.0
+
+    def quantiles(q):
+        return mean[:, None] + stats.t(4).ppf(q)[:, None] * std[:, None]
+
+    losses = std * student_crps((y - mean) / std, 4)
+    got = gaussian_crps(y, mean, std, quantiles=quantiles, sample_weight=weights)
+    want = np.average(losses, axis=0, weights=weights).mean()
+    assert_allclose(got, want, rtol=1e-4)
+
+
+def test_crps_of_point_masses_and_infinite_quantiles():
+    def point(q):
+        return np.zeros((3, len(q)))
+
+    y = np.array([0.0, -2.0, 5.0])
+    got = gaussian_crps(y, np.zeros(3), np.zeros(3), quantiles=point)
+    assert_allclose(got, np.abs(y).mean(), rtol=1e-10)
+
+    def uniform(q):
+        infinite = np.where(np.abs(q - 0.5) > 0.4999, np.copysign(np.inf, q - 0.5), q)
+        return np.stack([q, infinite, q])
+
+    y = np.array([0.2, 0.5, 0.9])
+    got = gaussian_crps(y, y, y, quantiles=uniform)
+    assert_allclose(got, np.mean(y**2 - y + 1 / 3), rtol=1e-3)
+
+    def endless(q):
+        return np.tile(np.where(q < 0.5, -np.inf, np.inf), (3, 1))
+
+    assert gaussian_crps(y, y, y, quantiles=endless) == np.inf
 
 
 def pinball(y, quantile, level):
