@@ -16,6 +16,7 @@ from sklearn.base import clone
 from .. import __version__
 from .._files.model_file import save_model
 from .._prediction import own_keywords, predict_distribution
+from .._quiet import quiet_tensorflow
 from .files import (
     CommandError,
     check_model_name,
@@ -83,7 +84,7 @@ def _find_network(network):
 
 
 def _load_quietly(args, networks):
-    """Load networks without lines of TensorFlow, if needed, that ignore its log level.
+    """Load networks, and TensorFlow where they need it, without its start-up lines.
 
     ``networks`` is a function that returns them.
     """
@@ -92,20 +93,12 @@ def _load_quietly(args, networks):
     from .._megnet.compat import import_megnet
     from .._parallel import count_workers
 
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        if not args.debug:
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
+    with nullcontext() if args.debug else quiet_tensorflow():
         if not any(network.needs_tensorflow for network in networks()):
             return
         if count_workers(args.n_jobs) > 1:  # processes started now inherit it
             Parallel(args.n_jobs)(delayed(int)() for _ in range(2))
         import_megnet()
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def _memory(args, needed=True):
