@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
+from ..plotting._display import import_pyplot
 from . import tables, verdicts
 from .assessment import assess
 from .pictures import draw_all
@@ -110,7 +111,7 @@ def write_report(
     >>> "intervals hold" in text
     True
     """
-    import_jinja2()
+    import_libraries()
     card = card or {}
     quantity = Quantity(target or card.get("target"), unit or card.get("unit"), log10)
     assessment = assess(
@@ -213,20 +214,27 @@ def _interval_row(one, n, quantity):
     )  # fmt: skip
 
 
-def import_jinja2():
-    """Import Jinja2; without it raise how to install it."""
+def import_libraries():
+    """Import matplotlib and Jinja2, and return the latter.
+
+    Raises
+    ------
+    ImportError
+        If one is not installed, with how to install it.
+    """
+    import_pyplot("A report")
     try:
         import jinja2
     except ImportError as error:
         raise ImportError(
-            "write_report needs Jinja2, which is not installed: "
+            "A report needs Jinja2, which is not installed: "
             'pip install "sklearn-unlocknn[plot]"'
         ) from error
     return jinja2
 
 
 def _template():
-    jinja2 = import_jinja2()
+    jinja2 = import_libraries()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,

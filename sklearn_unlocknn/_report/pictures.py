@@ -15,7 +15,6 @@ from ..plotting import (
     SharpnessDisplay,
     UQCalibrationDisplay,
 )
-from ..plotting._display import import_pyplot
 from .units import clean, number
 
 #: Bytes up to which a picture is SVG; a larger one is PNG.
@@ -44,14 +43,7 @@ class Picture(NamedTuple):
 
 
 def draw_all(assessment, quantity):
-    """Return the pictures of an assessment.
-
-    Raises
-    ------
-    ImportError
-        When matplotlib is not installed.
-    """
-    import_pyplot("write_report")
+    """Return the pictures of an assessment."""
     from matplotlib import style
 
     a, pictures = assessment, []

@@ -91,7 +91,7 @@ def sentences(assessment, verdicts, quantity):
         )
     elif a.n > 1:
         text += "; all targets are equal, so that there is nothing to tell apart"
-    found.append(f"{text}.")
+    found.append(_sentence(text))
     for one in verdicts:
         found.append(
             f"{100 * one.nominal:g} % intervals hold {percent(one.share, a.n)} of the "
@@ -102,6 +102,10 @@ def sentences(assessment, verdicts, quantity):
     found += _on_ranking(a)
     found += on_domain(a, quantity)
     return found
+
+
+def _sentence(text):
+    return text if text.endswith(".") else f"{text}."  # a unit may end in one
 
 
 def _on_bias(a, quantity):
@@ -140,7 +144,7 @@ def on_domain(a, quantity):
             f": their MAE is {quantity.number(error[a.outside].mean())}, that of the "
             f"others {quantity.number(error[~a.outside].mean())}"
         )
-    found.append(f"{text}.")
+    found.append(_sentence(text))
     if n >= FEW and k > _MANY_OUTSIDE * n:
         found.append(
             "That many are no chance: these samples are of another kind than the "
