@@ -297,7 +297,8 @@ def report(args):
         found.n_samples = len(samples)
         quantity = Quantity(target, args.unit or model["card"].get("unit"), log10)
         made_from = [
-            ("Model", args.model), ("Data", args.data), ("Command", args.command_line)
+            ("Model file", args.model), ("Data file", args.data),
+            ("Command", args.command_line),
         ]  # fmt: skip
         card = model["card"] or None
         file.write(render(found, quantity, card=card, made_from=made_from))

@@ -26,6 +26,9 @@ from ..metrics._validation import quantiles_of_samples, standardized_residuals
 OUTSIDE = 0.05
 #: Training samples that are named beside a sample.
 N_NEAREST = 3
+#: Distance, in standard deviations of the target, up to which samples are the same: a
+#: CIF has a few digits of a structure.
+_SAME = 1e-4
 #: Nominal coverages that a report judges.
 COVERAGES = (0.5, 0.9, 0.95)
 
@@ -117,8 +120,8 @@ class Assessment:
 
     @property
     def n_repeated(self):
-        """Number of samples with the features of a training sample."""
-        return sum(near[0].distance == 0 for near in self.neighbours or ())
+        """Number of samples that the model takes for a training sample."""
+        return sum(near[0].distance < _SAME for near in self.neighbours or ())
 
     def by_group(self):
         """Return the table by group, the largest error first; None without groups."""
@@ -334,14 +337,18 @@ def _items(model, X, structures):
         return list(as_items(structures))
     if getattr(X, "ndim", 1) == 2 and X.shape[1] != 1:
         return None
-    if get_tags(model).input_tags.two_d_array:
-        return None
     items = list(as_items(X))
-    return items if items and _is_structure(items[0]) else None
+    return items if items and _is_structure(items[0], model) else None
 
 
-def _is_structure(item):
-    kinds = isinstance(item, dict | str | os.PathLike)
+def _is_structure(item, model):
+    """Return whether a sample is a structure, or the text or path of one."""
+    if isinstance(item, str):
+        from .._structures.read import is_text
+
+        known = is_text(item) or os.path.isfile(item)
+        return known or not get_tags(model).input_tags.two_d_array
+    kinds = isinstance(item, dict | os.PathLike)
     return kinds or any(hasattr(item, a) for a in ("cart_coords", "get_positions"))
 
 

@@ -25,7 +25,7 @@ def write_report(
     *,
     target=None,
     unit=None,
-    log10=False,
+    log10=None,
     coverage=0.95,
     groups=None,
     names=None,
@@ -54,9 +54,9 @@ def write_report(
         complete.
     target, unit : str, default=None
         Name and unit of the target; None takes those of `card`.
-    log10 : bool, default=False
+    log10 : bool, default=None
         Whether `model` and `y` are of the decadic logarithm of the target. `unit`
-        remains that of the target.
+        remains that of the target. None is as in `card`, and False without one.
     coverage : float, default=0.95
         Nominal coverage of the intervals drawn and listed, in (0, 1). The report judges
         those of 50, 90 and 95 % as well.
@@ -113,6 +113,7 @@ def write_report(
     """
     import_libraries()
     card = card or {}
+    log10 = bool(card.get("log10")) if log10 is None else log10
     quantity = Quantity(target or card.get("target"), unit or card.get("unit"), log10)
     assessment = assess(
         model, X, y, coverage=coverage, groups=groups, names=names,

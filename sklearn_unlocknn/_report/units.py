@@ -30,19 +30,20 @@ class Quantity:
         """Name of the predicted quantity."""
         if not self.log10:
             return self.target or "target"
-        unit = f" / {self.unit}" if self.unit else ""
-        return f"log10({self.target or 'target'}{unit})"
+        unit = self.unit or ""
+        unit = f"({unit})" if "/" in unit or " " in unit else unit
+        return f"log10({self.target or 'target'}{unit and f' / {unit}'})"
 
     @property
     def units(self):
-        """Units of predictions and errors; None where there are none."""
-        if self.log10:
-            return f"log10 {self.unit}" if self.unit else "log10"
-        return self.unit
+        """Units of errors and std; None where they are not stated."""
+        return "log10" if self.log10 else self.unit
 
     def number(self, value):
-        """Return a value with its units."""
-        return f"{number(value)} {self.units}" if self.units else number(value)
+        """Return an error or std with its units."""
+        if self.log10:
+            return f"{number(value)} in log10"
+        return f"{number(value)} {self.unit}" if self.unit else number(value)
 
     def in_units(self, value):
         """Return a value of the predicted quantity in units of the target."""

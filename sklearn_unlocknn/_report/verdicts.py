@@ -69,10 +69,11 @@ def summary(assessment, verdicts):
             "Some intervals are too narrow and others too wide: the distribution has "
             "another shape."
         )
-    elif narrow:
-        text = "The error bars are too narrow: errors are larger than stated."
     else:
-        text = "The error bars are too wide: errors are smaller than stated."
+        faults = [text for text in found if "too" in text]
+        slight = "slightly " if all("slightly" in text for text in faults) else ""
+        side, than = ("narrow", "larger") if narrow else ("wide", "smaller")
+        text = f"The error bars are {slight}too {side}: errors are {than} than stated."
     return text, False
 
 
@@ -152,8 +153,8 @@ def on_domain(a, quantity):
         )
     if a.n_repeated:
         found.append(
-            f"{a.n_repeated} of {n} samples have the features of a training sample. "
-            "If they were in the fit, these figures are better than those of new "
-            "samples."
+            f"{a.n_repeated} of {n} samples are the same as a training sample, up to "
+            "rounding. If they were in the fit, these figures are better than those of "
+            "new samples."
         )
     return found
