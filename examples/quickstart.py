@@ -23,6 +23,7 @@ from sklearn_unlocknn import (
     MEGNetProbRegressor,
     MEGNetRegressor,
     quiet_tensorflow,
+    read_model_card,
     save_model,
     write_report,
 )
@@ -106,11 +107,11 @@ def main():
 
     output = Path(args.output)
     report, file = (output.with_suffix(end) for end in (".html", ".unlocknn"))
-    described = {"target": "-energy", "unit": "eV/atom", "log10": True}
     picture(y_test, mean, std, quantiles, output)
-    write_report(model, X_test, y_test, report, **described)
     held_out = uq_report(y_test, mean, std, **own, output_dict=True)
+    described = {"target": "-energy", "unit": "eV/atom", "log10": True}
     save_model(model, file, X=X_head, held_out=held_out, **described)
+    write_report(model, X_test, y_test, report, card=read_model_card(file))
     seconds = time.perf_counter() - started
     print(f"\nSaved {output}, {report} and {file}; {seconds:.0f} s in all.\n")
     print(NEXT.format(model=file))

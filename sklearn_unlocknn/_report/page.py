@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
-from ..plotting._display import import_pyplot
+from ..plotting._display import import_pyplot, with_units
 from . import tables, verdicts
 from .assessment import assess
 from .pictures import draw_all
-from .units import Quantity, clean, percent
+from .units import Quantity, clean, number, percent
 
 _FOLDER = Path(__file__).parent
 
@@ -188,14 +188,14 @@ def render(assessment, quantity, *, card=None, made_from=()):
 
 
 def _tiles(a, quantity, intervals):
-    """Return the main figures: value, units and label."""
+    """Return value and label of the main figures."""
     tiles = [(f"{a.n}", "samples")]
     if a.y is not None:
         point, proper = a.figures["point"], a.figures["proper"]
         tiles += [
-            (quantity.number(point["mae"]), "mean absolute error"),
-            (tables.number(proper["nll"]), "NLL (nats)"),
-            (quantity.number(proper["crps"]), "CRPS"),
+            (number(point["mae"]), with_units("mean abs. error", quantity.units)),
+            (number(proper["nll"]), "NLL (nats)"),
+            (number(proper["crps"]), with_units("CRPS", quantity.units)),
         ]
         for one in intervals:
             label = f"in {100 * one.nominal:g} % intervals"
