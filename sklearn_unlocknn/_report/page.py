@@ -92,7 +92,8 @@ def write_report(
     Notes
     -----
     A verdict compares the observed coverage with Wilson's 95 % interval of a binomial
-    proportion: what it contains may be chance. A sample is outside the domain if its
+    proportion: what it contains may be chance. A deviation below .02 is "nearly as
+    stated" in any case. A sample is outside the domain if its
     rank in ``domain_score`` is below .05. Pictures of many samples are drawn as cells
     or pixels: the file stays below some megabytes.
 

@@ -9,8 +9,10 @@ from .units import percent
 
 #: With fewer samples only gross faults show.
 FEW = 30
-#: Deviations of a coverage that are slight, and far.
-_SLIGHT, _FAR = 0.05, 0.15
+#: Deviations of a coverage that do not matter though no chance, that are slight, far.
+_NEARLY, _SLIGHT, _FAR = 0.02, 0.05, 0.15
+#: A rank correlation below this does not help, however many samples show it.
+_WEAK = 0.1
 #: A share outside the domain that says that the data are of another kind.
 _MANY_OUTSIDE = 0.15
 
@@ -40,8 +42,9 @@ def interval_verdicts(assessment):
         share = inside / n
         if chance.low <= nominal <= chance.high:
             verdict = "as stated, within chance"
+        elif (gap := abs(share - nominal)) < _NEARLY:
+            verdict = "nearly as stated"
         else:
-            gap = abs(share - nominal)
             degree = "slightly " if gap < _SLIGHT else "far " if gap > _FAR else ""
             side = "too narrow" if share < nominal else "too wide"
             verdict = f"{degree}{side}"
@@ -63,7 +66,9 @@ def summary(assessment, verdicts):
         text = f"{n} sample{'s are' if n > 1 else ' is'} too few to judge error bars"
         return text + ("." if well else "; what shows is a gross fault."), False
     if well:
-        return "The error bars are as stated, within chance.", True
+        nearly = "nearly as stated" in found
+        text = "nearly as stated" if nearly else "as stated, within chance"
+        return f"The error bars are {text}.", True
     if narrow and wide:
         text = (
             "Some intervals are too narrow and others too wide: the distribution has "
@@ -125,7 +130,7 @@ def _on_ranking(a):
     if a.n < FEW or math.isnan(rho):
         return []
     text = f"rank correlation {rho:.2f}"
-    if rho > 2 / math.sqrt(a.n):
+    if rho > max(2 / math.sqrt(a.n), _WEAK):
         return [f"Predictions of larger std have larger errors ({text})."]
     return [f"The std does not tell large errors from small ones here ({text})."]
 
