@@ -16,8 +16,10 @@ _PUBLIC = {
     "StructureDescriptors": "_structures.descriptors",
     "VGPRegressor": "_regressors.vgp",
     "load_model": "_files.model_file",
+    "quiet_tensorflow": "_quiet",
     "read_model_card": "_files.model_file",
     "save_model": "_files.model_file",
+    "write_report": "_report.page",
 }
 
 __all__ = [
@@ -31,8 +33,10 @@ __all__ = [
     "StructureDescriptors",
     "VGPRegressor",
     "load_model",
+    "quiet_tensorflow",
     "read_model_card",
     "save_model",
+    "write_report",
 ]
 
 

@@ -200,6 +200,7 @@ def names(tmp_path, monkeypatch):
         ("guide/choosing", None),
         ("guide/calibration", 150),
         ("guide/domain", 292),
+        ("guide/report", 292),
         pytest.param("guide/megnet", 20, marks=needs_data),
         ("guide/files", 292),
         ("guide/migrating", 292),
@@ -233,8 +234,8 @@ def test_commands_of_the_pages_are_valid():
     text = (ROOT / "docs" / "start.rst").read_text() + README
     lines = re.findall(r"^\s*unlocknn (.+)$", text, flags=re.MULTILINE)
     commands = [parse_arguments(shlex.split(line)).name for line in lines]
-    assert len(commands) == 6
-    assert len(set(commands)) == 3  # fit, predict, evaluate
+    assert len(commands) == 8
+    assert set(commands) == {"fit", "predict", "evaluate", "report"}
 
 
 def test_readme_has_the_commands_that_ci_runs():
@@ -246,12 +247,16 @@ def test_readme_has_the_commands_that_ci_runs():
     assert "examples/quickstart.py" in README
 
 
-def test_readme_has_a_small_picture_and_the_command_that_draws_it():
-    (name,) = re.findall(r"!\[[^\]]+\]\((\S+)\)", README)
-    picture = (ROOT / name).read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) < 100_000
-    assert f"--output {name}" in README
+def test_readme_has_small_pictures_and_the_commands_that_draw_them():
+    names = re.findall(r"!\[[^\]]+\]\((\S+)\)", README)
+    most = {"docs/_static/quickstart.png": 100_000, "docs/_static/report.png": 300_000}
+    assert names == list(most)
+    for name in names:
+        picture = (ROOT / name).read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < most[name]
+    assert f"--output {names[0]}" in README
+    assert f"--screenshot={names[1]}" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_citation_is_of_this_version():

@@ -1,4 +1,4 @@
-"""The commands fit, predict and evaluate."""
+"""The commands fit, predict, evaluate and report."""
 
 import json
 import math
@@ -16,6 +16,7 @@ from sklearn.base import clone
 from .. import __version__
 from .._files.model_file import save_model
 from .._prediction import own_keywords, predict_distribution
+from .._quiet import quiet_tensorflow
 from .files import (
     CommandError,
     check_model_name,
@@ -59,7 +60,7 @@ def fit(args):
         model.fit(good["structure"], good["y"])
         save_model(
             model, file, X=good["structure"].tolist(), target=args.target,
-            log10=args.log10, held_out=report,
+            unit=args.unit, log10=args.log10, held_out=report,
         )  # fmt: skip
     _report_left_out(samples)
     per_atom = args.mean == "network" and model.network_.extensive
@@ -83,7 +84,7 @@ def _find_network(network):
 
 
 def _load_quietly(args, networks):
-    """Load networks without lines of TensorFlow, if needed, that ignore its log level.
+    """Load networks, and TensorFlow where they need it, without its start-up lines.
 
     ``networks`` is a function that returns them.
     """
@@ -92,20 +93,12 @@ def _load_quietly(args, networks):
     from .._megnet.compat import import_megnet
     from .._parallel import count_workers
 
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        if not args.debug:
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
+    with nullcontext() if args.debug else quiet_tensorflow():
         if not any(network.needs_tensorflow for network in networks()):
             return
         if count_workers(args.n_jobs) > 1:  # processes started now inherit it
             Parallel(args.n_jobs)(delayed(int)() for _ in range(2))
         import_megnet()
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def _memory(args, needed=True):
@@ -237,11 +230,7 @@ def evaluate(args):
     inputs = [args.model, args.data]
     check_output(args.output, force=args.force, inputs=inputs, stdout=False)
     model = _load(args, args.memory)
-    target, log10 = args.target or model["target"], model["log10"]
-    if target is None:
-        raise CommandError(
-            f"{args.model} does not contain the name of its target. Give --target."
-        )
+    target, log10 = _target(args, model), model["log10"]
     samples = _read_samples(args, target, log10)
     output = open_output(args.output) if args.output else nullcontext()
     with output as file:
@@ -271,6 +260,65 @@ def evaluate(args):
     return 0
 
 
+def report(args):
+    """Write the report on a data file as an HTML file."""
+    from .._report.assessment import assess
+    from .._report.page import import_libraries, render
+    from .._report.units import Quantity
+
+    try:
+        import_libraries()
+    except ImportError as error:
+        raise CommandError(str(error)) from error
+    inputs = [args.model, args.data]
+    check_output(args.output, force=args.force, inputs=inputs, stdout=False)
+    with open_output(args.output) as file, _memory(args) as memory:
+        model = _load(args, memory)
+        estimator, log10 = model["estimator"].set_params(verbose=1), model["log10"]
+        target = _target(args, model)
+        column = None if args.no_target else target
+        samples = _read_samples(args, column, log10, args.group)
+        rows = samples[samples["error"] == ""]
+        names = samples["file"].where(
+            samples["file"] != "", [f"row {row}" for row in samples.index]
+        )
+        _load_quietly(args, lambda: estimator._encoder.networks)
+        found = assess(
+            estimator, rows["structure"].tolist(),
+            None if args.no_target else rows["y"].to_numpy(),
+            coverage=args.coverage, names=names[rows.index],
+            groups=None if args.group is None else rows["group"],
+        )  # fmt: skip
+        for position, _, reason in found.failures:
+            samples.loc[rows.index[position], "error"] = reason
+        _usable(samples, args.on_error)
+        failed = samples[samples["error"] != ""].index
+        found.failures = [(row, names[row], samples["error"][row]) for row in failed]
+        found.n_samples = len(samples)
+        quantity = Quantity(target, args.unit or model["card"].get("unit"), log10)
+        made_from = [
+            ("Model file", args.model), ("Data file", args.data),
+            ("Command", args.command_line),
+        ]  # fmt: skip
+        card = model["card"] or None
+        file.write(render(found, quantity, card=card, made_from=made_from))
+    _report_left_out(samples)
+    if found.outside is not None:
+        _report_outside(found.outside.sum(), found.n)
+    print_message(f"Wrote {args.output}: {found.n} of {len(samples)} rows")
+    return 0
+
+
+def _target(args, model):
+    """Return the name of the target column."""
+    target = args.target or model["target"]
+    if target is None:
+        raise CommandError(
+            f"{args.model} does not contain the name of its target. Give --target."
+        )
+    return target
+
+
 def _replace_nan(value):
     """Replace numbers that JSON does not have by None."""
     if isinstance(value, dict):
@@ -296,9 +344,9 @@ def _quantity(target, log10):
     return f"log10({target})" if log10 else target
 
 
-def _read_samples(args, target, log10):
+def _read_samples(args, target, log10, group=None):
     """Read the data file; raise if no row is usable. Rows to drop lose structures."""
-    samples = read_samples(args.data, target, args.structures, log10=log10)
+    samples = read_samples(args.data, target, args.structures, log10=log10, group=group)
     _usable(samples, "drop")
     if args.on_error == "drop":
         samples.loc[samples["error"] != "", "structure"] = None

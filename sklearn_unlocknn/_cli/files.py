@@ -108,10 +108,10 @@ def open_output(path, mode="w"):
 
 
 def load_model(path, allow_pickle=False):
-    """Read a model file: a dict with keys estimator, target, log10 and version.
+    """Read a model file: a dict with keys estimator, target, log10, version and card.
 
     The file is one of `sklearn_unlocknn.save_model` or, with `allow_pickle`, a fitted
-    MEGNetProbRegressor written by joblib or pickle, whose target and version are None.
+    MEGNetProbRegressor written by joblib or pickle, whose card is empty.
     Raises `CommandError` unless it has a fitted model with one target.
     """
     from .._regressors.megnet import MEGNetProbRegressor
@@ -154,6 +154,7 @@ def load_model(path, allow_pickle=False):
         "target": card.get("target"),
         "log10": bool(card.get("log10")),
         "version": card["versions"].get("sklearn_unlocknn") if card else None,
+        "card": card,
     }
 
 

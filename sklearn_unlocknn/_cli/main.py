@@ -1,8 +1,9 @@
-"""The command ``unlocknn``: fit, predict and evaluate without writing Python."""
+"""The command ``unlocknn``: fit, predict, evaluate, report without writing Python."""
 
 import argparse
 import logging
 import os
+import shlex
 import sys
 import traceback
 import warnings
@@ -71,6 +72,17 @@ a row for each row of DATA:
 
 {_MODEL}"""
 
+_REPORT = f"""\
+Write a report on a fitted model and a data file that was not used in the fit: one HTML
+file that opens in any browser, without a network. It has figures and what they say,
+pictures of calibration, errors and domain, the periodic table, the worst rows with
+their nearest training structures, and the model card; after `fit --log10` the figures
+are those of the logarithm. Needs the extra plot: pip install "sklearn-unlocknn[plot]".
+
+{_DATA}
+
+{_MODEL}"""
+
 
 def main(argv=None):
     """Run the command line; `argv` of None is that of the process.
@@ -79,7 +91,9 @@ def main(argv=None):
     """
     if hasattr(sys.stdout, "reconfigure"):  # characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    args = parse_arguments(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse_arguments(argv)
+    args.command_line = shlex.join(["unlocknn", *argv])
     with _quiet_libraries():
         try:
             find_input(args)
@@ -155,6 +169,7 @@ def parse_arguments(argv):
     _add_fit(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_report(commands)
     if argv and argv[0] in commands.choices:
         command = commands.choices[argv[0]]
         command.set_defaults(name=argv[0])
@@ -224,6 +239,7 @@ def _add_fit(commands):
     parser = _add_command(commands, "fit", "fit a model to a data file", _FIT)
     parser.add_argument("data", metavar="DATA", help="table of structures and targets")
     _add_data(parser, required=True)
+    _add_unit(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="MODEL",
         help="model file to write, such as model.unlocknn",
@@ -312,6 +328,35 @@ def _add_evaluate(commands):
     )
     _add_coverage(parser)
     _add_common(parser)
+
+
+def _add_report(commands):
+    parser = _add_command(
+        commands, "report", "write a report on a data file as HTML", _REPORT
+    )
+    _add_model(parser)
+    parser.add_argument("data", metavar="DATA", help="table of structures and targets")
+    _add_data(parser, required=False)
+    parser.add_argument(
+        "--no-target", action="store_true",
+        help="DATA has no targets: report predictions and their domain alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--group", metavar="NAME", help="column of labels for a table by group"
+    )
+    _add_unit(parser, " (default: that of the fit)")
+    parser.add_argument(
+        "-o", "--output", default="report.html", metavar="HTML",
+        help="file to write (default: %(default)s)",
+    )  # fmt: skip
+    _add_coverage(parser)
+    _add_common(parser)
+
+
+def _add_unit(parser, default=""):
+    parser.add_argument(
+        "--unit", metavar="UNIT", help=f"unit of the target, such as GPa{default}"
+    )
 
 
 def _fraction(text):

@@ -22,21 +22,23 @@ _AS_TEXT = {"dtype": object, "keep_default_na": False}
 _N_INSPECTED = 20
 
 
-def read_samples(path, target, structures=None, *, log10=False):
+def read_samples(path, target, structures=None, *, log10=False, group=None):
     """Read structures and their targets from a data file.
 
     The file is CSV or TSV with a header, JSON with a list of records or a frame in
     pandas' "split", "columns" or "index" layout, JSON lines, or Excel's .xlsx; text may
     be compressed with gzip (.gz). Structures are dictionaries, texts of structure
-    files, or paths relative to the folder of the file; None infers their column.
+    files, or paths relative to the folder of the file; None infers their column. A
+    `target` of None is no error: targets are NaN.
 
     Returns a frame with the columns file (the path of the structure, or ""), structure
     (None if unusable), target (NaN if unusable), error (reasons, or "") and y, which is
     the target or with `log10` its decadic logarithm, indexed by row number from 1.
+    With `group` also the column group, the text of the column of that name.
     """
     path = Path(path)
     table = _read(path, target)
-    for name in (target, structures):
+    for name in (target, structures, group):
         if name is not None and name not in table:
             raise CommandError(
                 f"{path.name} has no column {name!r}; it has {_columns(table)}."
@@ -45,14 +47,19 @@ def read_samples(path, target, structures=None, *, log10=False):
         structures = _structure_column(table, target, path.name)
     if structures == target:
         raise CommandError(f"Got the column {target!r} for target and structures.")
+    name = None if target is None else f"target {target!r}"
+    targets = [None] * len(table) if target is None else table[target]
     rows = [
-        _sample(structure, number, path.parent, f"target {target!r}", log10)
-        for structure, number in zip(table[structures], table[target], strict=True)
+        _sample(structure, number, path.parent, name, log10)
+        for structure, number in zip(table[structures], targets, strict=True)
     ]
     index = pd.RangeIndex(1, len(rows) + 1, name="row")
     columns = ["file", "structure", "target", "error"]
     samples = pd.DataFrame(rows, index, columns, dtype=object)
     samples = samples.astype({"target": float})
+    if group is not None:
+        labels = [None if _is_missing(label) else str(label) for label in table[group]]
+        samples["group"] = np.array([*labels, None], object)[:-1]
     return samples.assign(y=np.log10(samples["target"]) if log10 else samples["target"])
 
 
@@ -145,7 +152,7 @@ def _sample(structure, number, folder, name, log10):
     file = structure.strip() if _is_path(structure) else ""
     item, y, errors = None, math.nan, []
     try:
-        y = _target(number, name, log10)
+        y = math.nan if name is None else _target(number, name, log10)
     except ValueError as reason:
         errors.append(str(reason))
     try:

@@ -258,6 +258,9 @@ def _use_logit_scale(ax):
     ax.set_xscale("logit")
     low, high = ax.get_xlim()
     ticks = [tick for tick in _TICKS if low <= tick <= high]
+    if len(ticks) < 3:  # a narrow range
+        ticks = ticker.MaxNLocator(5).tick_values(low, high)
+        ticks = [tick for tick in ticks if low <= tick <= high]
     ax.xaxis.set_major_locator(ticker.FixedLocator(ticks[:: 1 + len(ticks) // 6]))
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:.10g}"))
     ax.xaxis.set_minor_locator(ticker.NullLocator())

@@ -92,3 +92,15 @@ def test_bad_arguments_are_named_and_draw_nothing():
     with pytest.raises(TypeError, match="BayesianRidge, which has no domain_score"):
         DomainDisplay.from_estimator(model, np.eye(3), np.arange(3))
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.55, 0.78), (0.02, 0.99), (0.9901, 0.9949)]
+)
+def test_axis_of_scores_has_ticks_in_any_range(low, high):
+    display = DomainDisplay.from_predictions(
+        *make_prediction(), np.linspace(low, high, 80)
+    )
+    left, right = display.ax_.get_xlim()
+    ticks = display.ax_.get_xticks()
+    assert 2 <= sum((left <= ticks) & (ticks <= right)) <= 7

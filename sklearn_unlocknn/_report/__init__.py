@@ -1,0 +1,1 @@
+"""Reports on a model and a data set, as one HTML file."""
