@@ -16,6 +16,7 @@ from sklearn.base import clone
 from .. import __version__
 from .._files.model_file import save_model
 from .._prediction import own_keywords, predict_distribution
+from .._regressors.predictions import is_outside, join_errors, predictions, reasons
 from .files import (
     CommandError,
     check_model_name,
@@ -25,7 +26,6 @@ from .files import (
     print_message,
     structure_rows,
 )
-from .predictions import join_errors, predictions, reasons
 from .tables import read_samples
 
 
@@ -185,7 +185,7 @@ def predict(args):
             block.insert(0, "file", samples["file"])
             failed = block[block["error"] != ""]
             n_failed += len(failed)
-            n_outside += block.pop("outside").sum()
+            n_outside += is_outside(block.pop("domain_rank")).sum()
             for name, error in zip(failed["file"], failed["error"], strict=True):
                 print_message(f"{name}: {error}")
             first = block.index[0] == 0
@@ -248,7 +248,7 @@ def evaluate(args):
         _load_quietly(args, lambda: model["estimator"]._encoder.networks)
         blocks = predictions(model["estimator"], samples, args.coverage, log10=log10)
         predicted = pd.concat(blocks)
-        outside = predicted.pop("outside")
+        outside = is_outside(predicted.pop("domain_rank"))
         samples["error"] = predicted["error"]
         good = _usable(samples, args.on_error)
         if file is not None:
