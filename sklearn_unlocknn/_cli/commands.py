@@ -59,7 +59,7 @@ def fit(args):
         model.fit(good["structure"], good["y"])
         save_model(
             model, file, X=good["structure"].tolist(), target=args.target,
-            log10=args.log10, held_out=report,
+            unit=args.unit, log10=args.log10, held_out=report,
         )  # fmt: skip
     _report_left_out(samples)
     per_atom = args.mean == "network" and model.network_.extensive
@@ -278,14 +278,19 @@ def _replace_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _load(args, memory):
-    """Load the model and set the parameters of this run."""
-    model = load_model(args.model, args.allow_pickle)
+def warn_about_version(args, model):
+    """Print a line if another version of this package wrote the model."""
     version = model["version"]
     if version is not None and version != __version__:
         print_message(
             f"{args.model} was written by version {version}, this is {__version__}"
         )
+
+
+def _load(args, memory):
+    """Load the model and set the parameters of this run."""
+    model = load_model(args.model, args.allow_pickle)
+    warn_about_version(args, model)
     model["estimator"].set_params(
         on_error="nan", memory=memory, n_jobs=args.n_jobs, verbose=0
     )

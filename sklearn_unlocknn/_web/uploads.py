@@ -87,7 +87,7 @@ def read_request(request, limits):
     else:
         uploads = [
             (file.filename, file.read())
-            for file in request.files.values(multi=True)
+            for _, file in request.files.items(multi=True)
             if file.filename
         ]
         texts = request.form.getlist("text")
