@@ -174,6 +174,8 @@ def _add_errors(app, log, quiet):
     def answer(status, message, headers=None):
         if request.path.startswith("/api/"):
             response = jsonify({"error": message})
+        elif status == 403:  # the page names the target
+            response = app.response_class(f"{message}\n", mimetype="text/plain")
         else:
             response = app.make_response(
                 render_template("page.html", message=message, status=status)

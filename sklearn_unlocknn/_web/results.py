@@ -66,7 +66,8 @@ def start(served, quiet=True):
 
 def warm_up():
     """Run all parts once, on a crystal of rock salt; needs no result."""
-    text = "NaCl\n1\n0 2.8 2.8\n2.8 0 2.8\n2.8 2.8 0\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
+    cell = "0 2.8 2.8\n2.8 0 2.8\n2.8 2.8 0"
+    text = f"NaCl\n1\n{cell}\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
     predict_uploads([("POSCAR", text.encode(), "")])
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import re
 
@@ -106,9 +107,11 @@ def read_request(request, limits):
 
 def _from_json(request, limits):
     expected = 'expected {"structures": [{"name": "a.cif", "text": "..."}]}'
-    content = request.get_json(silent=True)
-    if content is None:
-        raise RequestError(400, f"The body is no valid JSON, {expected}.")
+    try:
+        content = json.loads(request.get_data())
+    except (ValueError, RecursionError) as error:
+        text = f"The body is no valid JSON ({error}), {expected}."
+        raise RequestError(400, text) from error
     items = content.get("structures") if isinstance(content, dict) else None
     if not isinstance(items, list):
         raise RequestError(400, f"The JSON has no list of structures, {expected}.")

@@ -25,9 +25,7 @@ def plus_minus(mean, std, *others):
 
 def plural(n, word):
     """Return a count with its noun."""
-    return f"{n:,} {word}{'' if n == 1 else 's'}".replace(
-        ",", "\N{NARROW NO-BREAK SPACE}"
-    )
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
 def domain_words(result):
