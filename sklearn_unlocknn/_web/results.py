@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -57,11 +59,20 @@ def start(served, quiet=True):
     """Set up a worker process."""
     global _served
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server
+    parent = os.getppid()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     warnings.simplefilter("ignore")
     if quiet:  # lines of TensorFlow; errors are results
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     served.estimator.set_params(on_error="nan", memory=None, n_jobs=None, verbose=0)
     _served = served
+
+
+def _end_with(parent):
+    """End this process soon after its parent, also one that was killed."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def warm_up():

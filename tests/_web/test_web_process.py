@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -52,6 +53,14 @@ def children_of(pid):
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
+def wait_for_end(pids):
+    """Check that processes end soon."""
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def post(address, data, kind="application/json", **headers):
     request = urllib.request.Request(
         f"{address}/api/predict", data, {"Content-Type": kind, **headers}
@@ -95,17 +104,18 @@ def test_server_predicts_without_tensorflow_and_stops(fitted, folder, tmp_path):
         "1 structure, 0 failed",
         "Stopped",
     ]
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    wait_for_end(workers)
 
 
-def test_terminated_server_leaves_no_process(fitted, tmp_path):
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_ended_server_leaves_no_process(end, fitted, tmp_path):
     with served(tmp_path, fitted, "--n-jobs", "1") as (_, process):
         workers = children_of(process.pid)
         assert workers
-        process.terminate()
+        process.send_signal(end)
         process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert process.returncode == (0 if end == signal.SIGTERM else -end)
+    wait_for_end(workers)
 
 
 def test_busy_port_is_an_error(fitted, tmp_path, capsys):
