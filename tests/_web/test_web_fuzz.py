@@ -11,8 +11,13 @@ import pytest
 from _structures.damage import DAMAGES, WRITERS, sources
 from _web.pages import HOST, form, text_of
 
+pytest.importorskip("flask", reason="the page needs the extra `web`")
+
+from sklearn_unlocknn._web.results import warm_up
+
 SECONDS = 5
 NAMES = ["a.cif", "POSCAR", "a.xyz", "a.json", "a.vasp", "noname", "a.extxyz", "'.cif"]
+OWN = {"cif": "a.cif", "poscar": "POSCAR", "xyz": "a.xyz", "json": "a.json"}
 NASTY = [
     "", "\n", "\x00" * 50, "data_", "data_a\nloop_\n_atom_site_label\n", "[" * 90_000,
     "{'" * 5_000, "{" * 200, '{"a":' * 20_000, "9" * 10_000 + "\n\nNa 0 0 0",
@@ -58,9 +63,11 @@ def damaged(rng):
     if rng.random() < 0.05:
         return name, rng.bytes(int(rng.integers(1, 3_000)))
     kind = rng.choice(list(WRITERS))
+    if rng.random() < 0.8:
+        name = next(own for key, own in OWN.items() if key in kind)
     whole = sources(kind)
     text = WRITERS[kind](whole[rng.integers(len(whole))])
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.choice([0, 1, 1, 2, 3])):
         damage = rng.choice([*DAMAGES, _number, _number, _repeat])
         try:
             text = damage(text, rng)
@@ -94,16 +101,19 @@ def test_damaged_uploads(n, make_app, fitted, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     lines = []
     app = make_app(fitted, log=lines.append)
+    app.workers.ready(warm_up)
     app.workers.ready(_watch)
     _, process = app.workers.run(_seen)
     client, rng, outcomes = app.test_client(), np.random.default_rng(n), Counter()
-    slowest = 0.0
+    slowest, example = 0.0, None
     for i in range(n):
         files = [damaged(rng) for _ in range(1 if i % 5 else 3)]
         path = "/" if i % 4 == 0 else "/api/predict"
         start = time.monotonic()
         got = client.post(path, data=form(*files), base_url=HOST)
-        slowest = max(slowest, time.monotonic() - start)
+        taken = time.monotonic() - start
+        if taken > slowest:
+            slowest, example = taken, files
         text = got.get_data(as_text=True)
         assert got.status_code in (200, 413), (i, files, text_of(text))
         if path == "/":
@@ -117,4 +127,4 @@ def test_damaged_uploads(n, make_app, fitted, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     assert not [line for line in lines if "failed by an error" in line]
     assert min(outcomes["refused"], outcomes["predicted"]) > n // 20
-    assert slowest < SECONDS
+    assert slowest < SECONDS, example
