@@ -57,6 +57,7 @@ def fit(args):
             report = _report_holdout(model, good, quantity, args)
         print_message(f"Fitting the Gaussian process to {len(good)} rows")
         model.fit(good["structure"], good["y"])
+        model.set_params(memory=None)  # a folder that the card would name
         save_model(
             model, file, X=good["structure"].tolist(), target=args.target,
             unit=args.unit, log10=args.log10, held_out=report,

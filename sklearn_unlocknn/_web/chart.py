@@ -34,7 +34,7 @@ def ticks_of(low, high, log10, n=5):
     return [(i * step, f"{i * step + 0.0:.{digits}f}") for i in range(first, last + 1)]
 
 
-def draw_chart(targets, mean, std, lower, upper, *, label, log10, coverage, words):
+def draw_chart(targets, mean, std, lower, upper, *, label, log10, words):
     """Draw a prediction as a line with its interval over a histogram.
 
     Parameters
@@ -42,13 +42,11 @@ def draw_chart(targets, mean, std, lower, upper, *, label, log10, coverage, word
     targets : ndarray of shape (n,)
         Training targets, on the scale of the fit.
     mean, std, lower, upper : float
-        The prediction, on the same scale.
+        The prediction, on the same scale: of the logarithm the dot is the median.
     label : str
         Name and unit of the target.
     log10 : bool
         Whether the scale is logarithmic; ticks are of the target.
-    coverage : float
-        Probability of the interval.
     words : str
         The prediction in words, for those who do not see the picture.
 
@@ -66,7 +64,7 @@ def draw_chart(targets, mean, std, lower, upper, *, label, log10, coverage, word
         return float(_LEFT + (value - low) / (high - low) * inner)
 
     svg = element(
-        "svg", viewBox=f"0 0 {_WIDTH:.0f} {base + 40:.0f}", role="img", class_="chart",
+        "svg", viewBox=f"0 0 {_WIDTH:.0f} {base + 47:.0f}", role="img", class_="chart",
         aria_label=words,
     )  # fmt: skip
     span = float(targets.max() - targets.min()) or 1.0
@@ -95,6 +93,6 @@ def draw_chart(targets, mean, std, lower, upper, *, label, log10, coverage, word
     for value, text in ticks_of(low, high, log10):
         x = at(value)
         svg.append(element("line", x1=x, y1=base, x2=x, y2=base + 4.0, class_="axis"))
-        svg.append(element("text", text, x=x, y=base + 17.0, class_="tick"))
-    svg.append(element("text", label, x=_WIDTH / 2, y=base + 35.0, class_="axis-label"))
+        svg.append(element("text", text, x=x, y=base + 19.0, class_="tick"))
+    svg.append(element("text", label, x=_WIDTH / 2, y=base + 40.0, class_="axis-label"))
     return to_text(svg)

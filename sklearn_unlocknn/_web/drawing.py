@@ -134,10 +134,11 @@ def _atoms_and_edges(structure):
 
 
 def viewer_data(structure):
-    """Return a structure in the format of chemiscope, turned as it is drawn."""
-    view = _view()
-    x, y, z = np.round(structure.cart_coords @ view, 5).T.tolist()
-    data = {"size": len(structure), "names": symbols_of(structure)}
+    """Return a structure in the format of chemiscope, with the atoms of its drawing."""
+    view, symbols = _view(), symbols_of(structure)
+    places, owners, _ = _atoms_and_edges(structure)
+    x, y, z = np.round(places @ view, 5).T.tolist()
+    data = {"size": len(x), "names": [symbols[i] for i in owners]}
     data |= {"x": x, "y": y, "z": z}
     if hasattr(structure, "lattice"):
         data["cell"] = np.round(structure.lattice.matrix @ view, 5).ravel().tolist()

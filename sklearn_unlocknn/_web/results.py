@@ -201,7 +201,7 @@ def _pictures(result, structure):
         )
         made["chart"] = draw_chart(
             _served.targets, result[f"{prefix}mean"], result[f"{prefix}std"], *ends,
-            label=_served.label, log10=_served.log10, coverage=_served.coverage,
+            label=_served.label, log10=_served.log10,
             words=words.strip(),
         )  # fmt: skip
     return made

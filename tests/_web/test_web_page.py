@@ -115,7 +115,7 @@ def test_log10_model_shows_units(make_app, fitted_log10):
     assert_allclose(targets, 10 ** near["target"], rtol=1e-6)
     page = send(client, text=rock_salt().to(fmt="cif")).get_data(as_text=True)
     assert "The model card states no unit" in page
-    assert "log10 of it" in page
+    assert "log10 of the target" in page
 
 
 def test_errors_stand_beside_their_files(client):
@@ -244,12 +244,22 @@ def test_drawing_has_all_atoms_inside(make):
     assert len(tree.findall("line")) == (12 if hasattr(structure, "lattice") else 0)
 
 
-def test_viewer_keeps_distances():
-    data, crystal = viewer_data(triclinic()), triclinic()
+def test_viewer_has_all_atoms_and_those_on_faces():
+    data, crystal = viewer_data(perovskite()), perovskite()
+    json.dumps(data)
+    counts = {name: data["names"].count(name) for name in ("Sr", "Ti", "O")}
+    assert counts == {"Sr": 8, "Ti": 1, "O": 6}
     places = np.transpose([data["x"], data["y"], data["z"]])
     cell = np.reshape(data["cell"], (3, 3))
-    assert_allclose(places[1] - places[0], (crystal.frac_coords[1]
-                    - crystal.frac_coords[0]) @ cell, atol=1e-4)  # fmt: skip
+    assert np.linalg.det(cell) == pytest.approx(crystal.volume, rel=1e-4)
+    shortest = np.linalg.norm(places[data["names"].index("Ti")] - places, axis=1)
+    assert np.sort(shortest)[1:7] == pytest.approx(1.95, abs=1e-4)
+
+
+def test_viewer_turns_a_cell_and_keeps_it():
+    data, crystal = viewer_data(triclinic()), triclinic()
+    assert data["size"] == len(crystal)
+    cell = np.reshape(data["cell"], (3, 3))
     assert_allclose(np.linalg.norm(cell, axis=1), crystal.lattice.abc, atol=1e-4)
-    assert np.linalg.det(cell) > 0
-    json.dumps(data)
+    places = np.transpose([data["x"], data["y"], data["z"]])
+    assert_allclose(places @ np.linalg.inv(cell), crystal.frac_coords, atol=1e-4)
