@@ -9,7 +9,7 @@ from .drawing import element, to_text
 _WIDTH, _TOP, _HEIGHT, _LEFT, _RIGHT = 420.0, 34.0, 90.0, 12.0, 12.0
 
 
-def ticks_of(low, high, log10, n=5):
+def ticks_of(low, high, log10, n=6):
     """Return positions and labels of ticks on an axis, of y where it is log10(y)."""
     if log10 and high - low > 0.7:
         whole = range(math.floor(low), math.ceil(high) + 1)

@@ -188,11 +188,14 @@ def _pictures(result, structure):
     if structure is not None:
         made["drawing"], made["legend"] = draw(structure)
         made["viewer"] = viewer_data(structure)
-    if result["error"] == "" and _served.targets is not None:
-        prefix = "log10_" if _served.log10 else ""
-        ends = [result["lower"], result["upper"]]
-        if _served.log10:
-            ends = np.log10(ends)
+    names = ["mean", "std", "lower", "upper"]
+    values = [result[name] for name in names]
+    if _served.log10:  # on the scale of the fit
+        with np.errstate(all="ignore"):
+            ends = np.log10(np.array(values[2:], dtype=float)).tolist()
+        values = [result.get("log10_mean"), result.get("log10_std"), *ends]
+    finite = np.isfinite(np.array(values, dtype=float)).all()
+    if finite and _served.targets is not None:
         share = f"{100 * _served.coverage:g}"
         words = (
             f"Histogram of the training targets with the prediction: {share} % "
@@ -200,8 +203,7 @@ def _pictures(result, structure):
             f"{_served.unit}"
         )
         made["chart"] = draw_chart(
-            _served.targets, result[f"{prefix}mean"], result[f"{prefix}std"], *ends,
-            label=_served.label, log10=_served.log10,
+            _served.targets, *values, label=_served.label, log10=_served.log10,
             words=words.strip(),
         )  # fmt: skip
     return made

@@ -1,6 +1,7 @@
 """A model file, its page in this process, and files to drop on it."""
 
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -54,16 +55,16 @@ def fitted_log10(folder):
 
 @pytest.fixture(scope="session")
 def make_app():
-    """Return a function that makes the application of a model file."""
+    """Return a function that makes the application of a model or its file."""
     pytest.importorskip("flask", reason="the page needs the extra `web`")
     from sklearn_unlocknn._web.app import create_app
 
     apps = []
 
     def make(path, **options):
-        model = load_model(path)
+        model = {"estimator": path, "card": None}
+        model = load_model(path) if isinstance(path, Path) else model
         apps.append(create_app(model["estimator"], model["card"], **options))
-        apps[-1].testing = False
         return apps[-1]
 
     yield make

@@ -22,8 +22,13 @@ from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure
 
 from sklearn_unlocknn import load_model
+from sklearn_unlocknn._cli.files import load_model as load_any
+from sklearn_unlocknn._cli.main import parse_arguments
+from sklearn_unlocknn._cli.serve import _training
+from sklearn_unlocknn._web.chart import ticks_of
 from sklearn_unlocknn._web.drawing import draw, viewer_data
 from sklearn_unlocknn._web.training import Training
+from sklearn_unlocknn._web.words import plus_minus
 
 NAMES = {"cif": "a.cif", "poscar": "POSCAR", "xyz": "a.xyz", "json": "a.json"}
 
@@ -223,6 +228,74 @@ def test_other_training_data_is_refused(fitted, folder):
     assert "35 usable" in Training(paths[1:], names[1:]).mismatch(record)
     assert "the target of row" in Training(paths, names, y[::-1]).mismatch(record)
     assert "that of the fit was" in Training(paths[::-1], names).mismatch(record)
+
+
+def _training_of(path, data):
+    return _training(parse_arguments(["serve", str(path), "--training", str(data)]),
+                     load_any(path))  # fmt: skip
+
+
+def test_training_data_is_found_again(fitted, fitted_log10, folder, capsys):
+    for path in (fitted, fitted_log10):
+        found = _training_of(path, folder / "train.csv")
+        assert found.names[3] == "row 4 of train.csv (cifs/03.cif)"
+        assert len(found.items) == 36
+    found = _training_of(fitted, folder / "cifs")
+    assert found.names[3] == "03.cif"
+    assert found.y is None
+    # rows that the fit left out, of which one is found by reading alone
+    lines = (folder / "train.csv").read_text().splitlines()
+    lines[3:3] = ["1.5,bad.cif", "none,cifs/01.cif"]
+    (folder / "more.csv").write_text("\n".join(lines))
+    found = _training_of(fitted, folder / "more.csv")
+    assert found.names[1:4] == [
+        f"row {row} of more.csv (cifs/{row - shift:02d}.cif)"
+        for row, shift in ((2, 1), (5, 3), (6, 3))
+    ]
+    assert "to find those that were left out" in capsys.readouterr().err
+
+
+def test_model_without_training_record_predicts(make_app, fitted):
+    """Files of the first format numbers have no record of training structures."""
+    estimator = load_model(fitted)
+    estimator._head.record = None
+    client = make_app(estimator).test_client()
+    (one,) = results(client, text=rock_salt().to(fmt="cif"))
+    assert one["mean"] is not None
+    assert one["domain"] is None
+    assert one["nearest"] == []
+    page = send(client, text=rock_salt().to(fmt="cif")).get_data(as_text=True)
+    assert "Fit the model again to judge its domain" in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log10", "want"),
+    [
+        (-5.2, 5.2, False, ["-4", "-2", "0", "2", "4"]),
+        (0.101, 0.139, False, ["0.11", "0.12", "0.13"]),
+        (0, 3, True, ["1", "10", "100", "1000"]),
+        (0.3, 1.2, True, ["2", "5", "10"]),
+        (0.4, 0.6, True, ["3.0", "3.5"]),
+    ],
+)
+def test_ticks(low, high, log10, want):
+    pairs = ticks_of(low, high, log10)
+    assert [text for _, text in pairs] == want
+    values = [10**place if log10 else place for place, _ in pairs]
+    assert_allclose(values, list(map(float, want)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        ((4.3925, 0.3733, 3.9, 4.914), ("4.39", "0.37", "3.90", "4.91")),
+        ((-12345.6, 123.4), ("\N{MINUS SIGN}12346", "123")),
+        ((1.0, None, None), ("1", "-", "-")),
+        ((1e-12, 1e-13), ("1e\N{MINUS SIGN}12", "1e\N{MINUS SIGN}13")),
+    ],
+)
+def test_digits_are_those_of_the_error_bar(values, want):
+    assert plus_minus(*values) == want
 
 
 @pytest.mark.parametrize("make", [rock_salt, perovskite, triclinic, ethanol])
