@@ -17,6 +17,7 @@ from .. import __version__
 from .._files.model_file import save_model
 from .._prediction import own_keywords, predict_distribution
 from .._quiet import quiet_tensorflow
+from .._regressors.predictions import is_outside, join_errors, predictions, reasons
 from .files import (
     CommandError,
     check_model_name,
@@ -26,7 +27,6 @@ from .files import (
     print_message,
     structure_rows,
 )
-from .predictions import join_errors, predictions, reasons
 from .tables import read_samples
 
 
@@ -58,6 +58,7 @@ def fit(args):
             report = _report_holdout(model, good, quantity, args)
         print_message(f"Fitting the Gaussian process to {len(good)} rows")
         model.fit(good["structure"], good["y"])
+        model.set_params(memory=None)  # a folder that the card would name
         save_model(
             model, file, X=good["structure"].tolist(), target=args.target,
             unit=args.unit, log10=args.log10, held_out=report,
@@ -178,7 +179,7 @@ def predict(args):
             block.insert(0, "file", samples["file"])
             failed = block[block["error"] != ""]
             n_failed += len(failed)
-            n_outside += block.pop("outside").sum()
+            n_outside += is_outside(block.pop("domain_rank")).sum()
             for name, error in zip(failed["file"], failed["error"], strict=True):
                 print_message(f"{name}: {error}")
             first = block.index[0] == 0
@@ -237,7 +238,7 @@ def evaluate(args):
         _load_quietly(args, lambda: model["estimator"]._encoder.networks)
         blocks = predictions(model["estimator"], samples, args.coverage, log10=log10)
         predicted = pd.concat(blocks)
-        outside = predicted.pop("outside")
+        outside = is_outside(predicted.pop("domain_rank"))
         samples["error"] = predicted["error"]
         good = _usable(samples, args.on_error)
         if file is not None:
@@ -326,14 +327,19 @@ def _replace_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _load(args, memory):
-    """Load the model and set the parameters of this run."""
-    model = load_model(args.model, args.allow_pickle)
+def warn_about_version(args, model):
+    """Print a line if another version of this package wrote the model."""
     version = model["version"]
     if version is not None and version != __version__:
         print_message(
             f"{args.model} was written by version {version}, this is {__version__}"
         )
+
+
+def _load(args, memory):
+    """Load the model and set the parameters of this run."""
+    model = load_model(args.model, args.allow_pickle)
+    warn_about_version(args, model)
     model["estimator"].set_params(
         on_error="nan", memory=memory, n_jobs=args.n_jobs, verbose=0
     )

@@ -21,6 +21,11 @@ _STRUCTURES += (".cssr", ".xsf", ".res", ".mol", ".sdf")
 _COMPRESSED = (".gz", ".bz2", ".xz")
 
 
+_INPUTS = {
+    "model": "model file", "data": "data file", "training": "file or folder of data",
+}  # fmt: skip
+
+
 class CommandError(Exception):
     """An error with a complete message for the user, who needs no traceback."""
 
@@ -34,7 +39,7 @@ def print_message(text):
 
 def find_input(args):
     """Raise `CommandError` if the file of the model or data does not exist."""
-    for name, what in (("model", "model file"), ("data", "data file")):
+    for name, what in _INPUTS.items():
         path = getattr(args, name, None)
         if path is not None and not os.path.exists(path):
             raise CommandError(f"There is no {what} {str(path)!r}.")
@@ -134,7 +139,11 @@ def load_model(path, allow_pickle=False):
         card, estimator = {}, _unpickled(path, expected)
     if not isinstance(estimator, MEGNetProbRegressor):
         name = type(estimator).__name__
-        raise CommandError(f"Got a {name} in {str(path)!r}, {expected}.")
+        raise CommandError(
+            f"Got a {name} in {str(path)!r}, {expected}: a MEGNetProbRegressor, which "
+            "predicts structures. Use models of tables of numbers, and those inside a "
+            "Pipeline or another wrapper, from Python."
+        )
     try:
         estimator.get_params()
     except AttributeError as error:  # a parameter that was added later
@@ -151,10 +160,10 @@ def load_model(path, allow_pickle=False):
         )
     return {
         "estimator": estimator,
+        "card": card,
         "target": card.get("target"),
         "log10": bool(card.get("log10")),
         "version": card["versions"].get("sklearn_unlocknn") if card else None,
-        "card": card,
     }
 
 

@@ -1,6 +1,7 @@
-"""The command ``unlocknn``: fit, predict, evaluate, report without writing Python."""
+"""The command ``unlocknn``: fit, predict, evaluate, report and serve without Python."""
 
 import argparse
+import importlib
 import logging
 import os
 import shlex
@@ -11,6 +12,10 @@ from contextlib import contextmanager
 
 from .. import __version__
 from .files import CommandError, announce, find_input, print_message
+
+#: Module of each command.
+_MODULES = {name: ".commands" for name in ("fit", "predict", "evaluate")}
+_MODULES |= {"serve": ".serve"}
 
 _STATUS = """\
 exit status: 0 success; 1 some files failed (predict); 2 no output, for a reason on
@@ -71,6 +76,21 @@ a row for each row of DATA:
 {_DATA}
 
 {_MODEL}"""
+_SERVE = f"""\
+Serve a page of this machine to drop crystals on: the structure, its prediction with an
+error bar over the training targets, whether it is inside the domain of the training
+data, the nearest training structures, all as CSV, and the same as JSON (POST
+/api/predict and GET /api/model, which the page describes).
+
+The server is reached from this machine alone, asks no other, and keeps no file of a
+visitor. It needs the packages of the extra `web`. Without JavaScript or WebGL crystals
+are drawn.
+
+--training shows the nearest training structures, too. DATA is the table that `unlocknn
+fit` read, or the folder of structure files that a model of Python was fitted to in the
+order of their names. It is compared with what the model keeps.
+
+{_MODEL}"""
 
 _REPORT = f"""\
 Write a report on a fitted model and a data file that was not used in the fit: one HTML
@@ -98,9 +118,9 @@ def main(argv=None):
         try:
             find_input(args)
             announce(args)
-            from . import commands  # imports pandas, which takes a second
-
-            status = getattr(commands, args.name)(args)
+            # imports pandas, which takes a second
+            module = importlib.import_module(_MODULES[args.name], __package__)
+            status = getattr(module, args.name)(args)
             sys.stdout.flush()
             return status
         except KeyboardInterrupt:
@@ -170,6 +190,7 @@ def parse_arguments(argv):
     _add_predict(commands)
     _add_evaluate(commands)
     _add_report(commands)
+    _add_serve(commands)
     if argv and argv[0] in commands.choices:
         command = commands.choices[argv[0]]
         command.set_defaults(name=argv[0])
@@ -357,6 +378,45 @@ def _add_unit(parser, default=""):
     parser.add_argument(
         "--unit", metavar="UNIT", help=f"unit of the target, such as GPa{default}"
     )
+
+
+def _add_serve(commands):
+    parser = _add_command(commands, "serve", "serve a model as a web page", _SERVE)
+    _add_model(parser)
+    parser.add_argument(
+        "--port", type=_port, default=8000, metavar="N",
+        help="port of 127.0.0.1; 0 takes one that is free (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--open", action="store_true", help="open the page in the browser"
+    )
+    parser.add_argument(
+        "--training", metavar="DATA",
+        help="table or folder that the model was fitted to, to show its structures",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target", metavar="NAME",
+        help="column of DATA with the target (default: that of the fit)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--structures", metavar="NAME",
+        help="column of DATA with structures (default: found as by fit)",
+    )  # fmt: skip
+    _add_coverage(parser)
+    parser.add_argument(
+        "--n-jobs", type=int, metavar="N",
+        help="number of processes that read structures and run the network; -1 uses "
+        "all processors (default: 2, or 1 on a single processor)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+
+
+def _port(text):
+    if not 0 <= (value := int(text)) < 2**16:
+        raise argparse.ArgumentTypeError(f"got {text}, expected 0 to 65535")
+    return value
 
 
 def _fraction(text):

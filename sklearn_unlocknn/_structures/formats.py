@@ -206,6 +206,7 @@ def read_dict(content):
             or None in content["sites"][0].values()
         ):
             content = plain(content)
+        content = {**content, "sites": [_without_objects(s) for s in content["sites"]]}
         structure = (Molecule if is_molecule else Structure).from_dict(content)
     sites = content["sites"]
     given = [site.get("xyz") for site in sites]
@@ -222,6 +223,25 @@ def read_dict(content):
         [{kind.symbol for kind in site.species.elements} for site in structure],
     )
     return structure
+
+
+def _without_objects(site):
+    """Return a site without properties that are dictionaries.
+
+    pymatgen would import the class that one of them names, and call it.
+    """
+    properties = site.get("properties")
+    if not properties:
+        return site
+    kept = {k: v for k, v in properties.items() if not _has_dict(v)}
+    return {**site, "properties": kept}
+
+
+def _has_dict(value):
+    """Return whether a value is a dictionary, or a list with one at any depth."""
+    if isinstance(value, list | tuple):
+        return any(map(_has_dict, value))
+    return isinstance(value, dict)
 
 
 def plain(value):

@@ -17,8 +17,9 @@ _SAME_ATOM = 0.3
 #: Least distance between lattice planes, greatest volume of an atom (angstrom): the
 #: search for neighbours takes neither endless time nor all memory.
 _LEAST_HEIGHT, _GREATEST_VOLUME = 0.3, 1e5
-#: Greatest fractional coordinate, in size.
-_FAR = 1e6
+#: Greatest fractional coordinate, in size. The time of the search for neighbours is
+#: proportional to it.
+_FAR = 1e3
 
 
 def check_physical(structure):
@@ -32,7 +33,10 @@ def check_physical(structure):
     if hasattr(structure, "lattice"):
         check_cell(structure.lattice.matrix)
         if not (np.abs(structure.frac_coords) < _FAR).all():
-            raise ValueError("its coordinates are not finite, or far outside its cell")
+            raise ValueError(
+                f"its coordinates are not finite, or {_FAR:.0f} cells or more outside "
+                "its cell. Move its atoms into the cell"
+            )
         volume = abs(np.linalg.det(structure.lattice.matrix)) / len(structure)
         if volume > _GREATEST_VOLUME:
             raise ValueError(

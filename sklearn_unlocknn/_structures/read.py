@@ -120,12 +120,41 @@ def read_structures(item):
         found = _from_text_or_file(item)
     except Exception as error:  # readers raise errors of any class
         found = [(describe(item), error)]
+    return _with_errors(found)
+
+
+def _with_errors(found):
+    """Return names and structures, with a `StructureError` for each other error."""
     return [
         (name, StructureError(i, name, _reason(structure)))
         if isinstance(structure, Exception)
         else (name, structure)
         for i, (name, structure) in enumerate(found)
     ]
+
+
+def read_upload(name, content):
+    """Read all structures of a file that is in memory and not on disk.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file. Its ending is that of the format; of a name without one, the
+        content decides.
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    list of (str, Structure, Molecule, dict or StructureError)
+        As of `read_structures`.
+    """
+    try:
+        kind, text = format_of_file(Path(name)), _decoded(content)
+        found = _from_text(text, kind or _format_of_text(text))
+    except Exception as error:  # readers raise errors of any class
+        found = [(_shortened(name), error)]
+    return _with_errors(found)
 
 
 class ReadStructures(list):
@@ -281,7 +310,11 @@ def read_text(path):
     from monty.io import zopen
 
     with zopen(path, "rb") as file:
-        content = file.read()
+        return _decoded(file.read())
+
+
+def _decoded(content):
+    """Return the text of bytes, normalized."""
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     return _normalized(content.decode(encoding, errors="replace"))
 

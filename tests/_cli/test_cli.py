@@ -28,7 +28,8 @@ from sklearn_unlocknn import (
     read_model_card,
     save_model,
 )
-from sklearn_unlocknn._cli import commands, predictions
+from sklearn_unlocknn._cli import commands
+from sklearn_unlocknn._regressors import predictions
 from sklearn_unlocknn.metrics import uq_report
 
 # A CIF has thirds to some digits, which pymatgen rounds with a warning.

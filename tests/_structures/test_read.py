@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import sys
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from sklearn_unlocknn._structures.read import (
     as_structure,
     describe,
     read_structures,
+    read_upload,
 )
 
 
@@ -286,3 +288,32 @@ def test_ase_slab_without_a_third_vector():
 def test_error_pickles():
     error = pickle.loads(pickle.dumps(StructureError(3, "NaCl", "no bonds")))
     assert str(error.at(4)) == "Structure 4 (NaCl): no bonds"
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [[x]]], ids=["dict", "list"])
+def test_properties_of_a_site_import_nothing(wrap):
+    """pymatgen's own from_dict imports the module that a property names."""
+    content = rock_salt().as_dict()
+    named = wrap({"@module": "this", "@class": "d"})
+    content["sites"][0]["properties"] = {"magmom": 1.0, "named": named}
+    structure = as_structure(json.dumps(content))
+    assert "this" not in sys.modules
+    assert structure.site_properties["magmom"][0] == 1.0
+    assert "named" not in structure.site_properties
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.cif", lambda s: s.to(fmt="cif")),
+        ("POSCAR_2", lambda s: s.to(fmt="poscar")),
+        ("a.json", lambda s: s.to_json()),
+        ("a.txt", lambda s: s.to(fmt="cif")),
+        ("", lambda s: s.to(fmt="poscar")),
+    ],
+)
+def test_upload_is_read_by_its_name_or_content(name, write):
+    ((_, structure),) = read_upload(name, write(rock_salt()).encode())
+    assert structure.composition.reduced_formula == "NaCl"
+    ((_, error),) = read_upload(name, b"\x00nothing\xff")
+    assert isinstance(error, StructureError)

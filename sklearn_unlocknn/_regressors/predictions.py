@@ -1,4 +1,4 @@
-"""Predictions of the command line: by blocks, with a reason for each failure."""
+"""Tables of predictions of structures: by blocks, with a reason for each failure."""
 
 import math
 
@@ -26,9 +26,9 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
     frame with the columns structure (None: no prediction) and error (a reason, or "").
     Yields frames with the columns mean, std, lower, upper (in target units), with
     `log10` also log10_mean and log10_std, domain (the score), nearest (formulas of
-    training structures), outside (whether the structure is outside the domain), warning
-    (of that, and of the reader of a structure unless its features are of an earlier
-    run) and error. Numbers are NaN beside an error.
+    training structures), domain_rank (of the score; see `is_outside`), warning (of
+    structures outside the domain, and of the reader of a structure unless its features
+    are of an earlier run) and error. Numbers are NaN beside an error.
     """
     step = STEP * count_workers(estimator.n_jobs)
     hide = None if progress else True  # None: unless standard error is a terminal
@@ -50,19 +50,22 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
                 errors = join_errors(errors, found, errors.index[given])
             failed = errors != ""
             block[failed], scores[failed], nearest[failed] = np.nan, np.nan, ""
-            outside = scores["rank"] < 1.0 - OUTSIDE
-            notes = join_errors(
-                notes, np.where(outside, _OUTSIDE_NOTE, ""), notes.index
-            )
+            outside = np.where(is_outside(scores["rank"]), _OUTSIDE_NOTE, "")
+            notes = join_errors(notes, outside, notes.index)
             quantiles, _ = estimator._functions(*block.to_numpy().T)
             block[["lower", "upper"]] = quantiles(interval_levels(coverage))
             if log10:
                 block = _in_units(block)
             yield block.assign(
-                domain=scores["domain"], nearest=nearest, outside=outside,
+                domain=scores["domain"], nearest=nearest, domain_rank=scores["rank"],
                 warning=notes, error=errors,
             )  # fmt: skip
             bar.update(len(block))
+
+
+def is_outside(rank):
+    """Return whether structures of these ranks are outside the domain."""
+    return rank < 1.0 - OUTSIDE
 
 
 _OUTSIDE_NOTE = "outside the domain of the training data"
