@@ -248,10 +248,12 @@ class BaseVGPRegressor(
         count = self.n_inducing_points
         whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
         share = isinstance(count, numbers.Real) and not isinstance(count, bool)
-        if not ((whole and count >= 1) or (share and not whole and 0 < count <= 1)):
+        auto = isinstance(count, str) and count == "auto"
+        share = share and not whole and 0 < count <= 1
+        if not (auto or share or (whole and count >= 1)):
             raise ValueError(
-                f"Got n_inducing_points={count!r}, expected an int of at least 1 or a "
-                "float in (0, 1], a share of the samples."
+                f"Got n_inducing_points={count!r}, expected an int of at least 1, a "
+                'float in (0, 1], a share of the samples, or "auto".'
             )
         init = self.inducing_init
         if isinstance(init, str) and init not in _INITS:
