@@ -19,7 +19,7 @@ from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 from .._parallel import run_tasks
 from .._validation import warn_user
 from .encoded import blocks
-from .linalg import JITTERS, cholesky, product, symmetric
+from .linalg import JITTERS, cholesky, product, solve_lower, symmetric
 from .samples import LOG_2PI
 
 # Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
@@ -279,7 +279,7 @@ class ExactPosterior(_Posterior):
         return self.L
 
     def _factors(self, K):
-        yield -1.0, dtrsm(1.0, self.factor(), K.T, lower=1, overwrite_b=1)
+        yield -1.0, solve_lower(self.factor(), K.T, overwrite=True)
 
     def statistics(self):
         """Return the statistics of the samples as inducing points, Lz and jitter."""
@@ -331,9 +331,9 @@ class SparsePosterior(_Posterior):
         return self.Lz
 
     def _factors(self, K):
-        A = dtrsm(1.0, self.factor(), K.T, lower=1, overwrite_b=1)
+        A = solve_lower(self.factor(), K.T, overwrite=True)
         yield -1.0, A
-        yield 1.0, dtrsm(1.0, self.Lb, A, lower=1)
+        yield 1.0, solve_lower(self.Lb, A)
 
     def statistics(self):
         """Return the statistics of all samples, Lz and jitter."""
