@@ -5,10 +5,11 @@
 Data: ``rough`` and ``smooth``, made here (a noisy function of 16 features, and one of
 14 features nearly without noise); ``protein`` and ``kin8nm``, the first published
 split; with ``--features``, of ``make_features.py``, ``perovskites``, each twice with
-jitter of a tenth of a standard deviation of each feature. One process, one BLAS thread,
-CPU seconds, as other programs may run beside it. Columns:
+jitter of a tenth of a standard deviation of each feature and of the target. One
+process, one BLAS thread, CPU seconds, as other programs may run beside it. Columns:
 
-* points: inducing points, all samples of an exact GP;
+* points: inducing points, all samples of an exact GP; "nearest" where predictions are
+  of the nearest samples;
 * step: seconds relative to the size before, over what n^3 allows where both are exact
   and over what n allows otherwise: 1 is as expected, 1.5 the most that is allowed;
 * exact s, exact NLL: the same with ``n_inducing_points=1.0``, up to ``--exact``.
@@ -54,6 +55,7 @@ def load(name, args):
         with np.load(args.features) as file:
             X, y = np.repeat(file["X"], 2, axis=0), np.repeat(file["y"], 2)
         X = X + 0.1 * X.std(axis=0) * rng.normal(size=X.shape)
+        y = y + 0.1 * y.std() * rng.normal(size=y.shape)
         test = np.arange(len(y)) % 20 < 2  # both of a pair
     else:
         with np.load(args.data_folder / "uci" / f"{name}.npz") as file:
@@ -102,8 +104,11 @@ def main():
                     X[:n], y[:n], X_test, y_test, n_inducing_points=1.0
                 )
                 rest = f"{other:.1f}", f"{exact_nll:.3f}"
+            points = str(model.n_inducing_points_)
+            if model.n_neighbors_ is not None:
+                points += f", {model.n_neighbors_} nearest"
             print(
-                f"| {name} | {n} | {model.n_inducing_points_} | {seconds:.1f} | {step} "
+                f"| {name} | {n} | {points} | {seconds:.1f} | {step} "
                 f"| {rmse:.4f} | {nll:.3f} | {rest[0]} | {rest[1]} |",
                 flush=True,
             )

@@ -9,6 +9,7 @@ from . import cost
 from .covariance import Covariance
 from .errors import PLAIN, Errors, fit_errors
 from .inducing import select
+from .neighbours import fit_local
 from .noise_level import (
     LEFT_OUT_SAMPLES,
     left_out_slopes,
@@ -51,6 +52,8 @@ def fit_posterior(samples, kernel, params, choice, report):
     Returns
     -------
     posterior : ExactPosterior or SparsePosterior
+    local : LocalPosterior or None
+        That of nearest samples, which predicts in place of the other.
     errors : Errors
     weights : ndarray of shape (n,)
         Those of the posterior.
@@ -82,7 +85,7 @@ def fit_posterior(samples, kernel, params, choice, report):
     exact = few and exact and isinstance(Z, str)
     moves = params.optimize_inducing_points and not exact
 
-    max_iter = params.max_iter
+    max_iter, local = params.max_iter, None
     first = min(max_iter, 1) * FIRST_ITERATIONS if moves else max_iter
     subset = np.sort(hyperparameter_subset(samples, n_subset, rng))
     some = samples.take(subset)
@@ -125,9 +128,9 @@ def fit_posterior(samples, kernel, params, choice, report):
         posterior_at = optimal_posterior(kernel, theta, Z, samples, params.n_jobs)
         posterior = posterior_at(theta)
         warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
-        judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
+        judged = samples.take(np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES]))
         if max_iter:
-            judge = left_out_slopes(posterior, samples.take(judged))
+            judge = left_out_slopes(posterior, judged)
             if samples.known is None:
                 posterior = refit_noise_by_slopes(
                     posterior_at, posterior, report, judge
@@ -136,16 +139,25 @@ def fit_posterior(samples, kernel, params, choice, report):
                 posterior = refit_noise(
                     posterior_at, posterior, report, lambda one: judge(one)[0]
                 )
+        # Fine-tuning moves the features of the samples.
+        if auto and max_iter and not moves and not getattr(params, "fine_tuning", None):
+            local = fit_local(posterior, samples, judged, judge(posterior)[0], report)
     if not errors.plain:
         errors, _ = Errors.fit(
-            posterior, some, samples.take(subset), subset, errors.choice, rng, errors
+            local or posterior,
+            some,
+            samples.take(subset),
+            subset,
+            errors.choice,
+            rng,
+            errors,
         )
     if named and choice != PLAIN and max_iter:
         count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
         if errors.noise is not None:
             count += errors.noise.n_parameters
         errors = errors.inflated(some.weights.sum(), count)
-    return posterior, errors, samples.at(posterior.noise).weights, curve
+    return posterior, local, errors, samples.at(posterior.noise).weights, curve
 
 
 def _given_points(Z, scaling, d):

@@ -121,6 +121,17 @@ class Leaf:
         sigma, _ = self.get("sigma_0", theta)
         return sigma**2 + np.einsum("ij,ij->i", X, X)
 
+    def metric(self, theta):
+        """Return the curvature by each column of 2 (1 - k) of near samples, or None."""
+        kernel = self.kernel
+        if isinstance(kernel, gpk.DotProduct):
+            return 1.0
+        if self.custom or isinstance(kernel, gpk.ExpSineSquared):
+            return None
+        nu = getattr(kernel, "nu", np.inf)
+        factor = {0.5: 1.0, 1.5: 1.5, 2.5: 5.0 / 6.0}.get(nu, 0.5)
+        return 2.0 * factor / self.get("length_scale", theta)[0] ** 2
+
     def at(self, theta):
         """Return the scikit-learn kernel with its values in ``theta``."""
         return self.kernel.clone_with_theta(theta[self.start : self.end])

@@ -22,6 +22,7 @@ from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
 from .encoded import blocks
 from .linalg import product, symmetric
+from .neighbours import LocalPosterior
 from .posterior import (
     CHUNK,
     ExactPosterior,
@@ -49,7 +50,7 @@ def predict_left_out(posterior, samples, folds):
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
         Of the samples of positive weight.
     samples : Samples
         Those, and with weight zero others that are to be predicted.
@@ -82,6 +83,8 @@ def predict_left_out(posterior, samples, folds):
                 "Choose other folds."
             )
     folds = [fold for fold in folds if len(fold)]
+    if isinstance(posterior, LocalPosterior):
+        return posterior.leave_out(samples, folds)
     exact = isinstance(posterior, ExactPosterior)
     predicted = (_exact if exact else _sparse)(posterior, samples, folds)
     for fold, (fold_mean, fold_variance) in predicted:
@@ -98,7 +101,7 @@ def leave_one_out(posterior, samples, index=None):
 
     Parameters
     ----------
-    posterior : ExactPosterior or SparsePosterior
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
         Posterior.
     samples : Samples
         Some or all of its samples, with positive weights; without known variances.
@@ -114,6 +117,8 @@ def leave_one_out(posterior, samples, index=None):
         Latent variance, noise not included.
     """
     k, noise = samples.n_outputs, posterior.noise
+    if isinstance(posterior, LocalPosterior):
+        return posterior.leave_one_out(samples)
     if isinstance(posterior, ExactPosterior):
         # N = s2 / w, G = (K + N)^-1: 1 - h = N G, without a difference of near equals
         groups = index

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._gp.encoded import NumericEncoder
 from .._gp.errors import without_auto
 from .._gp.head import Head
+from .._gp.neighbours import N_NEAREST
 from .._gp.samples import Targets
 from .._validation import check_weights, check_y_std, warn_user
 from .domain import DomainMixin
@@ -125,7 +126,8 @@ class BaseVGPRegressor(
         vars(self).update(self._encoder.public)
         head = self._head
         posterior = head.posterior
-        self.kernel_ = posterior.kernel.fitted_kernel(posterior.theta)
+        self.kernel_ = posterior.kernel.fitted_kernel(head.predictor.theta)
+        self.n_neighbors_ = None if head.local is None else N_NEAREST
         self.inducing_points_ = head.inducing_points()
         self.n_inducing_points_ = len(posterior.Z)
         noise_std = np.sqrt(head.mean_noise) * head.y_scale
