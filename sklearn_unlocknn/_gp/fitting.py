@@ -89,9 +89,10 @@ def fit_posterior(samples, kernel, params, choice, report):
     first = min(max_iter, 1) * FIRST_ITERATIONS if moves else max_iter
     subset = np.sort(hyperparameter_subset(samples, n_subset, rng))
     some = samples.take(subset)
-    theta, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
+    given = samples
+    plain, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
     errors, theta, of_some, precisions = fit_errors(
-        kernel, theta, some, choice, max_iter, rng, report
+        kernel, plain, some, choice, max_iter, rng, report
     )
     if precisions is not None and n > len(subset):
         of_all = errors.precisions(of_some, samples)
@@ -128,9 +129,9 @@ def fit_posterior(samples, kernel, params, choice, report):
         posterior_at = optimal_posterior(kernel, theta, Z, samples, params.n_jobs)
         posterior = posterior_at(theta)
         warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
-        judged = samples.take(np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES]))
+        judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
         if max_iter:
-            judge = left_out_slopes(posterior, judged)
+            judge = left_out_slopes(posterior, samples.take(judged))
             if samples.known is None:
                 posterior = refit_noise_by_slopes(
                     posterior_at, posterior, report, judge
@@ -139,18 +140,18 @@ def fit_posterior(samples, kernel, params, choice, report):
                 posterior = refit_noise(
                     posterior_at, posterior, report, lambda one: judge(one)[0]
                 )
+        ours = auto and max_iter and isinstance(params.inducing_init, str)
         # Fine-tuning moves the features of the samples.
-        if auto and max_iter and not moves and not getattr(params, "fine_tuning", None):
-            local = fit_local(posterior, samples, judged, judge(posterior)[0], report)
-    if not errors.plain:
+        if ours and not moves and getattr(params, "fine_tuning", None) is None:
+            local = fit_local(
+                posterior, plain, given, judged, judge(posterior)[0], report
+            )
+    if local is not None:
+        samples = given
+        errors, _ = Errors.fit(local, some, some, None, choice, rng)
+    elif not errors.plain:
         errors, _ = Errors.fit(
-            local or posterior,
-            some,
-            samples.take(subset),
-            subset,
-            errors.choice,
-            rng,
-            errors,
+            posterior, some, samples.take(subset), subset, errors.choice, rng, errors
         )
     if named and choice != PLAIN and max_iter:
         count = effective_parameters(kernel, posterior.theta, len(posterior.beta))

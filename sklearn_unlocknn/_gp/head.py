@@ -181,10 +181,12 @@ class Head:
     def update(self, encoded, targets, n_jobs):
         """Return the head with samples added to its posterior; all else stays."""
         samples = targets.training_samples(encoded, self)
-        samples = self.errors.weigh(samples).at(self.predictor.noise)
         local = self.local
-        if local is not None and len(samples.weights):
-            local = local.update(samples.take(slice(None)))
+        if local is None:
+            samples = self.errors.weigh(samples).at(self.posterior.noise)
+        elif len(samples.weights):
+            local = local.update(samples.at(local.noise).take(slice(None)))
+            samples = samples.at(self.posterior.noise)
         try:
             posterior = self.posterior.update(samples, n_jobs)
             finite = _is_finite(posterior)

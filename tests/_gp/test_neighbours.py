@@ -226,3 +226,9 @@ def test_known_noise_and_large_data_keep_the_inducing_points(monkeypatch):
     assert model.fit(X, y, y_std=np.full(1500, 0.05)).n_neighbors_ is None
     monkeypatch.setattr(neighbours, "_MOST_BYTES", 1000)
     assert model.fit(X, y).n_neighbors_ is None
+
+
+def test_prior_mean_is_that_of_least_squares(model):
+    local = model._head.local
+    want = np.average(local.T[:, 0], weights=local.weights)
+    assert_allclose(local.beta, [[want]], atol=1e-12)
