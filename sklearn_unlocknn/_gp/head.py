@@ -163,7 +163,7 @@ class Head:
             )
         target_variance = float(np.mean((scale / y_scale) ** 2))
         if params.max_iter:
-            warn_of_bounds(posterior, params, target_variance)
+            warn_of_bounds(local or posterior, params, target_variance)
         noise = (local or posterior).noise * errors.shape.factor**2
         noise *= errors.mean_ratio(samples)
         weights = np.zeros(len(all_weights))

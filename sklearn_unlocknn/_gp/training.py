@@ -314,7 +314,7 @@ def warn_of_bounds(posterior, params, target_variance):
 
     Parameters
     ----------
-    posterior : ExactPosterior or SparsePosterior
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
         Posterior at the fitted hyperparameters.
     params : object
         The regressor, or another object with its parameters.
