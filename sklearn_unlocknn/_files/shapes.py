@@ -17,6 +17,9 @@ _AXES = {
         "theta": "t", "Z": "md", "alpha": "mk", "beta": "qk", "TT": "pp", "b": "mp",
         "Lb": "l",
     },
+    "LocalPosterior": {
+        "theta": "t", "beta": "qk", "X": "nd", "T": "np", "weights": "n",
+    },
     "TrainingRecord": {
         "y": "rk", "t": "rk", "weights": "r", "low": "k", "high": "k",
     },
@@ -52,6 +55,8 @@ def check_shapes(name, state):
             f"its Gaussian process has {posterior.Z.shape[1]} features, its "
             f"standardisation {len(scaling.x_mean)}"
         )
+    if name == "LocalPosterior" and sizes["p"] != sizes["q"] + sizes["k"]:
+        raise ModelFileError(f"'T' of a {name} in it does not fit {sizes}")
     if name.endswith("Posterior"):
         kernel = state.get("kernel")
         if kernel.n_features != sizes["d"] or len(kernel.theta) != sizes["t"]:

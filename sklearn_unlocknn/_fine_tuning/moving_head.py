@@ -4,9 +4,10 @@ import numpy as np
 
 from .._gp import inducing, minibatch
 from .._gp.moving import highest_bound
+from .._gp.noise_level import refit_noise
 from .._gp.posterior import SparsePosterior, exact_posterior, optimal_posterior
 from .._gp.samples import LOG_2PI, GroupedSamples
-from .._gp.training import log_prior, refit_noise
+from .._gp.training import log_prior
 
 # More points are no better for moving features, and a step costs the cube of them.
 MAX_POINTS = 300

@@ -274,6 +274,26 @@ class Covariance:
             total += value
         return total
 
+    def metric(self, theta):
+        """Return weights of features, by which near samples have about their distance.
+
+        Returns
+        -------
+        weights : ndarray of shape (d,) or None
+            k(x, x) + k(z, z) - 2 k(x, z) is about the sum of ``weights * (x - z)^2``.
+            None where a factor has no such form.
+        """
+        total = np.zeros(self.n_features)
+        for term in self._terms:
+            for leaf in term.leaves:
+                curvature = leaf.metric(theta)
+                dot = isinstance(leaf.kernel, gpk.DotProduct)
+                if curvature is None or (dot and len(term.leaves) > 1):
+                    return None
+                columns = ALL if leaf.columns is None else leaf.columns
+                total[columns] += term.coefficient(theta) * curvature
+        return total if total.any() else None
+
     def vjp(
         self,
         theta,

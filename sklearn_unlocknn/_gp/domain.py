@@ -235,11 +235,12 @@ def nearest_samples(head, encoded, n_neighbors, weighted=True):
     distance : ndarray of the same shape
         In units of the GP's targets.
     weight : ndarray of the same shape
-        Derivative of the mean by their targets; NaN unless ``weighted``.
+        Derivative of the mean by their targets; NaN unless ``weighted``, and where the
+        head predicts from nearest samples.
     """
     record, posterior = head.record, head.posterior
     R, parts = record.samples(posterior.Z), []
-    weigh = None
+    weigh, weighted = None, weighted and head.local is None
     if weighted:
         weigh = _weights_of(posterior, record, R, head.scaling.basis(R))
     X = head.scaling.features(encoded.features)
@@ -369,11 +370,11 @@ def _reference(head):
         Scores of the ranked ones, ascending.
     """
     record, posterior, errors = head.record, head.posterior, head.errors
-    R = record.samples(posterior.Z)
+    predictor, R = head.predictor, record.samples(posterior.Z)
     T = np.hstack([record.t, head.scaling.basis(R)])
     samples = Samples(R, T, record.weights, record.t.shape[1])
-    residual, variance = leave_one_out(posterior, samples, record.group)
-    variance = variance + posterior.noise * errors.ratio(R)
+    residual, variance = leave_one_out(predictor, samples, record.group)
+    variance = variance + predictor.noise * errors.ratio(R)
     variance = variance * errors.factors(variance) ** 2
     squares = np.mean(residual**2, axis=1) / variance
     scores = []

@@ -20,9 +20,10 @@ from .likelihood import (
     expected_precisions,
 )
 from .noise import VaryingNoise, fit_noise
+from .noise_level import likelihood_slopes, refit_noise_by_slopes
 from .posterior import exact_posterior
 from .samples import GroupedSamples
-from .training import fit_hyperparameters, refit_noise
+from .training import fit_hyperparameters
 
 # Residuals up to this, in standard deviations, are those of a function without noise.
 _EXACT = 1e-3
@@ -351,7 +352,10 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
 
         before, posterior = posterior, posterior_at(theta)
         if turn and max_iter:
-            posterior = refit_noise(posterior_at, posterior, report)
+            posterior = refit_noise_by_slopes(
+                posterior_at, posterior, report,
+                lambda posterior, groups=groups: likelihood_slopes(posterior, groups),
+            )  # fmt: skip
             if not again and np.min(precisions) < _OUTLIER:
                 again = True
                 start = _scaled_start(kernel, groups)

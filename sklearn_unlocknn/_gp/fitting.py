@@ -5,21 +5,27 @@ import numbers
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from . import cost
 from .covariance import Covariance
 from .errors import PLAIN, Errors, fit_errors
 from .inducing import select
+from .neighbours import fit_local
+from .noise_level import (
+    LEFT_OUT_SAMPLES,
+    left_out_slopes,
+    likelihood_slopes,
+    refit_noise,
+    refit_noise_by_slopes,
+)
 from .posterior import exact_posterior, optimal_posterior, warn_about_jitter
 from .samples import GroupedSamples
 from .training import (
     LEAST_SUBSET,
-    LEFT_OUT_SAMPLES,
     MOST_SUBSET,
     SUBSET_SHARE,
     effective_parameters,
     fit_hyperparameters,
     hyperparameter_subset,
-    left_out_score,
-    refit_noise,
 )
 
 # L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
@@ -46,6 +52,8 @@ def fit_posterior(samples, kernel, params, choice, report):
     Returns
     -------
     posterior : ExactPosterior or SparsePosterior
+    local : LocalPosterior or None
+        That of nearest samples, which predicts in place of the other.
     errors : Errors
     weights : ndarray of shape (n,)
         Those of the posterior.
@@ -63,22 +71,28 @@ def fit_posterior(samples, kernel, params, choice, report):
             "Give its WhiteKernel a small level, such as 1e-10."
         )
     m, Z = params.n_inducing_points, params.inducing_init
+    auto = isinstance(m, str)
+    if auto:
+        m = cost.POINTS
     m = min(n, m if isinstance(m, numbers.Integral) else int(np.ceil(m * n)))
     n_subset = params.hyper_subset_size
     if isinstance(n_subset, str):
         n_subset = int(np.clip(SUBSET_SHARE * n, LEAST_SUBSET, MOST_SUBSET))
     few = n <= 4 * m
     candidates = GroupedSamples.of(samples) if few else samples
-    exact = few and m >= len(candidates.weights) and isinstance(Z, str)
+    distinct = len(candidates.weights)
+    exact = m >= distinct or (auto and cost.exact_pays(distinct, n))
+    exact = few and exact and isinstance(Z, str)
     moves = params.optimize_inducing_points and not exact
 
-    max_iter = params.max_iter
+    max_iter, local = params.max_iter, None
     first = min(max_iter, 1) * FIRST_ITERATIONS if moves else max_iter
     subset = np.sort(hyperparameter_subset(samples, n_subset, rng))
     some = samples.take(subset)
-    theta, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
+    given = samples
+    plain, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
     errors, theta, of_some, precisions = fit_errors(
-        kernel, theta, some, choice, max_iter, rng, report
+        kernel, plain, some, choice, max_iter, rng, report
     )
     if precisions is not None and n > len(subset):
         of_all = errors.precisions(of_some, samples)
@@ -94,7 +108,11 @@ def fit_posterior(samples, kernel, params, choice, report):
             return exact_posterior(kernel, theta, candidates, K)
 
         posterior = posterior_at(theta)
-        score = None  # the bound
+        if max_iter:
+            posterior = refit_noise_by_slopes(
+                posterior_at, posterior, report,
+                lambda posterior: likelihood_slopes(posterior, candidates),
+            )  # fmt: skip
     else:
         if isinstance(Z, str):
             m = min(m, len(candidates.weights))
@@ -112,23 +130,38 @@ def fit_posterior(samples, kernel, params, choice, report):
         posterior = posterior_at(theta)
         warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
         judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
-        score = left_out_score(posterior, samples.take(judged)) if max_iter else None
-    if max_iter:
-        posterior = refit_noise(posterior_at, posterior, report, score)
-    weighted = samples.take(subset)
-    if not errors.plain:
-        errors, _ = Errors.fit(
-            posterior, some, weighted, subset, errors.choice, rng, errors
-        )
+        if max_iter:
+            judge = left_out_slopes(posterior, samples.take(judged))
+            if samples.known is None:
+                posterior = refit_noise_by_slopes(
+                    posterior_at, posterior, report, judge
+                )
+            else:  # the weights of the statistics depend on the noise
+                posterior = refit_noise(
+                    posterior_at, posterior, report, lambda one: judge(one)[0]
+                )
+        ours = auto and max_iter and isinstance(params.inducing_init, str)
+        # Fine-tuning moves the features of the samples.
+        if ours and not moves and getattr(params, "fine_tuning", None) is None:
+            local = fit_local(
+                posterior, plain, given, judged, judge(posterior)[0], report
+            )
+    if local is not None:
+        samples, left_out = given, (local, some, some, None)
+        errors, _ = Errors.fit(*left_out, choice, rng)
+    else:
+        left_out = (posterior, some, samples.take(subset), subset)
+        if not errors.plain:
+            errors, _ = Errors.fit(*left_out, errors.choice, rng, errors)
     if choice[0] == "auto" and max_iter:
-        errors = errors.grown(posterior, some, weighted, subset)
+        errors = errors.grown(*left_out)
     if named and choice != PLAIN and max_iter:
         count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
         if errors.noise is not None:
             count += errors.noise.n_parameters
         count += errors.growth.power > 0
         errors = errors.inflated(some.weights.sum(), count)
-    return posterior, errors, samples.at(posterior.noise).weights, curve
+    return posterior, local, errors, samples.at(posterior.noise).weights, curve
 
 
 def _given_points(Z, scaling, d):

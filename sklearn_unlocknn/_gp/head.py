@@ -12,6 +12,7 @@ from .encoded import Standardisation, blocks, scales
 from .errors import PLAIN, Errors
 from .fitting import fit_posterior
 from .linalg import JITTERS, cholesky, free_threads
+from .neighbours import LocalPosterior, joint_covariance
 from .posterior import ExactPosterior, SparsePosterior
 from .samples import Samples
 from .training import warn_of_bounds
@@ -57,6 +58,9 @@ class Head:
         leaves them out.
     record : TrainingRecord
         Training samples that stand for those near them.
+    local : LocalPosterior, default=None
+        Posterior of nearest samples, which then predicts. The other then has the
+        correlations of joint predictions, bound and inducing points.
     reference : tuple of ndarray, default=None
         Their leave-one-out errors and scores, computed when they are first needed.
     """
@@ -72,6 +76,7 @@ class Head:
     curve: np.ndarray
     record: TrainingRecord
     weights: np.ndarray | None = None
+    local: LocalPosterior | None = None
     reference: tuple | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __getstate__(self):
@@ -148,7 +153,7 @@ class Head:
         samples = targets.training_samples(encoded, head)
         many = len(samples.weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
-            posterior, errors, weighted, curve = fit_posterior(
+            posterior, local, errors, weighted, curve = fit_posterior(
                 samples, kernel, params, choice, report
             )
         if not _is_finite(posterior):
@@ -158,8 +163,9 @@ class Head:
             )
         target_variance = float(np.mean((scale / y_scale) ** 2))
         if params.max_iter:
-            warn_of_bounds(posterior, params, target_variance)
-        noise = posterior.noise * errors.mean_ratio(samples) * errors.shape.factor**2
+            warn_of_bounds(local or posterior, params, target_variance)
+        noise = (local or posterior).noise * errors.shape.factor**2
+        noise *= errors.mean_ratio(samples)
         weights = np.zeros(len(all_weights))
         weights[slice(None) if samples.index is None else samples.index] = weighted
         record = TrainingRecord.of(
@@ -168,14 +174,19 @@ class Head:
         )  # fmt: skip
         return dataclasses.replace(
             head, posterior=posterior, errors=errors, mean_noise=noise, curve=curve,
-            record=record, weights=weights,
+            record=record, weights=weights, local=local,
         )  # fmt: skip
 
     @np.errstate(**_OVERFLOW)
     def update(self, encoded, targets, n_jobs):
         """Return the head with samples added to its posterior; all else stays."""
         samples = targets.training_samples(encoded, self)
-        samples = self.errors.weigh(samples).at(self.posterior.noise)
+        local = self.local
+        if local is None:
+            samples = self.errors.weigh(samples).at(self.posterior.noise)
+        elif len(samples.weights):
+            local = local.update(samples.at(local.noise).take(slice(None)))
+            samples = samples.at(self.posterior.noise)
         try:
             posterior = self.posterior.update(samples, n_jobs)
             finite = _is_finite(posterior)
@@ -191,8 +202,14 @@ class Head:
         log_det = self.log_det + target.log_det(encoded.pick(targets.weights))
         record = self.record.extended(encoded, targets.y, samples, self.posterior.Z)
         return dataclasses.replace(
-            self, posterior=posterior, log_det=log_det, record=record, weights=None
-        )
+            self, posterior=posterior, log_det=log_det, record=record, weights=None,
+            local=local,
+        )  # fmt: skip
+
+    @property
+    def predictor(self):
+        """The posterior that predicts."""
+        return self.local or self.posterior
 
     def samples(self, encoded, targets):
         """Standardise all valid training samples in memory, as `Samples`."""
@@ -210,7 +227,7 @@ class Head:
     def mean(self, encoded):
         """Predict the mean of a batch, of shape (n,) or (n, k)."""
         parts = [
-            self.posterior.mean(*self._inputs(encoded.features[rows]))
+            self.predictor.mean(*self._inputs(encoded.features[rows]))
             for rows in blocks(*encoded.features.shape)
         ]
         return self._checked(encoded, self._in_units(encoded, np.concatenate(parts)))
@@ -221,7 +238,7 @@ class Head:
         parts = []
         for rows in blocks(*encoded.features.shape):
             X, H = self._inputs(encoded.features[rows])
-            moments = self.posterior.mean_and_variance(X, H)
+            moments = self.predictor.mean_and_variance(X, H)
             parts.append((*moments, self.errors.ratio(X)))
         parts = self.in_target_units(
             encoded, *map(np.concatenate, zip(*parts, strict=True))
@@ -254,7 +271,7 @@ class Head:
             NaN for samples without features.
         """
         target = encoded.target_map(self.y_mean, self.y_scale)
-        noise = self.posterior.noise * ratio
+        noise = self.predictor.noise * ratio
         factors = self.errors.factors(variance + noise)
         stds = (
             target.std((factors * np.sqrt(part))[:, None]) for part in (variance, noise)
@@ -265,8 +282,8 @@ class Head:
     def mean_and_covariance(self, encoded):
         """Predict the joint mean and covariance of new observations of a batch."""
         X, H = self._inputs(encoded.features)
-        mean = self.posterior.mean(X, H)
-        covariance = self._noisy_covariance(X)
+        mean = self.predictor.mean(X, H)
+        covariance = self._noisy_covariance(X, H)
         factors = self.errors.factors(np.diag(covariance))[:, None]
         std = encoded.target_map(self.y_mean, self.y_scale).std(factors)
         covariance = covariance[:, :, None] * (std[:, None] * std[None])
@@ -279,7 +296,7 @@ class Head:
     def sample(self, encoded, n_samples, rng):
         """Draw joint samples of new observations, of shape (n, [k,] n_samples)."""
         X, H = self._inputs(encoded.features)
-        covariance = self._noisy_covariance(X)
+        covariance = self._noisy_covariance(X, H)
         variance = np.diag(covariance).copy()
         self._checked(encoded, encoded.scatter_rows(variance))
         L, _ = cholesky(covariance, jitters=(0.0, *JITTERS))
@@ -288,7 +305,7 @@ class Head:
         draws = (L @ white).reshape(len(X), k, n_samples)
         draws *= self.errors.growth.factors(np.sqrt(variance))[:, None, None]
         draws *= self.errors.shape.sample(rng, (k, n_samples))
-        draws += self.posterior.mean(X, H)[:, :, None]
+        draws += self.predictor.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)
         draws = target.scale[:, :, None] * draws + target.shift[:, :, None]
         return self._checked(encoded, self._placed(encoded, draws))
@@ -317,7 +334,7 @@ class Head:
             place[encoded.index] = np.arange(len(encoded.index))
             folds = [place[fold] for fold in folds]
             folds = [fold[fold >= 0] for fold in folds]
-        mean, variance = predict_left_out(self.posterior, samples, folds)
+        mean, variance = predict_left_out(self.predictor, samples, folds)
         ratio = self.errors.ratio(samples.X)
         return self.in_target_units(encoded, mean, variance, ratio)
 
@@ -326,7 +343,7 @@ class Head:
         from . import tfp_distribution
 
         custom = encoded.scale is not None or self.posterior.kernel.custom
-        if custom or self.errors != Errors():
+        if custom or self.errors != Errors() or self.local is not None:
             mean, covariance = self.mean_and_covariance(encoded)
             dof = self.errors.shape.dof
             return tfp_distribution.joint_distribution(mean, covariance, dof)
@@ -359,9 +376,9 @@ class Head:
             "the training samples. Check their units, or leave the sample out."
         )
 
-    def _noisy_covariance(self, X):
-        covariance = self.posterior.covariance(X)
-        noise = self.posterior.noise * self.errors.ratio(X)
+    def _noisy_covariance(self, X, H):
+        covariance = joint_covariance(self.posterior, self.local, X, H)
+        noise = self.predictor.noise * self.errors.ratio(X)
         covariance[np.diag_indices_from(covariance)] += noise
         return covariance
 

@@ -76,6 +76,7 @@ class Leaf:
                 position = where.stop
             self.values[hyper.name] = value, where
         self.end = position
+        self._columns, self._points = _Last(), _Last()
         self.name = next(iter(self.values), None)
         special = {gpk.DotProduct: _dot_product, gpk.ExpSineSquared: _periodic}
         default = _custom if self.custom else _stationary
@@ -87,7 +88,8 @@ class Leaf:
         """Return ``evaluate(rows, columns)`` on some columns of the data."""
         where = self.columns
         some = X[:, where]
-        whole = self._prepare(theta, some, some if X is Z else Z[:, where], scale)
+        of_Z = some if X is Z else self._columns.of(Z, 0, lambda: Z[:, where])
+        whole = self._prepare(theta, some, of_Z, scale)
 
         def evaluate(rows, columns):
             value, pull = whole(rows, columns)
@@ -102,6 +104,13 @@ class Leaf:
 
         return evaluate
 
+    def of_points(self, X, Z, values, prepare):
+        """Return ``prepare()``, a function of Z and of values of hyperparameters.
+
+        That of the last other points Z is kept: a model predicts from the same ones.
+        """
+        return prepare() if X is Z else self._points.of(Z, values, prepare)
+
     def diagonal(self, theta, X):
         """Return the diagonal of the kernel's matrix, of shape (n,), or 1."""
         X = X if self.columns is None else X[:, self.columns]
@@ -111,6 +120,17 @@ class Leaf:
             return 1.0
         sigma, _ = self.get("sigma_0", theta)
         return sigma**2 + np.einsum("ij,ij->i", X, X)
+
+    def metric(self, theta):
+        """Return the curvature by each column of 2 (1 - k) of near samples, or None."""
+        kernel = self.kernel
+        if isinstance(kernel, gpk.DotProduct):
+            return 1.0
+        if self.custom or isinstance(kernel, gpk.ExpSineSquared):
+            return None
+        nu = getattr(kernel, "nu", np.inf)
+        factor = {0.5: 1.0, 1.5: 1.5, 2.5: 5.0 / 6.0}.get(nu, 0.5)
+        return 2.0 * factor / self.get("length_scale", theta)[0] ** 2
 
     def at(self, theta):
         """Return the scikit-learn kernel with its values in ``theta``."""
@@ -135,6 +155,20 @@ class Leaf:
         if out.X is not None:
             where = slice(None) if self.columns is None else self.columns
             out.X[:, where] += 2.0 * np.reshape(G, (-1, 1)) * X[:, where]
+
+
+class _Last:
+    """What was computed last, of an array and of values."""
+
+    def __init__(self):
+        self.kept = None
+
+    def of(self, array, values, compute):
+        """Return ``compute()``, or its last result for this array and these values."""
+        kept = self.kept  # read once, as another thread may replace it
+        if kept is None or kept[0] is not array or not np.array_equal(kept[1], values):
+            self.kept = kept = array, values, compute()
+        return kept[2]
 
 
 @dataclasses.dataclass
@@ -228,8 +262,12 @@ def _custom(leaf, theta, X, Z, scale):
 def _dot_product(leaf, theta, X, Z, scale):
     """Evaluate sigma_0^2 + x.z."""
     sigma, where = leaf.get("sigma_0", theta)
-    left = np.column_stack([X, np.full(len(X), sigma)])
-    right = left if X is Z else np.column_stack([Z, np.full(len(Z), sigma)])
+
+    def augmented(A):
+        return np.column_stack([A, np.full(len(A), sigma)])
+
+    right = leaf.of_points(X, Z, sigma, lambda: augmented(Z))
+    left = right if X is Z else augmented(X)
 
     def evaluate(rows, columns):
         def pull(G, out):
@@ -287,16 +325,20 @@ def _stationary(leaf, theta, X, Z, scale):
         squared_unit = 0.5 / alpha
     unit = length / np.sqrt(squared_unit)
     ard = where is not None and np.ndim(length) == 1
-    Zs = Z / unit
-    # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less. That
-    # of some samples, and a median, as one far sample moves a mean far from all others.
-    origin = np.median(Zs[:: len(Zs) // 32 + 1], axis=0)
-    Zs -= origin
+
+    def of_Z():
+        Zs = Z / unit
+        # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less.
+        # That of some samples, and a median, as one far sample moves a mean far.
+        origin = np.median(Zs[:: len(Zs) // 32 + 1], axis=0)
+        Zs -= origin
+        norms = np.einsum("ij,ij->i", Zs, Zs)
+        return Zs, origin, norms, np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms])
+
+    Zs, origin, norms_z, right = leaf.of_points(X, Z, unit, of_Z)
     Xs = Zs if X is Z else X / unit - origin
-    norms_z = np.einsum("ij,ij->i", Zs, Zs)
     norms_x = norms_z if X is Z else np.einsum("ij,ij->i", Xs, Xs)
     left = np.column_stack([Xs, norms_x, np.ones(len(X))])
-    right = np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms_z])
     # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples
     # into slopes.
     kink = getattr(kernel, "nu", None) == 0.5

@@ -22,6 +22,7 @@ from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
 from .encoded import blocks
 from .linalg import product, symmetric
+from .neighbours import LocalPosterior
 from .posterior import (
     CHUNK,
     ExactPosterior,
@@ -49,7 +50,7 @@ def predict_left_out(posterior, samples, folds):
 
     Parameters
     ----------
-    posterior : Posterior
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
         Of the samples of positive weight.
     samples : Samples
         Those, and with weight zero others that are to be predicted.
@@ -82,6 +83,8 @@ def predict_left_out(posterior, samples, folds):
                 "Choose other folds."
             )
     folds = [fold for fold in folds if len(fold)]
+    if isinstance(posterior, LocalPosterior):
+        return posterior.leave_out(samples, folds)
     exact = isinstance(posterior, ExactPosterior)
     predicted = (_exact if exact else _sparse)(posterior, samples, folds)
     for fold, (fold_mean, fold_variance) in predicted:
@@ -98,7 +101,7 @@ def leave_one_out(posterior, samples, index=None):
 
     Parameters
     ----------
-    posterior : ExactPosterior or SparsePosterior
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
         Posterior.
     samples : Samples
         Some or all of its samples, with positive weights; without known variances.
@@ -114,6 +117,8 @@ def leave_one_out(posterior, samples, index=None):
         Latent variance, noise not included.
     """
     k, noise = samples.n_outputs, posterior.noise
+    if isinstance(posterior, LocalPosterior):
+        return posterior.leave_one_out(samples)
     if isinstance(posterior, ExactPosterior):
         # N = s2 / w, G = (K + N)^-1: 1 - h = N G, without a difference of near equals
         groups = index
@@ -123,8 +128,7 @@ def leave_one_out(posterior, samples, index=None):
             place = np.empty(len(stacked), dtype=int)
             place[where[: len(posterior.Z)]] = np.arange(len(posterior.Z))
             groups = place[where[len(posterior.Z) :]]
-        inverse = np.tril(lapack.dtrtri(posterior.factor(), lower=1)[0])
-        G = np.einsum("ij,ij->j", inverse, inverse)[groups]
+        G = _inverse_diagonal(posterior.factor(), groups)
         total = posterior.weights[groups]
         N = noise / total
         error = samples.T[:, :k] - posterior.T[groups, :k]
@@ -135,6 +139,18 @@ def leave_one_out(posterior, samples, index=None):
         kept = np.maximum(kept, _LEAST_KEPT)
         return error / kept[:, None], S / kept
     return sparse_leave_one_out(posterior, samples)(posterior, samples.weights)
+
+
+def _inverse_diagonal(L, index):
+    """Return some elements of the diagonal of ``(L L')^-1``."""
+    wanted, place = np.unique(index, return_inverse=True)
+    if 3 * len(wanted) < len(L):  # fewer operations than the inverse
+        columns = np.zeros((len(L), len(wanted)), order="F")
+        columns[wanted, np.arange(len(wanted))] = 1.0
+        inverse = dtrsm(1.0, L, columns, lower=1, overwrite_b=1)
+    else:
+        inverse = np.tril(lapack.dtrtri(L, lower=1)[0])[:, wanted]
+    return np.einsum("ij,ij->j", inverse, inverse)[place]
 
 
 def sparse_leave_one_out(posterior, samples):
@@ -152,7 +168,9 @@ def sparse_leave_one_out(posterior, samples):
     Returns
     -------
     predict : callable
-        ``predict(posterior, weights)``, the weights being those of the samples in it.
+        ``predict(posterior, weights, slopes=False)``, the weights being those of the
+        samples in it; with ``slopes`` also the derivatives of residual and variance by
+        the noise variance, but for that of the prior mean's coefficients.
     """
     kernel, theta, k = posterior.kernel, posterior.theta, samples.n_outputs
     K = kernel.matrix(theta, samples.X, posterior.Z)
@@ -160,13 +178,27 @@ def sparse_leave_one_out(posterior, samples):
     missing = kernel.diagonal(theta, samples.X) - np.einsum("ij,ij->j", A, A)
     missing = np.maximum(missing, 0.0)
 
-    def predict(posterior, weights):
+    def predict(posterior, weights, slopes=False):
+        noise = posterior.noise
         C = dtrsm(1.0, posterior.Lb, A, lower=1)
         S = np.einsum("ij,ij->j", C, C)
-        kept = np.maximum(1.0 - weights * S / posterior.noise, _LEAST_KEPT)
+        kept = np.maximum(1.0 - weights * S / noise, _LEAST_KEPT)
         error = samples.T[:, :k] - samples.T[:, k:] @ posterior.beta
-        error = error - product(K, posterior.alpha)
-        return error / kept[:, None], S / kept + missing
+        residual = (error - product(K, posterior.alpha)) / kept[:, None]
+        variance = S / kept
+        if not slopes:
+            return residual, variance + missing
+        # S = A' B^-1 A and the mean is A' B^-1 b / s2, with B = I + Phi / s2
+        D = dtrsm(1.0, posterior.Lb, C, lower=1, trans_a=1, overwrite_b=1)
+        square = np.einsum("ij,ij->j", D, D)
+        kept_slope = weights * square / noise**2
+        whitened = dtrmm(1.0, posterior.factor(), posterior.alpha, lower=1, trans_a=1)
+        by_residual = product(D.T, whitened) / noise - residual * kept_slope[:, None]
+        by_variance = (S - square) / noise - variance * kept_slope
+        return (
+            residual, variance + missing,
+            by_residual / kept[:, None], by_variance / kept,
+        )  # fmt: skip
 
     return predict
 

@@ -12,8 +12,9 @@ from scipy.linalg.blas import dgemm, dsymm, dtrsm
 from .encoded import blocks
 from .linalg import cholesky, product, symmetric
 from .minibatch import ascend_by_batches
+from .noise_level import refit_noise
 from .posterior import CHUNK, collect_statistics, optimal_posterior, sparse_posterior
-from .training import log_prior, maximise, refit_noise
+from .training import log_prior, maximise
 
 # An L-BFGS iteration is a pass over all samples; with more of them batches are faster.
 MOVED_BY_BATCH = 20_000

@@ -19,7 +19,7 @@ from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 from .._parallel import run_tasks
 from .._validation import warn_user
 from .encoded import blocks
-from .linalg import JITTERS, cholesky, product, symmetric
+from .linalg import JITTERS, cholesky, product, solve_lower, symmetric
 from .samples import LOG_2PI
 
 # Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
@@ -279,18 +279,18 @@ class ExactPosterior(_Posterior):
         return self.L
 
     def _factors(self, K):
-        yield -1.0, dtrsm(1.0, self.factor(), K.T, lower=1, overwrite_b=1)
+        yield -1.0, solve_lower(self.factor(), K.T, overwrite=True)
 
     def statistics(self):
         """Return the statistics of the samples as inducing points, Lz and jitter."""
-        K = self.kernel.matrix(self.theta, self.Z, self.Z)
-        Lz, jitter = cholesky(K)
-        warn_about_jitter(jitter, np.diag(K))
+        Lz, jitter = cholesky(lambda: self.kernel.lower(self.theta, self.Z))
+        diagonal = self.kernel.diagonal(self.theta, self.Z)
+        warn_about_jitter(jitter, diagonal)
         # A = Lz^-1 Kuu = Lz' on the samples themselves
         A = Lz.T * np.sqrt(self.weights)
         Phi = np.asfortranarray(product(A, A.T))
         b = product(Lz.T, self.weights[:, None] * self.T)
-        trace = float(self.weights @ np.diag(K))
+        trace = float(self.weights @ diagonal)
         tally = self.count, self.log_ratio
         return SufficientStatistics(Phi, b, self.TT, trace, *tally), Lz, jitter
 
@@ -327,14 +327,13 @@ class SparsePosterior(_Posterior):
     def factor(self):
         """Return Lz."""
         if self.Lz is None:
-            K = self.kernel.matrix(self.theta, self.Z, self.Z)
-            self.Lz, _ = cholesky(K, (0.0, *JITTERS), diagonal=self.jitter)
+            self.Lz, _ = factor_covariance(self.kernel, self.theta, self.Z, self.jitter)
         return self.Lz
 
     def _factors(self, K):
-        A = dtrsm(1.0, self.factor(), K.T, lower=1, overwrite_b=1)
+        A = solve_lower(self.factor(), K.T, overwrite=True)
         yield -1.0, A
-        yield 1.0, dtrsm(1.0, self.Lb, A, lower=1)
+        yield 1.0, solve_lower(self.Lb, A)
 
     def statistics(self):
         """Return the statistics of all samples, Lz and jitter."""
@@ -400,7 +399,7 @@ def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
         `SparsePosterior` as a function of theta, of which only the noise may differ
         from ``theta``.
     """
-    Lz, jitter = cholesky(kernel.matrix(theta, Z, Z))
+    Lz, jitter = cholesky(lambda: kernel.lower(theta, Z))
     statistics = None
 
     def posterior_at(theta):

@@ -1,10 +1,9 @@
-"""Fit the hyperparameters and the noise variance.
+"""Fit the hyperparameters.
 
-Hyperparameters maximise the marginal likelihood of a subset of the samples, with a
-prior on vector length scales. The noise variance is then estimated again on all.
+They maximise the marginal likelihood of a subset of the samples, with a prior on vector
+length scales.
 """
 
-import operator
 import threading
 
 import joblib
@@ -16,10 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .._validation import warn_user
 from .encoded import blocks
-from .leave_out import sparse_leave_one_out
 from .linalg import JITTERS, cholesky, product
 from .posterior import log_marginal, mean_coefficients
-from .samples import LOG_2PI
 
 # Initial noise variances, of the standardised target.
 NOISE_STARTS = (0.01, 0.1, 0.5)
@@ -37,8 +34,6 @@ TOLERANCE = 1e-4
 # The "auto" size of the subset for the hyperparameters: a share of the samples, within
 # bounds.
 SUBSET_SHARE, LEAST_SUBSET, MOST_SUBSET = 0.2, 800, 2000
-# Samples whose leave-one-out density determines the noise of a sparse model.
-LEFT_OUT_SAMPLES = 2000
 # A variance up to this share of the target's is negligible: a smaller one fits the
 # same.
 _NEGLIGIBLE = 0.01
@@ -307,101 +302,6 @@ def maximise(objective, start, bounds, max_iter, report, stage):
     return result.x, np.array(curve)
 
 
-def refit_noise(posterior_at, posterior, report, score=None):
-    """Return the posterior at the noise variance with the highest score.
-
-    The hyperparameters come from a subset and an exact GP: all samples, and the error
-    of the inducing points, can need another noise (bulk modulus: NLL -0.69 from -0.11).
-    One factorisation a step: the optimum is bracketed in steps that double, then
-    parabolas are fitted through the score of the logarithmic noise.
-
-    Parameters
-    ----------
-    posterior_at : callable
-        Posterior as a function of theta, of which only the noise differs.
-    posterior : ExactPosterior or SparsePosterior
-        Initial posterior.
-    report : callable
-        ``report(stage, iteration, value)``.
-    score : callable, default=None
-        ``score(posterior)``, in nats; None: its ``elbo``.
-    """
-    score = score or operator.attrgetter("elbo")
-    best, kernel, theta = posterior, posterior.kernel, posterior.theta
-    index = kernel.noise_index
-    if not index:
-        return best
-    lower, upper = (kernel.bounds[index] - theta[index, None]).T
-    lower, upper = lower.max(), upper.min()
-    values = {0.0: score(best)}
-
-    def evaluate(shift):
-        nonlocal best
-        shift = float(np.clip(shift, lower, upper))
-        if shift not in values:
-            moved = theta.copy()
-            moved[index] += shift
-            posterior = posterior_at(moved)
-            values[shift] = score(posterior)
-            if values[shift] == max(values.values()):
-                best = posterior
-            report("noise on all samples", len(values) - 1, max(values.values()))
-
-    for step in (0.5, -0.5):
-        while True:
-            before = max(values, key=values.get)
-            evaluate(before + step)
-            if max(values, key=values.get) == before:
-                break
-            step *= 2.0
-    for _ in range(2):
-        shifts = np.array(sorted(values))
-        heights = np.array(list(map(values.get, shifts)))
-        top = int(np.argmax(heights))
-        if top in (0, len(shifts) - 1):
-            break
-        around = slice(top - 1, top + 2)
-        curve, slope, _ = np.polyfit(shifts[around], heights[around], 2)
-        vertex = -slope / (2.0 * curve)
-        if np.abs(vertex - shifts).min() < 0.05:
-            break
-        evaluate(vertex)
-    return best
-
-
-def left_out_score(posterior, samples):
-    """Return the leave-one-out log density of samples as a function of the posterior.
-
-    Neither the bound nor the likelihood of a sparse model shows the noise that
-    predictions need: both take the variance that the points do not explain for noise,
-    which predictions add to it (kin8nm with 2000 points: noise 0.36 for 0.16).
-
-    Parameters
-    ----------
-    posterior : SparsePosterior
-        Its kernel and points do not depend on the noise.
-    samples : Samples
-        Some of the training samples.
-
-    Returns
-    -------
-    score : callable
-        ``score(posterior)``, in nats.
-    """
-    predict, k = sparse_leave_one_out(posterior, samples), samples.n_outputs
-
-    def score(posterior):
-        some = samples.at(posterior.noise)
-        residual, variance = predict(posterior, some.weights)
-        counts = some.weights if some.counts is None else some.counts
-        total = variance + posterior.noise * counts / some.weights
-        square = np.einsum("nk,nk->n", residual, residual)
-        density = -0.5 * (k * (LOG_2PI + np.log(total)) + square / total)
-        return float(counts @ density)
-
-    return score
-
-
 def warn_of_bounds(posterior, params, target_variance):
     """Warn of hyperparameters at bounds that may limit the fit.
 
@@ -414,7 +314,7 @@ def warn_of_bounds(posterior, params, target_variance):
 
     Parameters
     ----------
-    posterior : ExactPosterior or SparsePosterior
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
         Posterior at the fitted hyperparameters.
     params : object
         The regressor, or another object with its parameters.

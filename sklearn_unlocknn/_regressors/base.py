@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._gp.encoded import NumericEncoder
 from .._gp.errors import without_auto
 from .._gp.head import Head
+from .._gp.neighbours import N_NEAREST
 from .._gp.samples import Targets
 from .._validation import check_weights, check_y_std, warn_user
 from .domain import DomainMixin
@@ -125,7 +126,8 @@ class BaseVGPRegressor(
         vars(self).update(self._encoder.public)
         head = self._head
         posterior = head.posterior
-        self.kernel_ = posterior.kernel.fitted_kernel(posterior.theta)
+        self.kernel_ = posterior.kernel.fitted_kernel(head.predictor.theta)
+        self.n_neighbors_ = None if head.local is None else N_NEAREST
         self.inducing_points_ = head.inducing_points()
         self.n_inducing_points_ = len(posterior.Z)
         noise_std = np.sqrt(head.mean_noise) * head.y_scale
@@ -248,10 +250,12 @@ class BaseVGPRegressor(
         count = self.n_inducing_points
         whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
         share = isinstance(count, numbers.Real) and not isinstance(count, bool)
-        if not ((whole and count >= 1) or (share and not whole and 0 < count <= 1)):
+        auto = isinstance(count, str) and count == "auto"
+        share = share and not whole and 0 < count <= 1
+        if not (auto or share or (whole and count >= 1)):
             raise ValueError(
-                f"Got n_inducing_points={count!r}, expected an int of at least 1 or a "
-                "float in (0, 1], a share of the samples."
+                f"Got n_inducing_points={count!r}, expected an int of at least 1, a "
+                'float in (0, 1], a share of the samples, or "auto".'
             )
         init = self.inducing_init
         if isinstance(init, str) and init not in _INITS:

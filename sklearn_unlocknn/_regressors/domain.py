@@ -110,7 +110,8 @@ class DomainMixin:
             weight : float
                 Derivative of the predicted mean by the training target, both per atom
                 where the network is extensive. With a constant prior mean the weights
-                of all training samples add up to 1.
+                of all training samples add up to 1. NaN where ``n_neighbors_`` is not
+                None.
             target : float
                 Training target, in target units; "target_0", "target_1", ... where
                 there are several.

@@ -33,9 +33,13 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         ``__call__``, or of :mod:`tfp.math.psd_kernels`: both are slower. A
         ``WhiteKernel`` in it is the observation noise; without one, a noise variance is
         fitted too. None is "matern52_ard + matern32_ard + linear".
-    n_inducing_points : int or float, default=4000
+    n_inducing_points : int, float or "auto", default="auto"
         Number of inducing points, or a share of the samples in (0, 1]. At most the
-        number of distinct samples; with that many the model is the exact GP.
+        number of distinct samples; with that many the model is the exact GP. "auto" is
+        the exact GP while it takes at most 1.5 times the operations of 4000 points and
+        a quarter of the machine's memory (24 bytes for each pair of samples): up to
+        some 8600 samples. Beyond it is 4000 points or, where these predict training
+        samples left out worse, the exact GP of the 64 samples nearest to each new one.
     inducing_init : {"greedy", "kmeans", "random"} or array-like, default="kmeans"
         Initial inducing points. "kmeans": cluster centres, which follow the density and
         cover outliers too (of many features, clusters are found among the principal
@@ -97,6 +101,8 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         In units of the features.
     n_inducing_points_ : int
         Number of inducing points.
+    n_neighbors_ : int or None
+        Number of nearest training samples that a prediction uses; None: all.
     noise_std_ : float or ndarray of shape (n_outputs,)
         Standard deviation of the observation noise, in target units; where noise
         varies, the root of its mean variance over the training samples.
@@ -188,7 +194,7 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         network=None,
         layer=-2,
         kernel=None,
-        n_inducing_points=4000,
+        n_inducing_points="auto",
         *,
         inducing_init="kmeans",
         optimize_inducing_points=False,

@@ -305,3 +305,15 @@ def test_power_one_of_noisy_linear_is_translated():
     kernel = RBF() + (White(0.3) + C(2.0)) ** 1 * C(0.5)
     translated = Covariance(kernel, D)
     assert_allclose(translated.noise(translated.theta), 0.15)
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_what_is_kept_of_points_is_that_of_the_same_points_and_values(kernel):
+    rng = np.random.default_rng(7)
+    X, Z, others = (rng.normal(size=(n, D)) for n in (4, 6, 6))
+    covariance = Covariance(kernel, D)
+    theta = covariance.theta
+    first, second = (Z, theta), (Z, theta - 0.1)
+    for points, at in (first, first, (others, theta), first, second, (X, theta)):
+        want = Covariance(kernel, D).matrix(at, X, points.copy())
+        assert_array_equal(covariance.matrix(at, X, points), want)

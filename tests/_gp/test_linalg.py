@@ -72,3 +72,15 @@ def test_a_busy_process_is_counted():
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         assert any(linalg._busy_elsewhere() for _ in range(1000))
         process.kill()
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_solve_lower_is_numpys(k):
+    rng = np.random.default_rng(0)
+    L = np.asfortranarray(np.tril(rng.normal(size=(9, 9))) + 9.0 * np.eye(9))
+    B = np.asfortranarray(rng.normal(size=(9, k)))
+    before = B.copy()
+    assert_allclose(linalg.solve_lower(L, B), np.linalg.solve(L, B), rtol=1e-12)
+    assert_array_equal(B, before)
+    got = linalg.solve_lower(L, B, overwrite=True)
+    assert_allclose(got, np.linalg.solve(L, before), rtol=1e-12)

@@ -144,7 +144,9 @@ def test_points_moved_in_batches_come_near_those_moved_on_all_samples(monkeypatc
     # Better than its start, the hyperparameters of 60 samples; with the steps of Adam
     # they stay within a few per cent of the optimum.
     assert stochastic.elbo_ > start.elbo_
-    assert stochastic.elbo_ / 300 > collapsed.elbo_ / 300 - 0.05
+    # The curves end at the bounds that were maximised, the models at another noise.
+    reached = stochastic.elbo_curve_[-1] / 300, collapsed.elbo_curve_[-1] / 300
+    assert reached[0] > reached[1] - 0.05
     difference = stochastic.predict(X) - collapsed.predict(X)
     assert np.sqrt(np.mean(difference**2)) < 0.5 * collapsed.noise_std_
     assert len(stochastic.elbo_curve_) == stochastic.n_iter_ + 1

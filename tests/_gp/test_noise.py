@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
@@ -10,7 +11,7 @@ from sklearn.gaussian_process import kernels as gpk
 from small_fits import fit, log_likelihood, make_data, standardised
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import linalg, moving, training
+from sklearn_unlocknn._gp import linalg, moving, noise_level, training
 from sklearn_unlocknn._gp import posterior as vi
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
@@ -22,7 +23,7 @@ def data():
     return make_data()
 
 
-def refit(data, kernel):
+def refit(data, kernel, search):
     """Return the posterior at the noise that is found, and the reported values."""
     X, y = map(standardised, data)
     groups = GroupedSamples.of(Samples(X, y[:, None], np.ones(len(y)), 1))
@@ -32,20 +33,40 @@ def refit(data, kernel):
         return vi.exact_posterior(kernel, theta, groups)
 
     calls = []
-    best = training.refit_noise(
-        posterior_at, posterior_at(kernel.theta), lambda *call: calls.append(call)
-    )
+    best = search(posterior_at, posterior_at(kernel.theta), groups, calls)
     return best, calls
 
 
+def by_values(posterior_at, posterior, groups, calls):
+    return noise_level.refit_noise(posterior_at, posterior, lambda *c: calls.append(c))
+
+
+def by_slopes(posterior_at, posterior, groups, calls):
+    return noise_level.refit_noise_by_slopes(
+        posterior_at, posterior, lambda *c: calls.append(c),
+        lambda posterior: noise_level.likelihood_slopes(posterior, groups),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("start", "close"),
-    [(1e-3, 0.4), (0.01, 0.1), (0.04, 0.1), (0.1, 0.4), (0.3, 0.4)],
+    ("start", "search", "close", "most"),
+    [
+        (1e-3, by_values, 0.4, 12),
+        (0.01, by_values, 0.1, 12),
+        (0.04, by_values, 0.1, 12),
+        (0.1, by_values, 0.4, 12),
+        (0.3, by_values, 0.4, 12),
+        (1e-3, by_slopes, 0.05, 6),
+        (0.01, by_slopes, 0.05, 3),
+        (0.04, by_slopes, 0.05, 3),
+        (0.1, by_slopes, 0.05, 4),
+        (0.3, by_slopes, 0.05, 6),
+    ],
 )
-def test_noise_is_found_from_any_start(data, start, close):
+def test_noise_is_found_from_any_start(data, start, search, close, most):
     """Steps that double leave a wide bracket about a distant optimum, 0.022."""
     latent = gpk.RBF(1.0, "fixed")
-    best, calls = refit(data, latent + gpk.WhiteKernel(start, (1e-6, 10.0)))
+    best, calls = refit(data, latent + gpk.WhiteKernel(start, (1e-6, 10.0)), search)
 
     def loss(log_noise):
         return -log_likelihood(latent + gpk.WhiteKernel(np.exp(log_noise)), data)
@@ -58,19 +79,54 @@ def test_noise_is_found_from_any_start(data, start, close):
     assert numbers == tuple(range(1, len(calls) + 1))
     assert np.all(np.diff(values) >= 0.0)
     assert values[-1] == best.elbo
-    assert len(calls) <= 12
+    assert len(calls) <= most
 
 
-def test_noise_stays_within_its_bounds(data):
+@pytest.mark.parametrize("n_outputs", [1, 2])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("few", [256, 0])
+def test_slopes_are_those_of_the_likelihood(n_outputs, known, few, monkeypatch):
+    """Compare with finite differences: with unit vectors, and with random signs."""
+    monkeypatch.setattr(noise_level, "_FEW", few)
+    monkeypatch.setattr(noise_level, "_PROBES", 2000)
+    rng = np.random.default_rng(5)
+    X = np.repeat(rng.normal(size=(30, 2)), 2, axis=0)  # two observations of each
+    T = np.sin(X[:, :1]) + rng.normal(scale=0.3, size=(60, n_outputs))
+    samples = Samples(X, T, rng.uniform(0.5, 2.0, size=60), n_outputs)
+    if known:
+        samples.known = rng.uniform(0.01, 0.3, size=60)
+    groups = GroupedSamples.of(samples)
+    white = gpk.WhiteKernel(0.1) + gpk.WhiteKernel(0.02, "fixed")
+    kernel = Covariance(gpk.RBF(1.0) + white, 2)
+
+    def value(shift):
+        theta = kernel.theta.copy()
+        theta[kernel.noise_index] += shift[0]
+        return vi.exact_posterior(kernel, theta, groups).elbo
+
+    def slope(shift):
+        return reference.finite_differences(value, shift)[0]
+
+    posterior = vi.exact_posterior(kernel, kernel.theta, groups)
+    elbo, *got = noise_level.likelihood_slopes(posterior, groups)
+    assert elbo == posterior.elbo
+    want = slope(np.zeros(1)), reference.finite_differences(slope, np.zeros(1), 1e-3)[0]
+    assert_allclose(got[0], want[0], rtol=1e-6 if few else 0.1, atol=0.0 if few else 1)
+    # that of the known variances is approximate: it takes the noise of a group for s2
+    assert_allclose(got[1], want[1], rtol=0.5 if known else 1e-3 if few else 0.1)
+
+
+@pytest.mark.parametrize("search", [by_values, by_slopes])
+def test_noise_stays_within_its_bounds(data, search):
     latent = gpk.RBF(1.0, "fixed")
     for start, bounds, end in ((0.3, (0.2, 1.0), 0.2), (1e-3, (1e-4, 5e-3), 5e-3)):
-        best, _ = refit(data, latent + gpk.WhiteKernel(start, bounds))
+        best, _ = refit(data, latent + gpk.WhiteKernel(start, bounds), search)
         assert_allclose(best.noise, end)
     # Two noises keep their ratio: the first bound ends the search.
     two = gpk.WhiteKernel(0.4, (0.2, 1.0)) + gpk.WhiteKernel(0.1, (1e-5, 1.0))
-    best, _ = refit(data, latent + two)
+    best, _ = refit(data, latent + two, search)
     assert_allclose(best.noise, 0.25)
-    fixed, calls = refit(data, latent + gpk.WhiteKernel(0.3, "fixed"))
+    fixed, calls = refit(data, latent + gpk.WhiteKernel(0.3, "fixed"), search)
     assert fixed.noise == 0.3
     assert not calls
 
@@ -95,7 +151,8 @@ def test_left_out_score_is_the_density_of_each_sample_given_the_others(n_outputs
     kernel = Covariance(gpk.RBF(0.8) + gpk.WhiteKernel(0.2), 2)
     theta, Z = kernel.theta, X[:6] + 0.1
     posterior = vi.optimal_posterior(kernel, theta, Z, rows)(theta)
-    score = training.left_out_score(posterior, rows)(posterior)
+    judge = noise_level.left_out_slopes(posterior, rows)
+    score, slope, curvature = judge(posterior)
 
     want = 0.0
     for i in range(25):
@@ -106,6 +163,16 @@ def test_left_out_score_is_the_density_of_each_sample_given_the_others(n_outputs
         want += rows.weights[i] * density
     # jitter 1e-10 under a condition near 1e2
     assert_allclose(score, want, rtol=1e-7)
+    posterior_at = vi.optimal_posterior(kernel, theta, Z, rows)
+
+    def shifted(shift):
+        moved = theta.copy()
+        moved[kernel.noise_index] += shift[0]
+        return judge(posterior_at(moved))[0]
+
+    (want,) = reference.finite_differences(shifted, np.zeros(1))
+    assert_allclose(slope, want, rtol=1e-6)
+    assert curvature < 0.0
 
 
 @pytest.mark.parametrize("n_points", [12, 80])
@@ -123,10 +190,10 @@ def test_noise_maximises_its_score_on_all_samples(data, n_points):
             return vi.exact_posterior(kernel, theta, groups).elbo
     else:
         posterior_at = vi.optimal_posterior(kernel, theta, posterior.Z, samples)
-        density = training.left_out_score(posterior_at(theta), samples)
+        judge = noise_level.left_out_slopes(posterior_at(theta), samples)
 
         def score(theta):
-            return density(posterior_at(theta))
+            return judge(posterior_at(theta))[0]
 
     for step in (-0.3, 0.3):
         moved = theta.copy()
