@@ -14,8 +14,10 @@ from .. import __version__
 from .files import CommandError, announce, find_input, print_message
 
 #: Module of each command.
-_MODULES = {name: ".commands" for name in ("fit", "predict", "evaluate")}
-_MODULES |= {"serve": ".serve"}
+_MODULES = {
+    "fit": ".commands", "predict": ".commands", "evaluate": ".commands",
+    "report": ".commands", "serve": ".serve",
+}  # fmt: skip
 
 _STATUS = """\
 exit status: 0 success; 1 some files failed (predict); 2 no output, for a reason on
