@@ -111,4 +111,4 @@ def test_quickstart_writes_nothing_on_standard_error(tmp_path):
     assert set(os.listdir(tmp_path)) == names
     order = ["180 crystals", "Mean absolute", "intervals hold", "Saved", "serve"]
     assert sorted(order, key=done.stdout.index) == order
-    assert len(done.stdout.splitlines()) < 60
+    assert len(done.stdout.splitlines()) < 65

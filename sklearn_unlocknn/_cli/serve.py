@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import webbrowser
 
 import numpy as np
@@ -58,13 +59,18 @@ def serve(args):
 
 def _listen(waitress, app, port):
     """Return the server. It keeps requests and answers in memory, not in files."""
+    listener = socket.socket()
     try:
+        # waitress leaves a socket open that it cannot bind
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         return waitress.create_server(
-            app, host="127.0.0.1", port=port, threads=_THREADS, ident=None,
+            app, sockets=[listener], threads=_THREADS, ident=None,
             max_request_body_size=_MOST_BYTES, inbuf_overflow=2 * _MOST_BYTES,
             outbuf_overflow=2**30, connection_limit=200, channel_timeout=60,
         )  # fmt: skip
     except OSError as error:
+        listener.close()
         raise CommandError(
             f"Cannot listen at the port {port}: {error.strerror}. Name another one by "
             "--port; 0 takes one that is free."

@@ -34,7 +34,7 @@ class InverseMap(NamedTuple):
     increasing: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    step: np.ndarray
+    step: np.ndarray | float = _STEP  # files of older versions lack it
 
     @classmethod
     def of(cls, transformer, t):

@@ -132,7 +132,10 @@ def mean_squared_z_interval(
     mean = np.average(squares, weights=weights)
     if not np.isfinite(mean):
         return np.inf, np.inf
-    influence = weights * (squares - mean) / weights.sum()
+    if mean == 0:
+        return 0.0, 0.0
+    # relative to the mean, whose square may exceed the range of float64
+    influence = weights * (squares / mean - 1.0) / weights.sum()
     error = np.sqrt(np.sum(influence**2))
     if error == 0:
         return float(mean), float(mean)
@@ -142,7 +145,7 @@ def mean_squared_z_interval(
     with np.errstate(divide="ignore"):
         w = np.where(acceleration * w < -1.0, -1.0 / acceleration, w)
         far = w / (1.0 - np.minimum(acceleration * w, 1.0)) ** 2
-    low, high = mean + error * far
+    low, high = mean * (1.0 + error * far)
     return max(float(low), 0.0), float(high)
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from _structures.damage import rock_salt
-from _web.pages import results
+from _web.web_pages import results
 
 pytest.importorskip("flask", reason="the page needs the extra `web`")
 waitress = pytest.importorskip("waitress", reason="the page needs the extra `web`")

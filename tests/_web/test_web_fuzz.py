@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from _structures.damage import DAMAGES, WRITERS, sources
-from _web.pages import HOST, form, text_of
+from _web.web_pages import HOST, form, text_of
 
 pytest.importorskip("flask", reason="the page needs the extra `web`")
 

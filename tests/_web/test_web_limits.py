@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from _structures.damage import rock_salt
-from _web.pages import HOST, form, results, send, text_of
+from _web.web_pages import HOST, form, results, send, text_of
 
 pytest.importorskip("flask", reason="the page needs the extra `web`")
 

@@ -17,7 +17,7 @@ from _structures.damage import (
     rock_salt,
     triclinic,
 )
-from _web.pages import HOST, csv_of, results, send, text_of
+from _web.web_pages import HOST, csv_of, results, send, text_of
 from numpy.testing import assert_allclose
 from pymatgen.core import Lattice, Structure
 
