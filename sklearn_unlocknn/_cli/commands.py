@@ -15,9 +15,10 @@ from sklearn.base import clone
 
 from .. import __version__
 from .._files.model_file import save_model
+from .._gp.domain import is_outside
 from .._prediction import own_keywords, predict_distribution
 from .._quiet import quiet_tensorflow
-from .._regressors.predictions import is_outside, join_errors, predictions, reasons
+from .._regressors.predictions import join_errors, predictions, reasons
 from .files import (
     CommandError,
     check_model_name,

@@ -84,9 +84,9 @@ error bar over the training targets, whether it is inside the domain of the trai
 data, the nearest training structures, all as CSV, and the same as JSON (POST
 /api/predict and GET /api/model, which the page describes).
 
-The server is reached from this machine alone, asks no other, and keeps no file of a
-visitor. It needs the packages of the extra `web`. Without JavaScript or WebGL crystals
-are drawn.
+The server is reached from this machine alone, sends no request to another, and keeps
+no file of a visitor. It needs the packages of the extra `web`. Without JavaScript or
+WebGL crystals are drawn.
 
 --training shows the nearest training structures, too. DATA is the table that `unlocknn
 fit` read, or the folder of structure files that a model of Python was fitted to in the
@@ -96,7 +96,7 @@ order of their names. It is compared with what the model keeps.
 
 _REPORT = f"""\
 Write a report on a fitted model and a data file that was not used in the fit: one HTML
-file that opens in any browser, without a network. It has figures and what they say,
+file that opens in any browser, without a network. It has figures in sentences,
 pictures of calibration, errors and domain, the periodic table, the worst rows with
 their nearest training structures, and the model card; after `fit --log10` the figures
 are those of the logarithm. Needs the extra plot: pip install "sklearn-unlocknn[plot]".

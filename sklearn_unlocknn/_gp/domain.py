@@ -29,6 +29,8 @@ LEAST_KEPT = 1000
 # Training samples whose own scores rank those of others. Those nearest to inducing
 # points are predicted too well to do so.
 N_RANKED = 500
+# A sample whose rank is lower is outside the domain.
+LEAST_RANK = 0.05
 # Samples among which those nearest to inducing points are searched: for each point,
 # and in all at least. Four times as many would add a tenth to the time of a fit.
 _SEARCHED = 5, 2000
@@ -328,6 +330,11 @@ def _solve(L, B):
 
 
 # --- scores ----------------------------------------------------------------------
+
+
+def is_outside(rank):
+    """Return whether samples of these ranks are outside the domain."""
+    return rank < LEAST_RANK
 
 
 def domain_scores(head, encoded):

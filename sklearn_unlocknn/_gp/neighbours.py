@@ -222,7 +222,7 @@ def fit_local(posterior, theta, samples, judged, density, report):
     parts = [samples.take(part) for part in blocks(n, d)]
     X, T = (np.concatenate([getattr(p, name) for p in parts]) for name in ("X", "T"))
     weights, k = samples.weights, samples.n_outputs
-    # Least squares: the nearest samples do not know what is far, as the kernel's own
+    # Least squares: the nearest samples do not cover what is far, as the kernel's own
     # generalised ones suppose (UCI protein: 14 standard deviations for the constant).
     beta, _ = mean_coefficients(product(T.T, weights[:, None] * T), k)
     local = LocalPosterior(kernel, theta, kernel.noise(theta), beta, X, T, weights)

@@ -125,7 +125,8 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Number of nearest training samples that a prediction uses; None: all.
     noise_std_ : float or ndarray of shape (n_outputs,)
         Standard deviation of the observation noise, in target units; where noise
-        varies, the root of its mean variance over the training samples.
+        varies, the root of its mean variance over the training samples. A growth of
+        standard deviations by a power is not counted.
     likelihood_, noise_ : str
         The chosen ``likelihood`` and ``noise``.
     dof_ : float

@@ -6,15 +6,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from .._gp.domain import domain_scores, nearest_samples
+from .._gp.domain import domain_scores, is_outside, nearest_samples
 from .._parallel import count_workers
 from .._prediction import interval_levels
 
 #: Structures in a step of the progress bar, for each process.
 STEP = 128
-#: A structure is outside the domain of a model if it is harder to predict than this
-#: share of the training structures.
-OUTSIDE = 0.95
 #: Training structures that are named beside a prediction.
 N_NEAREST = 3
 
@@ -26,9 +23,9 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
     frame with the columns structure (None: no prediction) and error (a reason, or "").
     Yields frames with the columns mean, std, lower, upper (in target units), with
     `log10` also log10_mean and log10_std, domain (the score), nearest (formulas of
-    training structures), domain_rank (of the score; see `is_outside`), warning (of
-    structures outside the domain, and of the reader of a structure unless its features
-    are of an earlier run) and error. Numbers are NaN beside an error.
+    training structures), domain_rank (of the score; see `_gp.domain.is_outside`),
+    warning (of structures outside the domain, and of the reader of a structure unless
+    its features are of an earlier run) and error. Numbers are NaN beside an error.
     """
     step = STEP * count_workers(estimator.n_jobs)
     hide = None if progress else True  # None: unless standard error is a terminal
@@ -61,11 +58,6 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
                 warning=notes, error=errors,
             )  # fmt: skip
             bar.update(len(block))
-
-
-def is_outside(rank):
-    """Return whether structures of these ranks are outside the domain."""
-    return rank < 1.0 - OUTSIDE
 
 
 _OUTSIDE_NOTE = "outside the domain of the training data"

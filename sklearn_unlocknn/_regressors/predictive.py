@@ -183,7 +183,9 @@ class PredictiveMixin:
             Of the latent function; it shrinks with more data nearby.
         aleatoric_std : ndarray of the same shape
             Of the observation noise; it does not shrink. The standard deviation of
-            ``predict`` is the square root of the sum of the squares of both.
+            ``predict`` is the square root of the sum of the squares of both. Where it
+            grows as a power of that of the GP (``likelihood="auto"``), both parts have
+            its factor.
         """
         check_is_fitted(self)
         return self._head.components(self._encoder.encode(self, X))

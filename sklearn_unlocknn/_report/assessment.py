@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import get_tags
 
-from .._gp.domain import domain_scores, nearest_samples
+from .._gp.domain import domain_scores, is_outside, nearest_samples
 from .._prediction import (
     Prediction,
     check_coverage,
@@ -22,8 +22,6 @@ from ..metrics import uq_by_group, uq_report
 from ..metrics._groups import samples_by_label
 from ..metrics._validation import quantiles_of_samples, standardized_residuals
 
-#: A sample is outside the domain if its rank among the training samples is lower.
-OUTSIDE = 0.05
 #: Training samples that are named beside a sample.
 N_NEAREST = 3
 #: Distance, in standard deviations of the target, up to which samples are the same: a
@@ -116,7 +114,7 @@ class Assessment:
     @property
     def outside(self):
         """Whether samples are outside the domain; None where it is unknown."""
-        return None if self.rank is None else self.rank < OUTSIDE
+        return None if self.rank is None else is_outside(self.rank)
 
     @property
     def n_repeated(self):

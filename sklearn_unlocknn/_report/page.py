@@ -35,8 +35,8 @@ def write_report(
     """Write a report on a fitted model and a data set as one HTML file.
 
     The file has all in it: figures, verdicts in words, pictures, the worst samples with
-    their nearest training samples, the model card. It runs no script, asks no host and
-    opens from disk.
+    their nearest training samples, the model card. It runs no script, sends no request
+    and opens from disk.
 
     Parameters
     ----------

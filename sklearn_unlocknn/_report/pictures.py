@@ -174,7 +174,7 @@ def _errors(a, quantity):
         f"The rank correlation is {display.correlation:.2f}.",
         "Root mean square errors of bins (line) should lie on the diagonal: above it "
         "the model is over-confident, below it under-confident. A line that does not "
-        "rise says that the std does not tell large errors from small ones.",
+        "rise means that the std does not separate large errors from small ones.",
     )
 
 
@@ -190,7 +190,7 @@ def _sharpness(a, quantity):
         "Histogram of predicted std. Their root mean square is "
         f"{quantity.number(display.sharpness)}.",
         "Of two calibrated models the better one has smaller std, further left. A "
-        "single bar says that all samples have the same error bar.",
+        "single bar: all samples have the same error bar.",
     )
 
 
@@ -227,8 +227,8 @@ def _tables(a):
     if a.y is None:
         return [
             ("mean_std", 1, "Predicted std by element",
-             "Mean std of the samples that contain an element: a large one says that "
-             "the training data tell little about it.")
+             "Mean std of the samples that contain an element: it is large where "
+             "the training data have little of it.")
         ]  # fmt: skip
     return [
         ("mae", 1, "Error by element",

@@ -13,7 +13,7 @@ FEW = 30
 _NEARLY, _SLIGHT, _FAR = 0.02, 0.05, 0.15
 #: A rank correlation below this does not help, however many samples show it.
 _WEAK = 0.1
-#: A share outside the domain that says that the data are of another kind.
+#: A share outside the domain above which the data are of another kind.
 _MANY_OUTSIDE = 0.15
 
 
@@ -83,7 +83,7 @@ def summary(assessment, verdicts):
 
 
 def sentences(assessment, verdicts, quantity):
-    """Return what the figures say, a sentence or two each."""
+    """Describe the figures, in a sentence or two each."""
     a, found = assessment, []
     mae = a.figures["point"]["mae"]
     text = f"Predictions are off by {quantity.number(mae)} on average (MAE)"
@@ -96,7 +96,7 @@ def sentences(assessment, verdicts, quantity):
             f"{quantity.number(plain)}"
         )
     elif a.n > 1:
-        text += "; all targets are equal, so that there is nothing to tell apart"
+        text += "; all targets are equal, so that there is nothing to predict"
     found.append(_sentence(text))
     for one in verdicts:
         found.append(
@@ -132,11 +132,11 @@ def _on_ranking(a):
     text = f"rank correlation {rho:.2f}"
     if rho > max(2 / math.sqrt(a.n), _WEAK):
         return [f"Predictions of larger std have larger errors ({text})."]
-    return [f"The std does not tell large errors from small ones here ({text})."]
+    return [f"The std does not separate large errors from small ones here ({text})."]
 
 
 def on_domain(a, quantity):
-    """Return what the domain scores and the neighbours say."""
+    """Describe domain scores and neighbours in sentences."""
     if a.outside is None:
         return ["The domain is not known: this model keeps no training samples."]
     k, n, found = int(a.outside.sum()), a.n, []

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-#: Okabe and Ito's colours, which the colour-blind can tell apart, and those on which a
+#: Okabe and Ito's colours, which the colour-blind distinguish, and those on which a
 #: symbol is written in white.
 COLORS = (
     "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00",

@@ -1,4 +1,4 @@
-"""Who may ask: this machine, from the page itself; and what the page may load."""
+"""Check the source of requests, and restrict what the page may load."""
 
 from urllib.parse import urlsplit
 

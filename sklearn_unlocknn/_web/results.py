@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from .._features.cache import forget
-from .._regressors.predictions import is_outside, predictions
+from .._gp.domain import is_outside
+from .._regressors.predictions import predictions
 from .._structures.read import StructureError, as_structure, read_upload
 from .chart import draw_chart
 from .drawing import draw, viewer_data

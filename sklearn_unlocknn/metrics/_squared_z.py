@@ -35,7 +35,7 @@ def mean_squared_z(y_true, y_pred, y_std, *, sample_weight=None):
     See Also
     --------
     mean_squared_z_interval : How far it can be from 1 by chance.
-    squared_z_skewness : Whether a mean says much about these errors.
+    squared_z_skewness : Whether the mean summarises these errors.
 
     Notes
     -----
@@ -80,8 +80,8 @@ def mean_squared_z_interval(
     Returns
     -------
     low, high : float
-        Dimensionless. The std are calibrated on average, as far as the samples tell,
-        if 1 is between them. 0 and infinity for a single sample.
+        Dimensionless. No deviation from average calibration is shown if 1 is
+        between them. 0 and infinity for a single sample.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def mean_squared_z_interval(
     See Also
     --------
     mean_squared_z : The mean itself.
-    squared_z_skewness : Tells when the interval is too narrow.
+    squared_z_skewness : Large where the interval is too narrow.
 
     Notes
     -----
@@ -186,10 +186,10 @@ def squared_z_skewness(y_true, y_pred, y_std, *, sample_weight=None):
     .86 with three and .95 with 2.1. With four the variance of :math:`z^2` ceases to
     exist. **Above .8** the std is a poor summary of the errors: the mean squared z and
     its interval, and every recalibration by it, depend on a few samples, and a std does
-    not tell how far central errors reach (with three degrees of freedom 67 % are within
-    the 50 % interval of a Gaussian). Judge and report such predictions by intervals and
-    quantiles. Errors that are Gaussian with wrong std look the same: of some samples
-    much too small, of others much too large.
+    not determine how far central errors reach (with three degrees of freedom 67 % are
+    within the 50 % interval of a Gaussian). Judge and report such predictions by
+    intervals and quantiles. Errors that are Gaussian with wrong std look the same: of
+    some samples much too small, of others much too large.
 
     With 100 samples chance moves it by .08, with 1000 by .025. A zero std that misses
     counts as an infinite :math:`z^2`: the skewness is 1.

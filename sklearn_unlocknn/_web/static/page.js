@@ -31,7 +31,7 @@ function problem() {
   return "";
 }
 
-function say(text) {
+function announce(text) {
   const place = document.getElementById("warning");
   place.textContent = text;
   place.hidden = text === "";
@@ -45,7 +45,7 @@ if (form) {
   const state = document.getElementById("state");
   form.addEventListener("submit", (event) => {
     const text = problem();
-    say(text);
+    announce(text);
     if (text) {
       event.preventDefault();
       return;
@@ -53,7 +53,7 @@ if (form) {
     button.disabled = true;
     state.textContent = "Reading and predicting";
   });
-  input.addEventListener("change", () => say(""));
+  input.addEventListener("change", () => announce(""));
   window.addEventListener("pageshow", () => {
     button.disabled = false;
     state.textContent = "";
@@ -71,7 +71,7 @@ if (form) {
     if (holdsFiles(event) && event.target !== input) {
       event.preventDefault();
       input.files = event.dataTransfer.files;
-      say("");
+      announce("");
       form.scrollIntoView();
       input.focus();
     }
