@@ -7,6 +7,7 @@ the posterior is computed again.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from .likelihood import (
 from .noise import VaryingNoise, fit_noise
 from .noise_level import likelihood_slopes, refit_noise_by_slopes
 from .posterior import exact_posterior
-from .samples import GroupedSamples
+from .samples import GroupedSamples, Samples
 from .training import fit_hyperparameters
 
 # Residuals up to this, in standard deviations, are those of a function without noise.
@@ -47,6 +48,64 @@ def without_auto(choice):
     """Return ``likelihood`` and ``noise``, plain where they are "auto"."""
     pairs = zip(choice, PLAIN, strict=True)
     return tuple(plain if one == "auto" else one for one, plain in pairs)
+
+
+class LeftOut(NamedTuple):
+    """Training samples, each predicted by a posterior of all others.
+
+    Attributes
+    ----------
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
+        The posterior of all.
+    samples : Samples
+        Samples, with the user's weights.
+    residual : ndarray of shape (n, k)
+        Target less latent mean.
+    variance : ndarray of shape (n,)
+        Latent variance, known noise included.
+    counts : ndarray of shape (n,)
+        Weights of the residuals.
+    """
+
+    posterior: object
+    samples: Samples
+    residual: np.ndarray
+    variance: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, posterior, samples, weighted, index):
+        """Leave each sample out.
+
+        Parameters
+        ----------
+        posterior : ExactPosterior, SparsePosterior or LocalPosterior
+            Of the weighted samples, or of more.
+        samples : Samples
+            Samples, with the user's weights.
+        weighted : Samples
+            The same, with the weights of the posterior.
+        index : ndarray of shape (n,)
+            Their positions among the samples of the posterior.
+        """
+        if samples.known is None:  # equal samples are one there
+            index = None
+        noise, counts = posterior.noise, samples.weights
+        residual, variance = leave_one_out(posterior, weighted.at(noise), index)
+        if samples.known is not None:
+            # residuals inform about the noise as far as that is not known
+            known, own = samples.known * counts, variance + noise
+            counts, variance = counts * own / (own + known), variance + known
+        return cls(posterior, samples, residual, variance, counts)
+
+    @property
+    def few(self):
+        """Whether there are too few to determine the shape of errors."""
+        return min(self.counts.sum(), len(self.counts)) < LEAST_SAMPLES
+
+    def std(self, ratio):
+        """Return standard deviations (n, 1), given noise variances by the constant."""
+        return np.sqrt(self.variance + self.posterior.noise * ratio)[:, None]
 
 
 @dataclasses.dataclass
@@ -107,19 +166,13 @@ class Errors:
         return np.ones(len(X)) if self.noise is None else self.noise.ratio(X)
 
     @classmethod
-    def fit(cls, posterior, samples, weighted, index, choice, rng, before=None):
+    def fit(cls, left_out, choice, rng, before=None):
         """Fit to leave-one-out residuals.
 
         Parameters
         ----------
-        posterior : ExactPosterior or SparsePosterior
-            Of the weighted samples, or of more.
-        samples : Samples
-            Samples, with the user's weights.
-        weighted : Samples
-            The same, with the weights of the posterior.
-        index : ndarray of shape (n,)
-            Their positions among the samples of the posterior.
+        left_out : LeftOut
+            The residuals.
         choice : tuple of str
             ``likelihood`` and ``noise`` of the regressor: "auto" chooses by the log
             density of samples left out, with Schwarz's penalty.
@@ -134,29 +187,26 @@ class Errors:
         precisions : ndarray of shape (n,)
             Weight of each sample by its residual: 1 for a Gaussian.
         """
-        likelihood, noise = choice
-        s2, k = posterior.noise, samples.n_outputs
-        residual, variance, counts = _residuals(posterior, samples, weighted, index)
+        posterior, samples, residual, variance, counts = left_out
+        k = samples.n_outputs
         weights = np.repeat(counts, k)
         penalty = 0.5 * np.log(max(counts.sum(), 1.0))
 
         def z(ratio):
-            return (residual / np.sqrt(variance + s2 * ratio)[:, None]).ravel()
+            return (residual / left_out.std(ratio)).ravel()
 
         def density(shape, ratio):
-            logs = 0.5 * np.log(variance + s2 * ratio)
+            logs = np.log(left_out.std(ratio)[:, 0])
             return weights @ shape.log_density(z(ratio)) - k * (counts @ logs)
 
         constant = np.ones(len(residual))
         if not np.abs(z(constant)).max() > _EXACT:
             return cls(), constant
+        if left_out.few:
+            choice = without_auto(choice)
+        likelihood, noise = choice
         found = []
         heavy = Shape.fit(z(constant), weights)
-        few = min(counts.sum(), len(counts)) < LEAST_SAMPLES
-        if noise == "auto" and few:
-            noise = "constant"
-        if likelihood == "auto" and few:
-            likelihood = "gaussian"
         if noise != "varying":
             if likelihood != "student_t":
                 found.append((density(GAUSSIAN, constant), cls(), constant))
@@ -169,12 +219,14 @@ class Errors:
                 start = Shape.gaussian(z(constant), weights)
             usual = expected_precisions(z(constant), weights, heavy).reshape(-1, k)
             kept = usual.min(axis=1) >= _OUTLIER
-            varying, left_out = fit_noise(
-                posterior.kernel, posterior.theta, samples.X[kept], residual[kept],
-                variance[kept], counts[kept], start, rng, before and before.noise,
+            mean = samples.T[:, :k] - residual
+            varying, left_out_ratio = fit_noise(
+                posterior.kernel, posterior.theta, samples.X[kept], mean[kept],
+                residual[kept], variance[kept], counts[kept], start, rng,
+                before and before.noise,
             )  # fmt: skip
             ratio = constant.copy() if varying is None else varying.ratio(samples.X)
-            ratio[kept] = left_out
+            ratio[kept] = left_out_ratio
             if likelihood != "student_t":
                 shape = Shape.gaussian(z(ratio), weights)
                 value = density(shape, ratio) - 2.0 * penalty
@@ -186,22 +238,18 @@ class Errors:
         _, errors, ratio = max(found, key=lambda one: one[0])
         return errors, errors._precisions_of(z(ratio).reshape(-1, k), counts)
 
-    def grown(self, posterior, samples, weighted, index):
+    def grown(self, left_out):
         """Return the errors with a power of the standard deviation, if that is better.
 
         Parameters
         ----------
-        posterior, samples, weighted, index
-            As in `fit`.
+        left_out : LeftOut
+            Residuals.
         """
-        residual, variance, counts = _residuals(posterior, samples, weighted, index)
-        k = samples.n_outputs
-        std = np.sqrt(variance + posterior.noise * self.ratio(samples.X))
-        z, weights = (residual / std[:, None]).ravel(), np.repeat(counts, k)
-        if (
-            min(counts.sum(), len(counts)) < LEAST_SAMPLES
-            or not np.abs(z).max() > _EXACT
-        ):
+        samples, counts = left_out.samples, left_out.counts
+        k, std = samples.n_outputs, left_out.std(self.ratio(samples.X))
+        z, weights = (left_out.residual / std).ravel(), np.repeat(counts, k)
+        if left_out.few or not np.abs(z).max() > _EXACT:
             return self
         targets = samples.T[:, :k]
         mean = np.average(targets, axis=0, weights=counts)
@@ -265,29 +313,6 @@ class Errors:
         return found.reshape(z.shape).mean(axis=1)
 
 
-def _residuals(posterior, samples, weighted, index):
-    """Leave each sample out; see `Errors.fit`.
-
-    Returns
-    -------
-    residual : ndarray of shape (n, k)
-        Target less latent mean.
-    variance : ndarray of shape (n,)
-        Latent variance, known noise included.
-    counts : ndarray of shape (n,)
-        Weights of the residuals.
-    """
-    if samples.known is None:  # equal samples are one there
-        index = None
-    residual, variance = leave_one_out(posterior, weighted.at(posterior.noise), index)
-    counts = samples.weights
-    if samples.known is not None:
-        # residuals inform about the noise as far as that is not known
-        known, own = samples.known * counts, variance + posterior.noise
-        counts, variance = counts * own / (own + known), variance + known
-    return residual, variance, counts
-
-
 def _scaled_start(kernel, groups):
     """Return the kernel's hyperparameters for the variance of targets as weighted.
 
@@ -336,8 +361,6 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
     precisions : ndarray of shape (n,) or None
         Weights of the samples by their residuals.
     """
-    if not (max_iter and len(theta)):  # nothing is fitted
-        choice = without_auto(choice)
     if choice == PLAIN:
         return Errors(), theta, None, None
     weighted, errors, posterior, precisions = samples, None, None, None
@@ -362,9 +385,8 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
                 theta, _ = fit_hyperparameters(kernel, groups, max_iter, report, start)
                 posterior = exact_posterior(kernel, theta, groups)
             theta = posterior.theta
-        errors, precisions = Errors.fit(
-            posterior, samples, weighted, everywhere, choice, rng, errors
-        )
+        left_out = LeftOut.of(posterior, samples, weighted, everywhere)
+        errors, precisions = Errors.fit(left_out, choice, rng, errors)
         if errors.plain:
             return errors, theta, None, None
         choice = errors.choice

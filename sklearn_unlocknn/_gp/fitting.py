@@ -7,7 +7,7 @@ from sklearn.utils import check_array, check_random_state
 
 from . import cost
 from .covariance import Covariance
-from .errors import PLAIN, Errors, fit_errors
+from .errors import PLAIN, Errors, LeftOut, fit_errors, without_auto
 from .inducing import select
 from .neighbours import fit_local
 from .noise_level import (
@@ -91,6 +91,8 @@ def fit_posterior(samples, kernel, params, choice, report):
     some = samples.take(subset)
     given = samples
     plain, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
+    if not (max_iter and len(plain)):  # nothing is fitted
+        choice = without_auto(choice)
     errors, theta, of_some, precisions = fit_errors(
         kernel, plain, some, choice, max_iter, rng, report
     )
@@ -147,20 +149,28 @@ def fit_posterior(samples, kernel, params, choice, report):
                 posterior, plain, given, judged, judge(posterior)[0], report
             )
     if local is not None:
-        samples, left_out = given, (local, some, some, None)
-        errors, _ = Errors.fit(*left_out, choice, rng)
-    else:
-        left_out = (posterior, some, samples.take(subset), subset)
-        if not errors.plain:
-            errors, _ = Errors.fit(*left_out, errors.choice, rng, errors)
-    if choice[0] == "auto" and max_iter:
-        errors = errors.grown(*left_out)
-    if named and choice != PLAIN and max_iter:
-        count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
-        if errors.noise is not None:
-            count += errors.noise.n_parameters
-        count += errors.growth.power > 0
-        errors = errors.inflated(some.weights.sum(), count)
+        samples = given
+    if choice != PLAIN:
+        if local is not None:
+            left_out = LeftOut.of(local, some, some, None)
+            errors, _ = Errors.fit(left_out, choice, rng)
+        elif exact and n > len(subset):  # more residuals decide again
+            some = given.take(slice(None))
+            weighted = samples.take(slice(None))
+            left_out = LeftOut.of(posterior, some, weighted, np.arange(n))
+            errors, _ = Errors.fit(left_out, choice, rng, errors)
+        else:
+            left_out = LeftOut.of(posterior, some, samples.take(subset), subset)
+            if not errors.plain:
+                errors, _ = Errors.fit(left_out, errors.choice, rng, errors)
+        if choice[0] == "auto":
+            errors = errors.grown(left_out)
+        if named and max_iter:
+            count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
+            if errors.noise is not None:
+                count += errors.noise.n_parameters
+            count += errors.growth.power > 0
+            errors = errors.inflated(some.weights.sum(), count)
     return posterior, local, errors, samples.at(posterior.noise).weights, curve
 
 

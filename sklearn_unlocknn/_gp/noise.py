@@ -3,21 +3,23 @@
 The residual r of a sample that is left out has the variance ``c^2 (v + s2 exp g(x))``:
 v is that of the latent function, s2 the constant noise, c and the degrees of freedom
 those of the `Shape`. The prior of g is a Gaussian process at some inducing points
-(Nystroem), whose covariance is a power of the fitted correlations of the function
-itself times one factor. Its mode is found by Fisher scoring, power and factor by
-Laplace's approximation of the evidence
+(Nystroem). Its covariance is a power of the fitted correlations of the function itself,
+or the mean of that and one of predicted values, as noise often depends on the size of
+what is measured, times one factor. Its mode is found by Fisher scoring; power, factor
+and which of the two by Laplace's approximation of the evidence
 (Goldberg et al. 1998 for the model, Rasmussen and Williams 2006, section 3.4, for the
 approximation).
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.linalg.blas import dsyrk
 
 from .encoded import blocks
-from .linalg import JITTERS, cholesky
+from .linalg import JITTERS, cholesky, product
 from .posterior import CHUNK
 
 # Inducing points of the noise: it varies more slowly than the function.
@@ -27,6 +29,8 @@ MAX_POINTS = 200
 _VARIANCES = (3.0, 0.3, 1.0, 10.0)
 _POWERS = (1, 2, 4)
 _MEAN_VARIANCE = 4.0
+# Variance of the residuals of `Level`, relative to that of its values
+_LEVEL_PENALTY = 1e-3
 _MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 1e-2, 3.0, 0.7
 # Least Fisher information of a sample, of one whose function value is not determined
 _LEAST_INFORMATION = 1e-6
@@ -56,6 +60,8 @@ class VaryingNoise:
         Range of g over the training samples; beyond it g is not extrapolated.
     n_parameters : float
         Effective number of parameters.
+    level : Level, default=None
+        Predicted values, if g depends on them.
     """
 
     kernel: object
@@ -67,17 +73,56 @@ class VaryingNoise:
     offset: float
     bounds: tuple
     n_parameters: float
+    level: "Level | None" = None
 
     def ratio(self, X):
         """Return the noise variance at X in units of the constant one."""
         parts = []
         for rows in blocks(len(X), len(self.Z), *CHUNK):
-            K = _correlation(self.kernel, self.theta, X[rows], self.Z) ** self.power
+            R = _correlation(self.kernel, self.theta, X[rows], self.Z)
+            K = R**self.power if self.level is None else self.level.add(R, self.power)
             parts.append(self.offset + K @ self.coefficients)
         return np.exp(np.clip(np.concatenate(parts), *self.bounds))
 
 
-def fit_noise(kernel, theta, X, residual, variance, counts, shape, rng, before=None):
+class Level(NamedTuple):
+    """Predicted values, in units of their standard deviation.
+
+    Attributes
+    ----------
+    coefficients : ndarray of shape (m,)
+        ``level(x) = R(x, Z) coefficients``.
+    at_Z : ndarray of shape (m,)
+        Values at the inducing points.
+    """
+
+    coefficients: np.ndarray
+    at_Z: np.ndarray
+
+    @classmethod
+    def fit(cls, mean, at_Z, at_X, counts):
+        """Fit to left-out means (n,), given correlations at Z (m, m) and X (n, m).
+
+        Least squares with the covariance of Z as the penalty, a thousandth of the
+        variance of the means.
+        """
+        mean = mean - np.average(mean, weights=counts)
+        mean = mean / (np.sqrt(np.average(mean**2, weights=counts)) or 1.0)
+        weighted = counts[:, None] * at_X
+        A = product(at_X.T, weighted) + _LEVEL_PENALTY * at_Z
+        L, _ = cholesky(A, JITTERS)
+        coefficients = cho_solve((L, True), weighted.T @ mean)
+        return cls(coefficients, at_Z @ coefficients)
+
+    def add(self, R, power):
+        """Return the mean of powers of correlations (n, m) and those of values."""
+        distance = (R @ self.coefficients)[:, None] - self.at_Z
+        return 0.5 * (R**power + np.exp(-0.5 * distance**2))
+
+
+def fit_noise(
+    kernel, theta, X, mean, residual, variance, counts, shape, rng, before=None
+):
     """Fit the noise to leave-one-out residuals.
 
     Parameters
@@ -88,8 +133,8 @@ def fit_noise(kernel, theta, X, residual, variance, counts, shape, rng, before=N
         Its log hyperparameters.
     X : ndarray of shape (n, d)
         Samples.
-    residual : ndarray of shape (n, k)
-        Their leave-one-out residuals.
+    mean, residual : ndarray of shape (n, k)
+        Their leave-one-out means and residuals.
     variance : ndarray of shape (n,)
         Leave-one-out variances of the function, and known variances of the noise.
     counts : ndarray of shape (n,)
@@ -99,7 +144,7 @@ def fit_noise(kernel, theta, X, residual, variance, counts, shape, rng, before=N
     rng : numpy.random.RandomState
         Chooses inducing points.
     before : VaryingNoise, default=None
-        An earlier fit, whose power and prior variance are kept.
+        An earlier fit, whose covariance is kept.
 
     Returns
     -------
@@ -116,27 +161,36 @@ def fit_noise(kernel, theta, X, residual, variance, counts, shape, rng, before=N
     at_Z, at_X = (_correlation(kernel, theta, one, Z) for one in (Z, X))
     scale, s2 = shape.scale**2, kernel.noise(theta)
     target = _LogScale(residual**2 / scale, variance, s2, counts, shape.dof)
+    levels = Level.fit(mean.mean(axis=1), at_Z, at_X, counts)
     roots, found, g = {}, {}, np.zeros(len(X))
 
-    def mode(power, prior):
+    def mode(power, level, prior):
         nonlocal g
-        if power not in roots:
-            L, _ = cholesky(at_Z**power, JITTERS)
-            roots[power] = L, solve_triangular(L, (at_X**power).T, lower=True)
+        form = power, level is None
+        if form not in roots:
+            K_Z, K_X = (
+                R**power if level is None else level.add(R, power) for R in (at_Z, at_X)
+            )
+            L, _ = cholesky(K_Z, JITTERS)
+            roots[form] = L, solve_triangular(L, K_X.T, lower=True)
         features = np.empty((m + 1, len(X)))
-        np.multiply(np.sqrt(prior), roots[power][1], out=features[:-1])
+        np.multiply(np.sqrt(prior), roots[form][1], out=features[:-1])
         features[-1] = np.sqrt(_MEAN_VARIANCE)
-        one = found[power, prior] = target.maximise(features, g)
+        one = found[form, prior] = target.maximise(features, g)
         g = one.g
         return one.evidence
 
     if before is None:
-        power = max(_POWERS, key=lambda power: mode(power, _VARIANCES[0]))
-        prior = max(_VARIANCES, key=lambda prior: mode(power, prior))
+        prior = _VARIANCES[0]
+        power = max(_POWERS, key=lambda power: mode(power, None, prior))
+        level = max((None, levels), key=lambda level: mode(power, level, prior))
+        prior = max(_VARIANCES, key=lambda prior: mode(power, level, prior))
     else:
         power, prior = before.power, before.prior
-        mode(power, prior)
-    best, L = found[power, prior], roots[power][0]
+        level = None if before.level is None else levels
+        mode(power, level, prior)
+    form = power, level is None
+    best, L = found[form, prior], roots[form][0]
     coefficients = np.sqrt(prior) * solve_triangular(
         L, best.weights[:-1], lower=True, trans="T"
     )
@@ -144,7 +198,7 @@ def fit_noise(kernel, theta, X, residual, variance, counts, shape, rng, before=N
     bounds = float(best.g.min()), float(best.g.max())
     noise = VaryingNoise(
         kernel, theta, Z, power, prior, coefficients, float(offset), bounds,
-        best.n_parameters,
+        best.n_parameters, level,
     )  # fmt: skip
     return noise, np.exp(np.clip(best.left_out, *bounds))
 

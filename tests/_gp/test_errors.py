@@ -209,8 +209,8 @@ def test_noise_follows_that_of_the_residuals():
     residual = np.sqrt(0.2 * truth + 0.05)[:, None] * rng.normal(size=(1500, 1))
     kernel = Covariance(1.0 * gpk.RBF(1.0) + gpk.WhiteKernel(0.2), 1)
     noise, left_out = fit_noise(
-        kernel, kernel.theta, X, residual, np.full(1500, 0.05), np.ones(1500),
-        GAUSSIAN, np.random.RandomState(0),
+        kernel, kernel.theta, X, np.zeros((1500, 1)), residual, np.full(1500, 0.05),
+        np.ones(1500), GAUSSIAN, np.random.RandomState(0),
     )  # fmt: skip
     grid = np.linspace(-1.8, 1.8, 50)[:, None]
     want = 1.5 * np.sin(2 * grid[:, 0])
@@ -218,6 +218,28 @@ def test_noise_follows_that_of_the_residuals():
     assert stats.spearmanr(left_out, truth)[0] > 0.9
     far = noise.ratio([[1e6], [-1e6]])
     assert np.all((far >= noise.ratio(X).min()) & (far <= noise.ratio(X).max()))
+
+
+def test_noise_follows_the_size_of_what_is_measured():
+    """Among 400 samples of ten features no distance shows it."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1400, 10))
+    mean = X @ np.linspace(-1.0, 1.0, 10)
+    truth = np.exp(mean)
+    residual = np.sqrt(truth) * rng.normal(size=1400)
+    kernel = Covariance(1.0 * gpk.RBF(3.0) + gpk.WhiteKernel(1.0), 10)
+    noise, left_out = fit_noise(
+        kernel, kernel.theta, X[:400], mean[:400, None], residual[:400, None],
+        np.full(400, 1e-6), np.ones(400), GAUSSIAN, np.random.RandomState(0),
+    )  # fmt: skip
+    assert noise.level is not None
+    assert_allclose(
+        noise.level.at_Z,
+        mean[:400].std() ** -1 * (noise.Z @ np.linspace(-1.0, 1.0, 10)),
+        atol=0.5,
+    )
+    assert stats.spearmanr(left_out, truth[:400])[0] > 0.9
+    assert stats.spearmanr(noise.ratio(X[400:]), truth[400:])[0] > 0.9
 
 
 def made(kind, n, seed=0):
@@ -242,6 +264,14 @@ def test_choice_is_that_of_the_data(kind, want):
     model = VGPRegressor("rbf", random_state=0).fit(*made(kind, 400))
     assert (model.likelihood_, model.noise_) == want
     assert np.isinf(model.dof_) == (want[0] == "gaussian")
+
+
+def test_all_residuals_decide_about_the_noise():
+    """With 90 samples, those of the hyperparameters, it is constant."""
+    X, y = made("varying", 600)
+    model = VGPRegressor("rbf", random_state=0, hyper_subset_size=90)
+    assert model.fit(X, y).noise_ == "varying"
+    assert model.fit(X[:90], y[:90]).noise_ == "constant"
 
 
 def test_varying_noise_is_predicted():
