@@ -37,6 +37,7 @@ _OWN = {
     "Isotonic": "calibration._calibrators",
     "KerasEncoder": "_keras.encoder",
     "KerasFeatureExtractor": "_keras.extractor",
+    "Level": "_gp.noise",
     "LocalPosterior": "_gp.neighbours",
     "MEGNetEncoder": "_megnet.encoder",
     "MEGNetFeatureExtractor": "_megnet.extractor",

@@ -24,6 +24,7 @@ _AXES = {
         "y": "rk", "t": "rk", "weights": "r", "low": "k", "high": "k",
     },
     "VaryingNoise": {"theta": "t", "Z": "md", "coefficients": "m"},
+    "Level": {"coefficients": "m", "at_Z": "m"},
 }  # fmt: skip
 
 

@@ -60,8 +60,9 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         of training samples predicted without themselves, with Schwarz's penalty, and
         also lets standard deviations grow as a power of those of the GP.
     noise : {"constant", "varying", "auto"}, default="auto"
-        Noise variance: the same for all samples, or a function of the features, fitted
-        to the residuals of samples predicted without themselves; "auto" as above.
+        Noise variance: the same for all samples, or a function of the features, which
+        may depend on the predicted value, fitted to the residuals of samples predicted
+        without themselves; "auto" as above.
     max_iter : int, default=20
         L-BFGS iterations on the ``hyper_subset_size`` samples or, where inducing points
         move, on the bound (epochs, where batches move them). 0 keeps the

@@ -88,6 +88,12 @@ def numeric():
     }
     models = {name: model.fit(X, y) for name, model in models.items()}
     models["updated"] = VGPRegressor("rbf", max_iter=1).fit(X, y).partial_fit(X, -y)
+    varying = VGPRegressor("rbf", max_iter=2, noise="varying", random_state=0)
+    some = np.random.default_rng(1).normal(size=(300, 4))
+    level = some.sum(axis=1)
+    noise = np.exp(0.7 * level) * np.random.default_rng(2).normal(size=300)
+    models["varying noise"] = varying.fit(some, level + 0.1 * noise)
+    assert varying._head.errors.noise.level is not None
     models["several targets"] = VGPRegressor("rbf", 9, max_iter=2).fit(X, Y)
     models["a model a target"] = MultiOutputRegressor(gp).fit(X, Y)
     return models
