@@ -22,7 +22,8 @@ from .encoded import blocks
 from .linalg import JITTERS, cholesky, product
 from .posterior import CHUNK
 
-# Inducing points of the noise: it varies more slowly than the function.
+# Inducing points of the noise, a third of the samples: it varies more slowly than the
+# function.
 MAX_POINTS = 200
 # Variances of g and powers of its correlations, of which those with the largest
 # evidence are taken, and the variance of its mean.
@@ -80,7 +81,7 @@ class VaryingNoise:
         parts = []
         for rows in blocks(len(X), len(self.Z), *CHUNK):
             R = _correlation(self.kernel, self.theta, X[rows], self.Z)
-            K = R**self.power if self.level is None else self.level.add(R, self.power)
+            K = _covariance(R, self.power, self.level)
             parts.append(self.offset + K @ self.coefficients)
         return np.exp(np.clip(np.concatenate(parts), *self.bounds))
 
@@ -114,10 +115,10 @@ class Level(NamedTuple):
         coefficients = cho_solve((L, True), weighted.T @ mean)
         return cls(coefficients, at_Z @ coefficients)
 
-    def add(self, R, power):
-        """Return the mean of powers of correlations (n, m) and those of values."""
+    def correlation(self, R):
+        """Return the correlations (n, m) by values, given those of the function."""
         distance = (R @ self.coefficients)[:, None] - self.at_Z
-        return 0.5 * (R**power + np.exp(-0.5 * distance**2))
+        return np.exp(-0.5 * distance**2)
 
 
 def fit_noise(
@@ -154,7 +155,7 @@ def fit_noise(
         The ratio at each sample, predicted from the other samples.
     """
     distinct = np.unique(X, axis=0)
-    m = min(len(distinct), MAX_POINTS)
+    m = min(len(distinct) // 3 + 1, MAX_POINTS)
     Z = distinct[np.sort(rng.permutation(len(distinct))[:m])]
     if not kernel.diagonal(theta, Z).min() > 0.0:
         return None, np.ones(len(X))
@@ -168,9 +169,7 @@ def fit_noise(
         nonlocal g
         form = power, level is None
         if form not in roots:
-            K_Z, K_X = (
-                R**power if level is None else level.add(R, power) for R in (at_Z, at_X)
-            )
+            K_Z, K_X = (_covariance(R, power, level) for R in (at_Z, at_X))
             L, _ = cholesky(K_Z, JITTERS)
             roots[form] = L, solve_triangular(L, K_X.T, lower=True)
         features = np.empty((m + 1, len(X)))
@@ -209,6 +208,14 @@ def _correlation(kernel, theta, X, Z):
     K /= np.sqrt(kernel.diagonal(theta, X))[:, None]
     K /= np.sqrt(kernel.diagonal(theta, Z))
     return K
+
+
+def _covariance(R, power, level):
+    """Return the covariance of g in units of its factor, given correlations (n, m)."""
+    K = R
+    for _ in range(power.bit_length() - 1):  # a power of 2
+        K = K * K
+    return K if level is None else 0.5 * (K + level.correlation(R))
 
 
 @dataclasses.dataclass
