@@ -12,7 +12,7 @@ from .._structures.descriptors import (
     descriptor_names,
 )
 from .._structures.formulas import formulas_of
-from .._structures.read import StructureError, describe, read_many
+from .._structures.read import StructureError, describe, notes_of, read_many
 from .batches import Extraction
 from .network import whole_batches
 
@@ -150,9 +150,5 @@ class FeatureBlocks:
         failed = [i - start for i in errors]
         values[failed] = parts[0].prediction[failed] = np.nan
         parts[0].n_atoms[failed] = 0
-        notes = {}
-        for i in good:
-            found = getattr(structures[i], "properties", {}).get("reading_notes")
-            if found:
-                notes[start + i] = "; ".join(found)
+        notes = {start + i: note for i in good if (note := notes_of(structures[i]))}
         return Extraction(values, parts[0].prediction, parts[0].n_atoms, errors, notes)

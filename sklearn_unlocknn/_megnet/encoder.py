@@ -13,7 +13,7 @@ from .._gp.encoded import Encoded
 from .._parallel import count_workers
 from .._structures.checks import as_list, check_structure_targets
 from .._structures.content import content_of
-from .._structures.read import StructureError, describe
+from .._structures.read import StructureError, as_structure, describe, notes_of
 from ..datasets import MEGNET_MODELS, fetch_megnet_model
 from .batches import Extraction
 from .blocks import FeatureBlocks, groups_of
@@ -188,26 +188,31 @@ class MEGNetEncoder:
         errors, notes = {}, {}
 
         def compute(rows):
+            start = 0
             for done in self._run(estimator, items, rows):
                 errors.update(done.errors)
                 notes.update(done.notes)
                 # NaN throughout is a failure, which the cache does not keep.
                 n_atoms = np.where(done.n_atoms > 0, done.n_atoms, np.nan)
+                part = rows[start : start + len(n_atoms)]
+                n_atoms[np.isin(part, list(done.notes))] *= -1.0  # it has a note
+                start += len(part)
                 yield np.column_stack([done.features, done.prediction, n_atoms])
 
         keys = hash_bytes(content_of(item) for item in items)
         values = cache.fetch(keys, compute)
-        if errors or notes:  # of one of several equal structures
+        if errors:  # of one of several equal structures
             failed = {keys[i].tobytes(): error for i, error in errors.items()}
-            noted = {keys[i].tobytes(): note for i, note in notes.items()}
             names = [key.tobytes() for key in keys]
             errors = {i: failed[k].at(i) for i, k in enumerate(names) if k in failed}
-            notes = {i: noted[k] for i, k in enumerate(names) if k in noted}
         features, prediction, n_atoms = np.split(values, [self.blocks.width, -1], 1)
+        for i in np.flatnonzero(n_atoms < 0.0):
+            if i not in notes:
+                notes[int(i)] = notes_of(as_structure(items[i]))
         return Extraction(
             np.ascontiguousarray(features),
             np.ascontiguousarray(prediction),
-            np.nan_to_num(n_atoms[:, 0]).astype(int),
+            np.abs(np.nan_to_num(n_atoms[:, 0])).astype(int),
             errors,
             notes,
         )

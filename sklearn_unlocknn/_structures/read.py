@@ -102,6 +102,12 @@ def as_structure(item):
     return structure
 
 
+def notes_of(structure):
+    """Return the warnings with which a structure was read, "" without any."""
+    properties = getattr(structure, "properties", {})
+    return "; ".join(properties.get("reading_notes", ()))
+
+
 def read_structures(item):
     """Read all structures of a file or text, of which `as_structure` reads one.
 

@@ -12,6 +12,13 @@ from sklearn_unlocknn.metrics import group_labels
 
 VASP_4 = "salt\n1\n5.6 0 0\n0 5.6 0\n0 0 5.6\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n"
 
+GUESSED = (
+    "data_x\n_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 3\n"
+    "_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\n"
+    "_chemical_formula_sum 'Na Cl'\nloop_\n_atom_site_label\n_atom_site_fract_x\n"
+    "_atom_site_fract_y\n_atom_site_fract_z\nNA1 0 0 0\nCL1 0.5 0.5 0.5\n"
+)
+
 
 @pytest.fixture
 def bad(crystals, tmp_path):
@@ -89,3 +96,14 @@ def test_failed_structures_are_an_attribute(bad, crystals, tiny_frozen):
         model.partial_fit([items[0], crystals[0]], [0.0, 1.0])
     assert list(model.failed_) == [0]
     assert model.fit(crystals, y[:24]).failed_ == {}
+
+
+def test_a_note_of_the_reader_outlives_the_cache(crystals, tiny_frozen, tmp_path):
+    X = [crystals[0], GUESSED, crystals[1], GUESSED]
+    model = quick(tiny_frozen, memory=tmp_path / "cache")
+    model.fit(crystals, np.arange(24.0))
+    read, found = (model._encoder.encode(model, X) for _ in range(2))
+    assert_array_equal(read.features, found.features)
+    assert list(read.notes) == [1, 3]
+    assert "NA1 parsed as Na" in read.notes[1]
+    assert found.notes == read.notes
