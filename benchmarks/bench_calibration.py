@@ -9,7 +9,7 @@ for any other estimator; their predictions are kept in ``--keep``. Random splits
 fifths to fit, the rest to judge. Each row of the table is a method of
 ``CalibratedProbRegressor``, "none" the head alone, and holds means over the splits:
 
-* nll: of mean and std as a Gaussian, nats a row;
+* nll: of the model's own density, nats a row; "mean and std": of a Gaussian instead;
 * interval, quantile: miscalibration areas as scorers and displays have them, from the
   model's own quantiles; "mean and std": read as a Gaussian instead;
 * in 50 ... 95 %: share of targets inside ``predict_interval`` of that coverage.
@@ -98,6 +98,9 @@ def judge(model, X, y):
     from sklearn_unlocknn.metrics import miscalibration_area as area
 
     scorers = {"nll": make_prob_scorer(gaussian_nll, greater_is_better=True)}
+    scorers["nll, mean and std"] = make_prob_scorer(
+        gaussian_nll, greater_is_better=True, log_density=None
+    )
     for kind in ("interval", "quantile"):
         scorers[kind] = make_prob_scorer(area, greater_is_better=True, kind=kind)
         scorers[f"{kind}, mean and std"] = make_prob_scorer(

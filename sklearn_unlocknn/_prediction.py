@@ -16,6 +16,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._validation import check_targets
+
 _EXPECTED = (
     "expected an estimator with predict(X, return_std=True) -> (mean, std), such as "
     "VGPRegressor, GaussianProcessRegressor or BayesianRidge, bare, as the last step "
@@ -276,6 +278,17 @@ def log_density_of(prediction, y):
     return np.where(point, np.where(residual == 0, np.inf, -np.inf), logs)
 
 
+def density_at(log_density, y, shape):
+    """Return the log density of observations; raise unless they have a shape."""
+    y = check_targets(y)
+    if y.shape != shape:
+        raise ValueError(
+            f"Got y of shape {y.shape}, expected {shape}, one observation for each "
+            "prediction."
+        )
+    return log_density(y)
+
+
 def with_finite_ends(quantiles):
     """Return quantiles (n, n_quantiles, k), infinite ones as the outermost finite one.
 
@@ -332,7 +345,8 @@ class WrappingRegressor(RegressorMixin, BaseEstimator):
     """Regressor around another one, with the quantiles of its own distribution.
 
     Subclasses define ``_inner`` and ``_fitted_inner``, the regressor before and after
-    `fit`, and ``_quantiles_at(X, q)``.
+    `fit`, ``_quantiles_at(X, q)``, and ``_density_at(X)``, the shape of predictions and
+    the function of their log density.
     """
 
     def __sklearn_tags__(self):
@@ -409,6 +423,32 @@ class WrappingRegressor(RegressorMixin, BaseEstimator):
             ``coverage / (1 - coverage)``: the intervals are infinite then.
         """
         return self._quantiles_at(X, interval_levels(check_coverage(coverage)))
+
+    def predict_log_density(self, X, y):
+        """Predict the log density of observations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or what the regressor takes
+            Input samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observations, in target units.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In nats, of the density per target unit. NaN for predictions of NaN.
+
+        Raises
+        ------
+        ValueError
+            If y has not the shape of the predictions.
+        TypeError
+            If the inner regressor has quantiles of its own and no log density, and this
+            one needs it.
+        """
+        shape, log_density = self._density_at(X)
+        return density_at(log_density, y, shape)
 
 
 def plain(X, estimator):

@@ -236,6 +236,13 @@ class Covariance:
             adjoints.append(pull)
         return value
 
+    def stack(self, theta, X, rows):
+        """Return K(X[some], X[some]) for each row ``some`` of indices of shape (n, m).
+
+        Of shape (n, m, m), for a kernel with a :meth:`metric`.
+        """
+        return self._evaluator(theta, X, X)(rows, rows)[0]
+
     def lower(self, theta, X, adjoints=None):
         """Return the lower triangle of K(X, X), Fortran-ordered, computed in blocks.
 

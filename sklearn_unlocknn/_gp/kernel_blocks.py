@@ -8,6 +8,8 @@ A kernel of the user's own class is evaluated by its own ``__call__``.
 
 Beside the matrix products, passes over the elements determine the time, so there are
 few: scales go inside the exponentials, squared norms of samples inside the products.
+Rows and columns are slices or, for values of a kernel with a ``metric``, indices of
+shape (n, m), which return a stack of n matrices.
 """
 
 import dataclasses
@@ -277,7 +279,7 @@ def _dot_product(leaf, theta, X, Z, scale):
                 out.X[rows] += scale * product(G, Z[columns])
                 out.Z[columns] += scale * product(G.T, X[rows])
 
-        return product(left[rows], right[columns].T, scale), pull
+        return product(left[rows], right[columns].swapaxes(-1, -2), scale), pull
 
     return evaluate
 
@@ -344,9 +346,13 @@ def _stationary(leaf, theta, X, Z, scale):
     kink = getattr(kernel, "nu", None) == 0.5
 
     def evaluate(rows, columns):
-        S = product(left[rows], right[columns].T)
+        if isinstance(rows, slice):
+            S = product(left[rows], right[columns].T)
+            own, others = norms_x[rows], norms_z[columns]
+        else:
+            S, own, others = _squared_distances(Xs[rows], Zs[columns])
         if kink:
-            larger = np.maximum.outer(norms_x[rows], norms_z[columns])
+            larger = np.maximum(own[..., None], others[..., None, :])
             S[1e-14 * larger > S] = 0.0
         else:
             # The squares of far samples overflow: k is zero well before.
@@ -385,6 +391,20 @@ def _stationary(leaf, theta, X, Z, scale):
         return K, pull
 
     return evaluate
+
+
+def _squared_distances(A, B):
+    """Return those between rows of two stacks of matrices, and squared norms.
+
+    About the last row of A, as rows of a stack are near each other.
+    """
+    origin = A[:, -1:]
+    A, B = A - origin, B - origin
+    own, others = (np.einsum("nij,nij->ni", C, C) for C in (A, B))
+    S = product(A, B.swapaxes(1, 2), -2.0)
+    S += own[:, :, None]
+    S += others[:, None]
+    return S, own, others
 
 
 def _profile(kernel, alpha, S, scale):

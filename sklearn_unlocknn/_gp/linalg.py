@@ -27,17 +27,19 @@ def product(A, B, scale=1.0):
 
     Parameters
     ----------
-    A : ndarray of shape (n, k)
+    A : ndarray of shape (n, k), or a stack of them
         float64, in C or Fortran order; another order is copied.
-    B : ndarray of shape (k, m) or (k,)
+    B : ndarray of shape (k, m) or (k,), or a stack of them
         As A.
     scale : float, default=1.0
         Factor.
 
     Returns
     -------
-    ndarray of shape (n, m) or (n,)
+    ndarray of shape (n, m) or (n,), or a stack of them
     """
+    if B.ndim == 3:
+        return np.matmul(A, scale * B)
     if B.ndim == 1:
         # No BLAS: the sum of a row is then the same to the last bit, whatever rows are
         # beside it, and memory limits the speed anyway.

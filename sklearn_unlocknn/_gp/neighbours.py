@@ -9,7 +9,6 @@ ones take the correlations of the sparse posterior.
 import dataclasses
 
 import numpy as np
-from scipy.linalg import lapack
 from scipy.linalg.blas import dtrsm
 from scipy.optimize import minimize_scalar
 
@@ -20,6 +19,10 @@ from .samples import LOG_2PI
 
 # Nearest samples of a prediction. 128 take twice the time.
 N_NEAREST = 64
+# Bytes of the covariances of some samples, which fit into a processor's cache.
+_STACK_BYTES = 2**21
+# Above all squares of residuals in units of their standard deviations.
+_HUGE = 1e300
 # Most bytes of the training samples, which a model holds.
 _MOST_BYTES = 2**28
 # Nats a sample by which the density of samples left out must be larger.
@@ -117,15 +120,14 @@ class LocalPosterior:
             all noise variances.
         """
         k, parts = samples.n_outputs, []
-        near = self._others(samples)
-        for x, rows in zip(samples.X, near, strict=True):
-            cross, R, K = self._covariances(x, rows)
-            root = np.sqrt(self.weights[rows])
+        for _, K, R, weights in self._stacks(samples.X, self._others(samples)):
+            root = np.sqrt(weights)[:, :, None]
             # K + s2 W^-1 = W^-1/2 U (E + s2) U' W^-1/2
-            values, U = np.linalg.eigh(root[:, None] * K * root)
-            values = np.maximum(values, 0.0)
-            parts.append((values, U.T @ (root * cross), U.T @ (root[:, None] * R)))
-        values, a, b = map(np.array, zip(*parts, strict=True))
+            values, U = np.linalg.eigh(root * K[:, :-1, :-1] * root.swapaxes(1, 2))
+            both = np.concatenate([K[:, -1, :-1, None], R], axis=2)
+            both = U.swapaxes(1, 2) @ (root * both)
+            parts.append((np.maximum(values, 0.0), both[:, :, 0], both[:, :, 1:]))
+        values, a, b = map(np.concatenate, zip(*parts, strict=True))
         prior = self.kernel.diagonal(self.theta, samples.X)
         counts = samples.weights
         error = samples.T[:, :k] - samples.T[:, k:] @ self.beta
@@ -166,26 +168,51 @@ class LocalPosterior:
         place += place >= own[:, None]
         return np.take_along_axis(near, place, axis=1)
 
-    def _covariances(self, x, rows):
-        """Return k(X, x), the residuals of the prior mean, and K(X, X) of some."""
-        X, k = self.X[rows], self.beta.shape[1]
-        whole = self.kernel.matrix(self.theta, joined := np.vstack([x, X]), joined)
-        R = self.T[rows, :k] - self.T[rows, k:] @ self.beta
-        return whole[0, 1:], R, whole[1:, 1:]
+    def _stacks(self, X, near):
+        """Yield slices over X with the covariances of the nearest samples and itself.
+
+        Those have shape (n, m + 1, m + 1). Then the residuals of the nearest from the
+        prior mean, (n, m, k), and their weights, (n, m).
+        """
+        (n, m), k = near.shape, self.beta.shape[1]
+        for part in blocks(n, (m + 1) ** 2, _STACK_BYTES, least=1):
+            rows, place = np.unique(near[part], return_inverse=True)
+            joined = np.vstack([self.X[rows], X[part]])
+            place = place.reshape(-1, m)
+            own = len(rows) + np.arange(len(place))[:, None]
+            K = self.kernel.stack(self.theta, joined, np.hstack([place, own]))
+            R = self.T[rows, :k] - self.T[rows, k:] @ self.beta
+            yield part, K, R[place], self.weights[near[part]]
 
     def _predict(self, X, H, near):
         mean = H @ self.beta
         variance = self.kernel.diagonal(self.theta, X)
-        for i, rows in enumerate(near):
-            cross, R, K = self._covariances(X[i], rows)
-            K[np.diag_indices_from(K)] += self.noise / self.weights[rows]
-            L, info = lapack.dpotrf(K.T, lower=1)
-            if info:
-                L, _ = cholesky(np.array(K), JITTERS)
-            solved = dtrsm(1.0, L, np.column_stack([cross, R]), lower=1)
-            mean[i] += solved[:, 0] @ solved[:, 1:]
-            variance[i] -= solved[:, 0] @ solved[:, 0]
+        m = near.shape[1]
+        for part, K, R, weights in self._stacks(X, near):
+            diagonal = np.einsum("nii->ni", K)
+            diagonal[:, :m] += self.noise / weights
+            solved = _solved(K, R)
+            mean[part] += np.einsum("nm,nkm->nk", solved[:, 0], solved[:, 1:])
+            variance[part] -= np.einsum("nm,nm->n", solved[:, 0], solved[:, 0])
         return mean, np.maximum(variance, 0.0)
+
+
+def _solved(K, R):
+    """Return [c, R]' L'^-1 of stacks [[C, .], [c', .]] with C = L L', (n, 1 + k, m)."""
+    n, m, k = R.shape
+    # The Cholesky factor of [[C, .], [B', huge]] is [[L, 0], [B' L'^-1, .]].
+    whole = np.zeros((n, m + 1 + k, m + 1 + k))
+    whole[:, : m + 1, :m] = K[:, :, :m]
+    whole[:, m + 1 :, :m] = R.swapaxes(1, 2)
+    np.einsum("nii->ni", whole)[:, m:] = _HUGE
+    try:
+        return np.linalg.cholesky(whole)[:, m:, :m]
+    except np.linalg.LinAlgError:  # one of them, by rounding errors
+        found = []
+        for one in whole:
+            L, _ = cholesky(np.asfortranarray(one[:m, :m]), (0.0, *JITTERS))
+            found.append(dtrsm(1.0, L, one[m:, :m].T, lower=1).T)
+        return np.stack(found)
 
 
 def fit_local(posterior, theta, samples, judged, density, report):

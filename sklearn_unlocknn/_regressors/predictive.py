@@ -4,8 +4,13 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._prediction import Prediction, check_coverage, check_levels, interval_levels
-from .._validation import check_targets
+from .._prediction import (
+    Prediction,
+    check_coverage,
+    check_levels,
+    density_at,
+    interval_levels,
+)
 
 
 class PredictiveMixin:
@@ -82,14 +87,8 @@ class PredictiveMixin:
         ValueError
             If y has not the shape of the predictions.
         """
-        y = check_targets(y)
         mean, std = self.predict(X, return_std=True)
-        if y.shape != mean.shape:
-            raise ValueError(
-                f"Got y of shape {y.shape}, expected {mean.shape}, one observation for "
-                "each prediction."
-            )
-        return self._functions(mean, std)[1](y)
+        return density_at(self._functions(mean, std)[1], y, mean.shape)
 
     def predict_interval(self, X, coverage=0.95):
         """Predict the central interval of a new observation.

@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._prediction import check_coverage, check_levels, interval_levels
+from .._prediction import check_coverage, check_levels, density_at, interval_levels
 from .._validation import check_targets, check_weights
-from ._calibrators import calibrate, check_method, grown_std, standardised
+from ._calibrators import calibrate, check_method, recalibrated, standardised
 
 
 class ErrorBarCalibrator(BaseEstimator):
@@ -105,12 +105,9 @@ class ErrorBarCalibrator(BaseEstimator):
         y_mean, y_std : ndarray of the same shape
             In target units; "isotonic" moves the mean, too.
         """
-        mean, std = self._checked(y_pred, y_std)
-        std = grown_std(self.calibrators_, std)
-        shift = np.array([calibrator.shift for calibrator in self.calibrators_])
-        factor = np.array([calibrator.factor for calibrator in self.calibrators_])
+        found = self._recalibrated(y_pred, y_std)
         shape = np.shape(y_pred)
-        return (mean + shift * std).reshape(shape), (factor * std).reshape(shape)
+        return found.mean.reshape(shape), found.std.reshape(shape)
 
     def predict_quantiles(self, y_pred, y_std, q):
         """Return quantiles of new observations.
@@ -129,11 +126,7 @@ class ErrorBarCalibrator(BaseEstimator):
             In target units.
         """
         q = check_levels(q)
-        mean, std = self._checked(y_pred, y_std)
-        std = grown_std(self.calibrators_, std)
-        z = np.column_stack([one.quantiles(q) for one in self.calibrators_])
-        distance = np.where(std[:, None] == 0, 0.0, z) * std[:, None]
-        quantiles = mean[:, None] + distance
+        quantiles = self._recalibrated(y_pred, y_std).quantiles(q)
         return quantiles[:, :, 0] if np.ndim(y_pred) == 1 else quantiles
 
     def predict_interval(self, y_pred, y_std, coverage=0.95):
@@ -154,7 +147,30 @@ class ErrorBarCalibrator(BaseEstimator):
         levels = interval_levels(check_coverage(coverage))
         return self.predict_quantiles(y_pred, y_std, levels)
 
-    def _checked(self, y_pred, y_std):
+    def predict_log_density(self, y_true, y_pred, y_std):
+        """Return the log density of observations.
+
+        Parameters
+        ----------
+        y_true, y_pred, y_std : array-like of shape (n_samples,) or \
+(n_samples, n_outputs)
+            Observations, predicted means and standard deviations, in target units.
+
+        Returns
+        -------
+        log_density : ndarray of the same shape
+            In nats, of the density per target unit; that of "std" for "conformal".
+
+        Raises
+        ------
+        ValueError
+            If y_true has not the shape of y_pred.
+        """
+        found = self._recalibrated(y_pred, y_std)
+        return density_at(found.log_density, y_true, np.shape(y_pred))
+
+    def _recalibrated(self, y_pred, y_std):
+        """Return the `Prediction` of shape (n, k)."""
         check_is_fitted(self)
         mean, std = self._columns(y_pred, y_std)
         if mean.shape[1] != len(self.calibrators_):
@@ -162,7 +178,7 @@ class ErrorBarCalibrator(BaseEstimator):
                 f"Got y_pred of {mean.shape[1]} outputs, expected "
                 f"{len(self.calibrators_)} as in fit."
             )
-        return mean, std
+        return recalibrated(self.calibrators_, mean, std)
 
     @staticmethod
     def _columns(y_pred, y_std):

@@ -16,10 +16,17 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from .._gp.training import LEAST_SUBSET
-from .._prediction import WrappingRegressor, as_columns, plain, predict_mean_std
+from .._prediction import (
+    Prediction,
+    WrappingRegressor,
+    as_columns,
+    plain,
+    predict_mean_std,
+    unwrap,
+)
 from .._validation import check_targets, check_weights
 from ..model_selection._cross_val import Split, fit_and_leave_out, fit_part, obstacle
-from ._calibrators import calibrate, check_method, grown_std, standardised
+from ._calibrators import calibrate, check_method, recalibrated, standardised
 
 __all__ = ["CalibratedProbRegressor"]
 
@@ -44,15 +51,14 @@ class CalibratedProbRegressor(WrappingRegressor):
         not fitted again: all samples passed to `fit` calibrate it, and must not be
         those that it was fitted on.
     method : {"std", "isotonic", "conformal"}, default="std"
-        "std": one factor for all standard deviations, which minimises the held-out
-        negative log-likelihood [1]_. Quantiles are those of a Gaussian, or of a Student
-        t where the held-out errors have heavier tails.
-        "isotonic": quantile recalibration [2]_ to the empirical distribution of the
-        held-out errors, whatever its shape; it moves the mean too. Needs some hundred
-        samples.
+        "std": one factor for all standard deviations, by the held-out likelihood [1]_
+        of a Gaussian, or of a Student t where the held-out errors have heavier tails.
+        "isotonic": quantile recalibration [2]_ to the distribution of the held-out
+        errors, whatever its shape; it moves the mean too. With less than some hundred
+        samples it is mostly that of "std".
         "conformal": intervals at ranks of held-out errors, normalised by the standard
         deviation [3]_ [4]_, with guaranteed coverage for a FrozenEstimator; its
-        standard deviation is that of "std".
+        standard deviation and log density are those of "std".
     cv : int, cross-validation generator or iterable, default=5
         How samples are held out: number of folds of a KFold without shuffling, a
         splitter, or pairs of indices (train, test). Ignored with a FrozenEstimator.
@@ -68,9 +74,9 @@ class CalibratedProbRegressor(WrappingRegressor):
         Fitted on all samples, or the FrozenEstimator.
     calibrators_ : list of length n_outputs
         The calibration of each output, in units of the predicted standard deviation:
-        ``shift``, which is added to the mean, and ``factor``, which multiplies the
-        standard deviation, and ``growth``, which is that power for "domain". "std" has
-        ``scale`` and ``dof`` of the Student t, with infinite ``dof`` for a Gaussian.
+        ``shift``, which is added to the mean, ``factor``, which multiplies the standard
+        deviation, ``growth``, which is that power for "domain", and ``dof``, the
+        degrees of freedom of the Student t of "std", infinite for a Gaussian.
     n_features_in_ : int
         Where `estimator_` has it.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -92,20 +98,24 @@ class CalibratedProbRegressor(WrappingRegressor):
     them, and the errors would be too small.
 
     "std": with :math:`z_i = (y_i - \mu_i) / \sigma_i` of n held-out samples, the factor
-    is :math:`c = \sqrt{\frac1n \sum_i z_i^2}`, at which the Gaussian negative
-    log-likelihood of :math:`(\mu_i, c \sigma_i)` is least. Where a Student t with
-    mean zero fits the :math:`z_i` better by Schwarz's criterion, quantiles are its own,
-    and ``predict_interval`` is not ``mean +- 1.96 std``: with heavy tails no single
-    standard deviation is right for both the likelihood and the central intervals.
-    Displays (``from_estimator``) and scorers use these quantiles. A metric of mean and
-    std alone assumes a Gaussian and may be worse than before for such predictions:
-    pass it ``quantiles=lambda q: model.predict_quantiles(X, q)``.
+    of a Gaussian is :math:`c = \sqrt{\frac1n \sum_i z_i^2}`, at which the negative
+    log-likelihood of :math:`(\mu_i, c \sigma_i)` is least. The distribution has the
+    degrees of freedom of the regressor's own (``dof_``; infinite, a Gaussian, where it
+    has none), unless a Student t of others, three at least, fits the :math:`z_i` better
+    by Schwarz's criterion; the factor is the standard deviation of that distribution.
+    ``predict``, ``predict_quantiles``, ``predict_log_density``, scorers and displays
+    (``from_estimator``) agree with it. A metric of mean and std alone assumes a
+    Gaussian: pass it ``quantiles=lambda q: model.predict_quantiles(X, q)`` or
+    ``log_density=lambda y: model.predict_log_density(X, y)``.
 
-    "isotonic": with F the predicted Gaussian distribution function, of standard
-    deviation :math:`c \sigma`, the recalibrated one is :math:`R(F(y))`, with R the
-    isotonic regression of observed on predicted frequencies: a monotone curve through
-    :math:`(F_i(y_i), (i - 1/2) / n)` in order, (0, 0) and (1, 1). ``predict`` returns
-    its mean and standard deviation, integrals of the quantile function in closed form.
+    "isotonic": with F the distribution function and f the density of "std", the
+    recalibrated ones are :math:`R(F(y))` and :math:`R'(F(y)) f(y)`, with R the isotonic
+    regression of observed on predicted frequencies: a monotone curve through
+    :math:`(F_i(y_i), (i - 1/2) / n)` in order, (0, 0) and (1, 1). For a density R is
+    reduced to straight lines between some of these points, at frequencies that are
+    halves of halves, where they raise the likelihood by more than a quarter of
+    :math:`\log n` each. ``predict`` returns mean and standard deviation, integrals in
+    closed form.
 
     "conformal": the interval of coverage :math:`1 - \alpha` is
     :math:`\mu \pm \hat q \sigma` with :math:`\hat q` the
@@ -117,7 +127,9 @@ class CalibratedProbRegressor(WrappingRegressor):
     :math:`1 - 2 \alpha`; on bulk moduli its 90 % intervals held 93 %, these 90 %.)
     Coverage is over all samples, not for each x. The interval is infinite, with a
     warning, unless :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these symmetric
-    intervals: single ones are right where errors are symmetric.
+    intervals: single ones are right where errors are symmetric. Such intervals are not
+    those of a distribution, and have no density: ``predict_log_density`` and the NLL of
+    scorers are those of "std", fitted to the same :math:`z_i`.
 
     With ``by="domain"`` the methods are applied to :math:`\sigma (\sigma / u)^b` in
     place of :math:`\sigma`, where u is the geometric mean of the held-out
@@ -247,7 +259,9 @@ class CalibratedProbRegressor(WrappingRegressor):
                     one = fit_part(clone(model), X, y, train, fit_params)
                     held_out.append(self._predicted(one, X, split.test))
                 model.fit(X, y, **fit_params)
-        calibrators = self._calibrate(y, weights, held_out)
+        inner, _ = unwrap(model, _safe_indexing(X, [0]))
+        dof = getattr(inner, "dof_", np.inf)
+        calibrators = self._calibrate(y, weights, held_out, dof)
 
         self.estimator_ = model
         self.calibrators_ = calibrators
@@ -294,7 +308,7 @@ class CalibratedProbRegressor(WrappingRegressor):
         mean, std = as_columns(predict_mean_std(model, _safe_indexing(X, test)))
         return test, mean, std
 
-    def _calibrate(self, y, weights, held_out):
+    def _calibrate(self, y, weights, held_out, dof):
         """Return one calibrator per output, from held-out (indices, mean, std)."""
         y = y.reshape(len(y), -1)
         folds, n_lost, n_held_out = [], 0, 0
@@ -325,7 +339,7 @@ class CalibratedProbRegressor(WrappingRegressor):
                 stacklevel=3,
             )
         together = (np.concatenate(part) for part in zip(*folds, strict=True))
-        return calibrate(self.method, self.by, *together)
+        return calibrate(self.method, self.by, *together, dof)
 
     def predict(self, X, return_std=False):
         """Predict the mean and, on request, the recalibrated standard deviation.
@@ -344,33 +358,29 @@ class CalibratedProbRegressor(WrappingRegressor):
         y_std : ndarray of the same shape
             In target units, observation noise included if `estimator` includes it.
         """
-        mean, std, _ = self._predict_distribution(X)
+        mean, std = self._predict_distribution(X)[:2]
         return (mean, std) if return_std else mean
 
     def _predict_distribution(self, X):
-        """Return mean, std and quantiles (a function of levels) of one prediction."""
+        """Return the `Prediction` of samples."""
         check_is_fitted(self)
         X = plain(X, self)
-        mean, std = as_columns(predict_mean_std(self.estimator_, X))
-        std = grown_std(self.calibrators_, std)
-        shift = np.array([calibrator.shift for calibrator in self.calibrators_])
-        factor = np.array([calibrator.factor for calibrator in self.calibrators_])
-        parts = mean + shift * std, factor * std
+        columns = as_columns(predict_mean_std(self.estimator_, X))
+        found = recalibrated(self.calibrators_, *columns)
         one = 0 if self._one_output else slice(None)
-
-        def quantiles(q):
-            z = np.empty((len(q), len(self.calibrators_)))
-            for j, calibrator in enumerate(self.calibrators_):
-                z[:, j] = calibrator.quantiles(q)
-            # A point mass has no infinite end: 0 * inf is 0 here.
-            distance = np.where(std[:, None] == 0, 0.0, z) * std[:, None]
-            return (mean[:, None] + distance)[:, :, one]
-
-        return *(part[:, one] for part in parts), quantiles
+        return Prediction(
+            found.mean[:, one], found.std[:, one],
+            lambda q: found.quantiles(q)[:, :, one], found.log_density,
+        )  # fmt: skip
 
     def _quantiles_at(self, X, q):
         """Return quantiles at valid levels."""
-        return self._predict_distribution(X)[2](q)
+        return self._predict_distribution(X).quantiles(q)
+
+    def _density_at(self, X):
+        """Return the shape of predictions and the function of their log density."""
+        prediction = self._predict_distribution(X)
+        return prediction.mean.shape, prediction.log_density
 
 
 def _held_out_twice(splits):

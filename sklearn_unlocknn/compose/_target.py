@@ -320,46 +320,18 @@ class ProbTransformedTargetRegressor(WrappingRegressor):
         mean, std = self._predict_distribution(X)[:2]
         return (mean, std) if return_std else mean
 
-    def predict_log_density(self, X, y):
-        """Predict the log density of observations.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what `regressor` takes
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Observations, in target units.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In nats, of the density per target unit: that of the transformed target less
-            the log of the slope of the inverse there. Minus infinity where the
-            transformation or its inverse is not defined.
-
-        Raises
-        ------
-        ValueError
-            If y has not the shape of the predictions.
-        TypeError
-            If `regressor` has quantiles of its own and no log density.
-        """
+    def _density_at(self, X):
+        """Return the shape of predictions and the function of their log density."""
         check_is_fitted(self)
         t = predict_distribution(self.regressor_, plain(X, self))
-        y = check_targets(y)
-        shape = np.shape(t.mean)
-        if y.shape != (shape[:1] if self._one_output else shape):
-            raise ValueError(
-                f"Got y of shape {y.shape}, expected {shape}, one observation for each "
-                "prediction."
-            )
         log_density = self._log_density(t)
         if log_density is None:
             raise TypeError(
                 f"Got the regressor {type(self.regressor_).__name__}, whose quantiles "
                 "are known but not its density, expected one with predict_log_density."
             )
-        return log_density(y)
+        shape = np.shape(t.mean)
+        return shape[:1] if self._one_output else shape, log_density
 
     def _predict_distribution(self, X):
         """Return the `Prediction` of samples."""

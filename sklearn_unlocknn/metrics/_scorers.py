@@ -144,9 +144,9 @@ def make_prob_scorer(metric, *, greater_is_better, **kwargs):
     ``scorer.set_score_request(sample_weight=True)``.
 
     Metrics with a `quantiles` keyword use the estimator's ``predict_quantiles`` where
-    it has one, as CalibratedProbRegressor, and those with `log_density` that of this
-    package's regressors. ``quantiles=None`` and ``log_density=None`` score the Gaussian
-    of mean and std instead.
+    it has one, and those with `log_density` that of this package's regressors.
+    ``quantiles=None`` and ``log_density=None`` score the Gaussian of mean and std
+    instead.
 
     Examples
     --------
@@ -227,7 +227,7 @@ def get_prob_scorer(name):
     Scores are of the estimator's own distribution where it has one: "neg_crps" and
     those of intervals and calibration by its ``predict_quantiles``, "neg_nll" and
     "neg_msll" by its log density. Other estimators have a Gaussian of their mean and
-    standard deviation, and CalibratedProbRegressor has it for "neg_nll" and "neg_msll".
+    standard deviation.
 
     Select models by a proper score ("neg_nll", "neg_crps", "neg_interval_score"). The
     others measure one property only: "neg_sharpness", for example, is best for a model

@@ -14,26 +14,27 @@ from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.leave_out import leave_one_out, predict_left_out
 from sklearn_unlocknn._gp.neighbours import LocalPosterior
 from sklearn_unlocknn._gp.samples import Samples
+from sklearn_unlocknn.kernels import OnFeatures
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
 
 LATENT = gpk.ConstantKernel(1.3) * gpk.Matern([0.7, 1.5], nu=2.5) + gpk.DotProduct(0.4)
 
 
-def local_posterior(n=30, n_outputs=2, noise=0.2):
+def local_posterior(n=30, n_outputs=2, noise=0.2, latent=LATENT):
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(n, 2)), rng.normal(size=(n, n_outputs))
     H, beta = np.ones((n, 1)), rng.normal(size=(1, n_outputs))
-    kernel = Covariance(LATENT + gpk.WhiteKernel(noise), 2)
+    kernel = Covariance(latent + gpk.WhiteKernel(noise), 2)
     return LocalPosterior(
         kernel, kernel.theta, noise, beta, X, np.hstack([Y, H]), np.ones(n)
     )
 
 
-def exact(local, rows, X_new, weights=None):
+def exact(local, rows, X_new, weights=None, latent=LATENT):
     """Return the reference's mean and variance given some samples."""
     Y = local.T[rows, :-1] - local.beta
     X, empty = local.X[rows], np.empty((len(rows), 0))
-    kernel = LATENT + gpk.WhiteKernel(local.noise)
+    kernel = latent + gpk.WhiteKernel(local.noise)
     if weights is not None:
         X, Y = reference.repeat(weights[rows], X, Y)
         empty = np.empty((len(X), 0))
@@ -63,6 +64,38 @@ def test_posterior_is_that_of_the_nearest_by_the_kernel(monkeypatch):
         want = exact(local, np.argsort(distance)[:4], X[i : i + 1])
         assert_allclose(mean[i], want[0][0], rtol=1e-9)
         assert_allclose(variance[i], want[1][0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "latent",
+    [
+        LATENT, gpk.RBF(0.7) * gpk.Matern([0.8, 1.3], nu=1.5), gpk.Matern(nu=0.5),
+        gpk.RationalQuadratic(0.7, 1.3) + OnFeatures(gpk.RBF(0.5), [1]),
+    ],
+)  # fmt: skip
+def test_stacks_predict_as_a_loop_over_samples(latent, monkeypatch):
+    monkeypatch.setattr(neighbours, "N_NEAREST", 6)
+    monkeypatch.setattr(neighbours, "_STACK_BYTES", 3 * 8 * 7**2)  # three samples each
+    local = local_posterior(40, latent=latent)
+    local.weights = np.random.default_rng(2).integers(1, 4, size=40).astype(float)
+    X = np.vstack([np.random.default_rng(1).normal(size=(10, 2)), local.X[:1]])
+    mean, variance = local.mean_and_variance(X, np.ones((11, 1)))
+    for i, near in enumerate(local._nearest(X, 6)):
+        weights = local.weights.astype(int)
+        want = exact(local, near, X[i : i + 1], weights, latent)
+        assert_allclose(mean[i], want[0][0], rtol=1e-9)
+        assert_allclose(variance[i], want[1][0], rtol=1e-9)
+
+
+def test_covariance_that_rounding_makes_singular(monkeypatch):
+    monkeypatch.setattr(neighbours, "N_NEAREST", 6)
+    local = local_posterior(40, noise=1e-18, latent=gpk.RBF(0.7))
+    local.X[:6], local.T[:6] = local.X[0], local.T[0]
+    X = np.vstack([local.X[:1], [[1.5, -1.0]]])
+    mean, _ = local.mean_and_variance(X, np.ones((2, 1)))
+    assert_allclose(mean[0], local.T[0, :2], rtol=1e-6)
+    alone = local.mean(X[1:], np.ones((1, 1)))
+    assert_allclose(mean[1:], alone, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,6 @@ def make_data(n=120):
 
 
 X, y = make_data()
-NODES = np.linspace(-8, 8, 4001)
 X_NEW = np.random.default_rng(1).uniform(-2, 2, (5, 2))
 
 
@@ -65,9 +64,11 @@ def with_growth(model):
     return model
 
 
-def check_one_distribution(model, X_new, n_points=20_001):
-    """Compare std, quantiles, samples and TFP object with integrals of the density."""
-    n = len(X_new)
+def check_density(model, X_new, n_points=20_001, jumps=()):
+    """Compare mean, std and quantiles with integrals of the density.
+
+    It is continuous except at the quantiles of levels `jumps`.
+    """
     mean, std = model.predict(X_new, return_std=True)
 
     def density(value, i):
@@ -76,24 +77,35 @@ def check_one_distribution(model, X_new, n_points=20_001):
 
     levels = np.array([0.05, 0.5, 0.8])
     quantiles = model.predict_quantiles(X_new, levels)
+    jumps = model.predict_quantiles(X_new, jumps) if len(jumps) else np.zeros((2, 0))
     for i in range(2):
         grid = np.sinh(np.linspace(-12, 12, n_points)) * std[i] / 10 + mean[i]
+        sides = [jumps[i] - 1e-9 * std[i], jumps[i] + 1e-9 * std[i]]
+        grid = np.sort(np.concatenate([grid, *sides]))
         values = density(grid, i)
         total = integrate.trapezoid(values, grid)
+        first = integrate.trapezoid(values * (grid - mean[i]), grid)
         square = integrate.trapezoid(values * (grid - mean[i]) ** 2, grid)
         assert_allclose(total, 1.0, rtol=1e-4)
+        assert_allclose(first / std[i], 0.0, atol=1e-3)
         assert_allclose(np.sqrt(square), std[i], rtol=5e-3)
         for level, quantile in zip(levels, quantiles[i], strict=True):
             below = grid <= quantile
             mass = integrate.trapezoid(values[below], grid[below])
             assert_allclose(mass, level, atol=2e-3)
+    return mean, std, levels, quantiles
+
+
+def check_one_distribution(model, X_new, n_points=20_001):
+    """Compare std, quantiles, samples and TFP object with integrals of the density."""
+    mean, std, levels, quantiles = check_density(model, X_new, n_points)
     lower = model.predict_interval(X_new, 0.9)[:, 0]
     assert_allclose(lower, quantiles[:, 0], rtol=1e-12)
     _, epistemic, aleatoric = model.predict_components(X_new)
     assert_allclose(np.hypot(epistemic, aleatoric), std)
     draws = model.sample_y(X_new, 40_000, random_state=0)
     shares = (draws[:, None] < quantiles[:, :, None]).mean(axis=2)
-    assert_allclose(shares, np.tile(levels, (n, 1)), atol=0.01)
+    assert_allclose(shares, np.tile(levels, (len(X_new), 1)), atol=0.01)
     joint = model.predict_dist(X_new)
     assert_allclose(joint.mean(), mean)
     assert_allclose(joint.stddev(), std, rtol=1e-6)
@@ -145,21 +157,61 @@ def test_distribution_on_a_megnet(likelihood, noise, crystals):
     check_one_distribution(model, [*crystals[:2], crystals[-1]], n_points=3001)
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
-@pytest.mark.parametrize("method", ["std", "isotonic"])
-def test_recalibrated_mean_and_deviation_are_those_of_the_quantiles(method, likelihood):
+def recalibrated(method, noise="skew", likelihood="gaussian", by=None):
+    """Return a recalibrated model of noise of a shape, and samples of it."""
     rng = np.random.default_rng(1)
-    noise = rng.normal(size=200) if method == "std" else rng.gamma(4.0, size=200)
-    rows = rng.uniform(-2, 2, (200, 2))
+    shape = {"skew": rng.exponential(size=300), "t": rng.standard_t(4.0, size=300)}
+    rows = rng.uniform(-2, 2, (300, 2))
+    targets = rows[:, 0] + 0.1 * shape[noise]
     inner = VGPRegressor("rbf", likelihood=likelihood, random_state=0)
-    model = CalibratedProbRegressor(inner, method=method, cv=2)
-    model.fit(rows, rows[:, 0] + 0.1 * noise)
-    mean, std = model.predict(rows[:5], return_std=True)
-    values = model.predict_quantiles(rows[:5], stats.norm.cdf(NODES))
-    density = stats.norm.pdf(NODES)
-    assert_allclose(integrate.trapezoid(values * density, NODES), mean, rtol=1e-5)
-    square = integrate.trapezoid((values - mean[:, None]) ** 2 * density, NODES)
-    assert_allclose(np.sqrt(square), std, rtol=1e-3)
+    model = CalibratedProbRegressor(inner, method=method, cv=2, by=by)
+    return model.fit(rows[:200], targets[:200]), rows[200:], targets[200:]
+
+
+@pytest.mark.parametrize("by", [None, "domain"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+@pytest.mark.parametrize("noise", ["t", "skew"])
+@pytest.mark.parametrize("method", ["std", "isotonic"])
+def test_recalibrated_density_quantiles_and_deviation_agree(
+    method, noise, likelihood, by
+):
+    model, rows, _ = recalibrated(method, noise, likelihood, by)
+    knots = getattr(model.calibrators_[0], "levels", [])
+    assert (len(knots) > 0) == (method == "isotonic" and noise == "skew")
+    check_density(model, rows[:2], jumps=knots)
+
+
+@pytest.mark.parametrize("noise", ["t", "skew"])
+def test_conformal_deviation_and_density_are_those_of_the_factor(noise):
+    model, rows, targets = recalibrated("conformal", noise, "student_t")
+    other, _, _ = recalibrated("std", noise, "student_t")
+    for got, want in zip(
+        model.predict(rows, return_std=True),
+        other.predict(rows, return_std=True),
+        strict=True,
+    ):
+        assert_allclose(got, want)
+    logs = model.predict_log_density(rows, targets)
+    assert_allclose(logs, other.predict_log_density(rows, targets))
+
+
+@pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])
+def test_scores_of_recalibrated_models_are_of_their_density(method):
+    model, rows, targets = recalibrated(method, "skew", "student_t")
+    logs = model.predict_log_density(rows, targets)
+    assert_allclose(get_prob_scorer("neg_nll")(model, rows, targets), logs.mean())
+    scores = prob_scoring(["neg_nll", "neg_msll"])(model, rows, targets)
+    trivial = stats.norm.logpdf(targets, targets.mean(), targets.std()).mean()
+    assert_allclose(list(scores.values()), [logs.mean(), logs.mean() - trivial])
+    mean, std = model.predict(rows, return_std=True)
+    report = uq_report(
+        targets, mean, std, output_dict=True,
+        log_density=lambda y: model.predict_log_density(rows, y),
+    )  # fmt: skip
+    assert_allclose(report["proper"]["nll"], -logs.mean())
+    assert not np.isclose(gaussian_nll(targets, mean, std), -logs.mean())
+    with pytest.raises(ValueError, match=r"y of shape \(3,\), expected \(100,\)"):
+        model.predict_log_density(rows, targets[:3])
 
 
 def integrated_crps(model, X, y):

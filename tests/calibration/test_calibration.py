@@ -69,7 +69,7 @@ def drawn(n, errors, seed=0):
     """Return X = (mean, std) and y = mean + std * error."""
     rng = np.random.default_rng(seed)
     X = np.column_stack([rng.normal(size=n), rng.uniform(0.5, 2, size=n)])
-    return X, X[:, 0] + X[:, 1] * errors.rvs(n, random_state=rng)
+    return X, X[:, 0] + X[:, 1] * errors.rvs(size=n, random_state=rng)
 
 
 def held_out(model, cv, X, y):
@@ -101,7 +101,8 @@ def linear():
 
 
 def test_factor_minimises_the_held_out_nll(linear):
-    X, y = linear
+    X, _ = linear
+    y = X @ [1.0, 2.0, 3.0] + np.random.default_rng(2).normal(size=120)
     z, mean, std = held_out(BayesianRidge(), 5, X, y)
     model = CalibratedProbRegressor(BayesianRidge()).fit(X, y)
     factor = model.calibrators_[0].factor
@@ -164,6 +165,22 @@ def test_student_t_is_chosen_by_schwarzs_criterion():
     assert np.any((gains > 1.0) & (gains < least))
 
 
+def test_few_samples_keep_the_degrees_of_freedom_of_the_regressor():
+    X, y = drawn(30, stats.norm)
+    inner = Given().fit(None, None)
+    model = CalibratedProbRegressor(FrozenEstimator(inner)).fit(X, y)
+    assert model.calibrators_[0].dof == np.inf
+    inner.dof_ = 5.0
+    calibrator = model.fit(X, y).calibrators_[0]
+    z = (y - X[:, 0]) / X[:, 1]
+    _, _, scale = stats.t.fit(z, f0=5.0, floc=0)
+    assert calibrator.dof == 5.0
+    assert_allclose(calibrator.scale, scale, rtol=1e-3)
+    assert_allclose(calibrator.factor, scale / np.sqrt(1 - 2 / 5.0), rtol=1e-3)
+    X, y = drawn(3000, stats.t(20))
+    assert model.fit(X, y).calibrators_[0].dof > 8.0
+
+
 # --- isotonic -------------------------------------------------------------------
 
 
@@ -175,19 +192,43 @@ def test_isotonic_finds_any_distribution(errors):
     assert np.all(np.diff(got) > 0)
 
 
-def test_isotonic_levels_are_those_of_order_statistics():
-    z = np.array([2.0, -1.0, 0.5, 3.0])
-    model = calibrated("isotonic", np.tile([0.0, 1.0], (4, 1)), z)
-    for i, score in enumerate(np.sort(z), start=1):
-        got = model.predict_quantiles([[5.0, 2.0]], (i - 0.5) / 4)
-        assert_allclose(got, 5.0 + 2.0 * score)
-    # Tails of a normal, with the root mean square as scale, meet the last score.
+def test_isotonic_curve_meets_quantiles_of_the_scores_at_its_knots():
+    z = stats.uniform(-0.3).rvs(300, random_state=0)
+    model = calibrated("isotonic", np.tile([0.0, 1.0], (300, 1)), z)
+    knots = model.calibrators_[0].levels
+    assert len(knots) > 3
+    assert model.calibrators_[0].dof == np.inf
+    assert_allclose(knots * 256, np.round(knots * 256))  # halves of halves
+    got = model.predict_quantiles([[5.0, 2.0]], knots)[0]
+    assert_allclose(got, 5.0 + 2.0 * np.quantile(z, knots, method="hazen"))
+    # Between them, and beyond the last, it is straight in levels of the normal.
     normal = stats.norm(scale=np.sqrt(np.mean(z**2)))
-    for q in (1e-3, 0.1):
-        tail = normal.ppf(q / 0.125 * normal.cdf(-1.0))
-        assert_allclose(model.predict_quantiles([[0.0, 1.0]], q), tail)
-        tail = normal.isf(q / 0.125 * normal.sf(3.0))
-        assert_allclose(model.predict_quantiles([[0.0, 1.0]], 1 - q), tail)
+    at = np.concatenate([[0.0], normal.cdf((got - 5.0) / 2.0), [1.0]])
+    levels = np.concatenate([[0.0], knots, [1.0]])
+    got = normal.cdf(model.predict_quantiles([[0.0, 1.0]], LEVELS)[0])
+    assert_allclose(got, np.interp(LEVELS, levels, at))
+    density = model.predict_log_density([[0.0, 1.0]], [0.3])
+    part = np.searchsorted(at, normal.cdf(0.3)) - 1
+    slope = np.diff(levels)[part] / np.diff(at)[part]
+    assert_allclose(density, normal.logpdf(0.3) + np.log(slope))
+
+
+def test_isotonic_leaves_normal_errors_normal():
+    X, y = drawn(2000, stats.norm)
+    model, other = calibrated("isotonic", X, y), calibrated("std", X, y)
+    assert model.calibrators_[0].levels.size == 0
+    got = model.predict_quantiles(X[:5], LEVELS)
+    assert_allclose(got, other.predict_quantiles(X[:5], LEVELS))
+
+
+@pytest.mark.parametrize("errors", [stats.expon(-1), stats.norm(0.7), stats.t(3)])
+def test_isotonic_density_is_near_that_of_the_errors(errors):
+    n = 3000
+    X, y = drawn(n, errors)
+    new, targets = drawn(n, errors, seed=1)
+    truth = errors.logpdf((targets - new[:, 0]) / new[:, 1]) - np.log(new[:, 1])
+    logs = calibrated("isotonic", X, y).predict_log_density(new, targets)
+    assert np.mean(truth - logs) < 0.04
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])
@@ -200,6 +241,7 @@ def test_isotonic_mean_and_std_are_integrals_of_its_quantiles(n):
         return model.predict_quantiles([[0.0, 1.0]], q)[0, 0]
 
     knots = model.calibrators_[0].levels
+    assert (len(knots) > 0) == (n == 30)
     ends = [1e-12, *knots, 1 - 1e-12]
     first, second = (
         sum(
@@ -208,7 +250,8 @@ def test_isotonic_mean_and_std_are_integrals_of_its_quantiles(n):
         )
         for power in (1, 2)
     )
-    assert_allclose([mean, std], [first, np.sqrt(second - first**2)], rtol=1e-5)
+    want = [first, np.sqrt(second - first**2)]
+    assert_allclose([mean, std], want, rtol=1e-5, atol=1e-12)
 
 
 def test_isotonic_with_a_huge_score_is_finite():
@@ -288,10 +331,14 @@ def test_held_out_predictions_from_one_fit(method, linear):
 )
 def test_few_samples_or_repeated_folds_are_fitted_again(hyper_subset_size, cv, linear):
     X, y = linear
-    head = VGPRegressor("rbf", random_state=0, hyper_subset_size=hyper_subset_size)
+    head = VGPRegressor(
+        "rbf", likelihood="gaussian", hyper_subset_size=hyper_subset_size,
+        random_state=0,
+    )  # fmt: skip
     model = CalibratedProbRegressor(head, cv=cv).fit(X, y)
     z, _, _ = held_out(head, cv, X, y)
-    assert_allclose(model.calibrators_[0].factor, np.sqrt(np.mean(z**2)))
+    want = calibrated("std", np.tile([0.0, 1.0], (len(z), 1)), z).calibrators_[0]
+    assert_allclose(model.calibrators_[0][:4], want[:4])
 
 
 def test_too_few_samples_for_a_coverage():
@@ -377,6 +424,8 @@ def test_perfect_predictions_stay_perfect():
         assert_allclose(mean, X[:, 0])
         assert_array_equal(std, 0.0)
         assert_allclose(model.predict_interval(X, 0.9), X[:, [0, 0]])
+        logs = model.predict_log_density(X[:2], [0.0, 2.0])
+        assert_array_equal(logs, [np.inf, -np.inf])
 
 
 def test_frames_and_a_pipeline_inside(linear):
@@ -416,8 +465,8 @@ def test_frozen_estimator_is_not_fitted_again(linear):
     model = CalibratedProbRegressor(FrozenEstimator(inner)).fit(X[60:], y[60:])
     assert_array_equal(inner.coef_, coefficients)
     mean, std = inner.predict(X[60:], return_std=True)
-    want = np.sqrt(np.mean(((y[60:] - mean) / std) ** 2))
-    assert_allclose(model.calibrators_[0].factor, want)
+    want = calibrated("std", np.column_stack([mean, std]), y[60:]).calibrators_
+    assert model.calibrators_ == want
 
 
 def test_messages_of_errors(linear):

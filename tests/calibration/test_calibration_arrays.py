@@ -27,11 +27,17 @@ def test_arrays_are_calibrated_as_a_frozen_estimator(method):
     assert_allclose(
         arrays.predict_interval(*new, 0.8), frozen.predict_interval(X[200:], 0.8)
     )
+    logs = arrays.predict_log_density(Y[200:], *new)
+    assert_array_equal(logs, frozen.predict_log_density(X[200:], Y[200:]))
+    with pytest.raises(ValueError, match=r"y of shape \(3,\), expected \(100,\)"):
+        arrays.predict_log_density(Y[:3], *new)
     two = [np.column_stack([part, part]) for part in held_out]
     both = clone(arrays).fit(np.column_stack([Y[100:200]] * 2), *two)
     new = [np.column_stack([part, part]) for part in new]
     assert both.predict_quantiles(*new, [0.1, 0.5, 0.9]).shape == (100, 3, 2)
     assert both.transform(*new)[1].shape == (100, 2)
+    two = both.predict_log_density(np.column_stack([Y[200:]] * 2), *new)
+    assert_array_equal(two, np.column_stack([logs, logs]))
 
 
 @pytest.mark.parametrize("method", ["std", "isotonic", "conformal"])

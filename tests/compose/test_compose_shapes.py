@@ -179,12 +179,22 @@ def test_density_of_a_log_normal_outputs_and_impossible_targets(skewed):
     assert np.all(ranks.predict_log_density(X, y + 1.1 * np.ptp(y)) == -np.inf)
 
 
+class Quantiles(BayesianRidge):
+    """Has quantiles of its own, but no density."""
+
+    def predict_quantiles(self, X, q):
+        return self.predict(X)[:, None] + np.asarray(q)
+
+
 def test_density_needs_that_of_the_regressor_and_one_target_each(skewed):
     X, y = skewed
-    inner = CalibratedProbRegressor(BayesianRidge(), method="isotonic")
-    model = ProbTransformedTargetRegressor(inner, **LOG).fit(X, y)
+    model = ProbTransformedTargetRegressor(Quantiles(), **LOG).fit(X, y)
     with pytest.raises(TypeError, match="expected one with predict_log_density"):
         model.predict_log_density(X, y)
+    inner = CalibratedProbRegressor(BayesianRidge(), method="isotonic")
+    model = ProbTransformedTargetRegressor(inner, **LOG).fit(X, y)
+    want = model.regressor_.predict_log_density(X, np.log(y)) - np.log(y)
+    assert_allclose(model.predict_log_density(X, y), want)
     model = ProbTransformedTargetRegressor(BayesianRidge(), **LOG).fit(X, y)
     with pytest.raises(ValueError, match=r"y of shape \(3,\), expected \(150,\)"):
         model.predict_log_density(X, y[:3])

@@ -219,11 +219,15 @@ def test_scorers_and_displays_use_recalibrated_quantiles(method, wrap, data):
     loss = 2 * np.mean(below * (levels - (below < 0)))
     assert_allclose(-get_prob_scorer("neg_crps")(model, X, y), loss, rtol=0.02)
 
+    logs = own.predict_log_density(Z, y)
+    assert_allclose(get_prob_scorer("neg_nll")(model, X, y), logs.mean())
+
     # Metrics of mean and std do not change.
     mean, std = own.predict(Z, return_std=True)
-    assert get_prob_scorer("neg_nll")(model, X, y) == -metrics.gaussian_nll(
-        y, mean, std
+    gaussian = make_prob_scorer(
+        metrics.gaussian_nll, greater_is_better=False, log_density=None
     )
+    assert gaussian(model, X, y) == -metrics.gaussian_nll(y, mean, std)
     gaussian = make_prob_scorer(
         miscalibration_area, greater_is_better=False, quantiles=None
     )
