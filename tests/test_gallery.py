@@ -75,6 +75,18 @@ def test_domain_of_applicability(tmp_path):
     assert ten["N"][1] < 0.5 * without["N"][1]  # mean absolute error
 
 
+@needs_data
+def test_megnet_nearest_perovskites(tmp_path):
+    out, n_pictures = run_gallery("megnet_nearest_perovskites", tmp_path)
+    assert n_pictures == 1
+    assert "758 held out" in out
+    at_random, *shares = map(int, re.findall(r"same A or B.+: (\d+)%", out))
+    assert at_random < 6
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] >= 75
+    assert shares[-1] >= 40
+
+
 def test_next_experiment(tmp_path):
     out, n_pictures = run_gallery("next_experiment", tmp_path)
     assert n_pictures == 1
