@@ -267,7 +267,7 @@ def nearest_samples(head, encoded, n_neighbors, weighted=True):
             order = np.lexsort((near, found), axis=1)
             rows[at] = np.take_along_axis(near, order, axis=1)
             distance[at] = np.sqrt(np.take_along_axis(found, order, axis=1))
-            kept.append(K)
+            kept.append(K if weighted else None)
         if weighted:
             weight[part] = weigh(np.concatenate(kept), H[part], rows[part])
     return rows, distance, weight
