@@ -1,12 +1,15 @@
-"""Cost of predictions: many samples beside dgemm, one sample, one structure.
+"""Cost of predictions: many samples beside dgemm, nearest, one sample, one structure.
 
-    python benchmarks/bench_predict.py [DATA_FOLDER] [--threads 1]
+    python benchmarks/bench_predict.py [DATA_FOLDER] [--threads 1] [--parts nearest]
 
 Samples: a default fit to 4000 samples of 16 features, exact, predicts mean and standard
 deviation of 100,000 others, in turns with a dgemm of 2000 x 2000 on the same threads.
 ``ratio`` is its time over that of its operations at the rate of dgemm: for each sample
 a triangular solve (m^2), and for each element of K(X, Z) its distances, profile and
 product with the weights.
+
+Nearest training samples: five of the same 4000 to each of 1000 others, with weights,
+which take two triangular solves a sample. ``ratio`` is as above.
 
 One sample: milliseconds for each of 200 calls, best of five rounds. One structure, with
 DATA_FOLDER: calls of a default ``MEGNetProbRegressor``, fitted to 3000 perovskites, on
@@ -61,6 +64,25 @@ def many(clock, repeats=3, n=100_000):
         )
 
 
+def nearest(clock, repeats=5, n=1000):
+    model = VGPRegressor(random_state=0).fit(*samples(4000, 0))
+    X, _ = samples(n, 1)
+    m = model.n_inducing_points_
+    model.nearest_training(X[:1])
+    A = np.asfortranarray(np.random.default_rng(0).normal(size=(2000, 2000)))
+    operations = n * (2.0 * m**2 + float(ELEMENT) * m)
+    for _ in range(repeats):
+        rate = 2 * 2000.0**3 / seconds(clock, dgemm, 1.0, A, A)
+        found = seconds(clock, model.nearest_training, X)
+        both = seconds(clock, model.predict, X, return_std=True)
+        print(
+            f"nearest 5 of {m} to {n} samples: dgemm {rate / 1e9:.0f} Gflop/s, "
+            f"{found:.2f} s, ratio {found * rate / operations:.2f}, "
+            f"{found / both:.2f} times mean and std",
+            flush=True,
+        )
+
+
 def each(clock, predict, items, rounds=5):
     """Return milliseconds for each of some calls, the best of several rounds."""
     predict(items[0])
@@ -100,11 +122,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parts = {"many": many, "nearest": nearest, "one": one}
+    parser.add_argument("--parts", nargs="*", choices=parts, default=list(parts))
     args = parser.parse_args()
     clock = time.process_time if args.threads == 1 else time.perf_counter
     with threadpool_limits(args.threads):
-        many(clock)
-        one(clock)
+        for name, part in parts.items():
+            if name in args.parts:
+                part(clock)
         if args.data is not None:
             one_structure(clock, args.data)
 

@@ -48,7 +48,7 @@ _has_data = bool(_data.name) and (_data / "megnet").is_dir()
 sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples"),
     "gallery_dirs": "gallery",
-    "filename_pattern": "/plot_" if _has_data else "/plot_(?!megnet)",
+    "filename_pattern": "/plot_" if _has_data else "/plot_(?!megnet|batches)",
     "ignore_pattern": r"^(?!.*plot_).*\.py$",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,

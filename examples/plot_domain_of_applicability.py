@@ -80,7 +80,7 @@ print(table.drop(columns="n_missing").round(3).to_string())
 # ``domain_score`` needs no labels and no targets. A rank below .05 means that a crystal
 # is harder to predict than 95 % of the training crystals: nearly all nitrides are, and
 # few others. ``nearest_training`` names the training crystals that a prediction rests
-# on.
+# on: :ref:`sphx_glr_gallery_plot_megnet_nearest_perovskites.py` draws them.
 
 score, rank = domain_score(model, X[test], return_rank=True)
 for name, rows in (("nitrides", anion[test] == "N"), ("others", anion[test] != "N")):

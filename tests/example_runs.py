@@ -27,7 +27,7 @@ def run(command, folder):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

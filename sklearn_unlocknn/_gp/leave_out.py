@@ -288,7 +288,7 @@ def _exact(posterior, samples, folds):
         factor, _ = factor_covariance(
             posterior.kernel, posterior.theta, groups.X, noise / groups.weights
         )
-    GT = _solve(factor, groups.T)
+    GT, _ = lapack.dpotrs(factor, groups.T, lower=1)
     Q = product(groups.T.T, GT) + groups.within / noise
     G, _ = lapack.dpotri(factor, lower=1)
     shrink = posterior.noise / groups.weights  # diagonal of N
@@ -316,7 +316,7 @@ def _exact(posterior, samples, folds):
         if len(rest):
             # K(., X) G is the covariance of a sample without weight with the others
             K = posterior.kernel.matrix(posterior.theta, samples.X[rest], groups.X)
-            GK = _solve(factor, K.T)
+            GK, _ = lapack.dpotrs(factor, K.T, lower=1)
             left = posterior.kernel.diagonal(posterior.theta, samples.X[rest])
             left -= np.einsum("ij,ji->i", K, GK)
             mu = np.vstack([mu, product(K, GT)])
@@ -328,11 +328,6 @@ def _exact(posterior, samples, folds):
         )  # fmt: skip
         ordered = np.concatenate([taken, rest])
         yield ordered, _predict(*without, Q, samples.T[ordered, k:], k)
-
-
-def _solve(L, B):
-    """Return ``(L L')^-1 B``."""
-    return dtrsm(1.0, L, dtrsm(1.0, L, B, lower=1), lower=1, trans_a=1)
 
 
 # --- sparse ----------------------------------------------------------------------

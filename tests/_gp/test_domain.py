@@ -67,6 +67,29 @@ def test_distance_is_that_of_the_kernel_and_the_nearest_are_listed(points):
     assert_allclose(table["target"], y[table["index"]])
 
 
+@pytest.mark.parametrize("points", [{}, POINTS], ids=["exact", "sparse"])
+def test_blocks_of_any_size_have_the_weights_of_the_plain_formula(points, monkeypatch):
+    monkeypatch.setattr(domain, "CHUNK", (0, 2))
+    monkeypatch.setattr(domain, "_SOLVED", (0, 5))
+    model = VGPRegressor(**FIXED, **points, mean="zero").fit(X, y)
+    scaled, new = ((A - X.mean(axis=0)) / X.std(axis=0) for A in (X, X_NEW))
+    Q, K = reference.latent(KERNEL, scaled), reference.latent(KERNEL, new, scaled)
+    if points:
+        Z = model._head.posterior.Z
+        of_Z = np.linalg.inv(reference.latent(KERNEL, Z))
+        carried = reference.latent(KERNEL, scaled, Z)
+        Q = carried @ of_Z @ carried.T
+        K = reference.latent(KERNEL, new, Z) @ of_Z @ carried.T
+    weights = K @ np.linalg.inv(Q + 0.1 * np.eye(60))
+    table = model.nearest_training(X_NEW, 4)
+    want = weights[table["sample"], table["index"]]
+    assert_allclose(table["weight"], want, rtol=1e-8, atol=1e-10)
+    monkeypatch.undo()
+    whole = model.nearest_training(X_NEW, 4)
+    assert_array_equal(table["index"], whole["index"])
+    assert_allclose(table["distance"], whole["distance"], rtol=1e-12)
+
+
 def test_samples_of_a_sparse_model_are_nearest_to_its_points(monkeypatch):
     monkeypatch.setattr(domain, "N_RANKED", 4)
     record = VGPRegressor(**FIXED, **POINTS).fit(X, y)._head.record
