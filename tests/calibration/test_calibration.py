@@ -303,7 +303,9 @@ def test_conformal_by_folds_is_the_order_statistic_of_all_samples(linear, covera
 @pytest.mark.parametrize("method", METHODS)
 def test_held_out_predictions_from_one_fit(method, linear):
     X, y = linear
-    head = VGPRegressor("rbf", random_state=0, hyper_subset_size=60)
+    head = VGPRegressor(
+        "rbf", random_state=0, hyper_subset_size=60, likelihood="gaussian"
+    )
     weights = np.where(np.arange(120) % 7 == 0, 0.0, 1.0 + np.arange(120) % 2)
     cv = KFold(4, shuffle=True, random_state=0)
     model = CalibratedProbRegressor(head, method=method, cv=cv)
