@@ -17,6 +17,17 @@ def test_exact_gp_pays_up_to_twice_the_points():
     assert cost.exact_pays(limit + 100, 4 * limit)
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_exact_gp_pays_up_to_half_as_many_operations_again(repeats, monkeypatch):
+    monkeypatch.setattr(cost, "_memory", lambda: None)
+    m = cost.POINTS
+    points = 5 * m**3 / 3 + 12_000 * m**2
+    roots = np.roots([4 / 3, 0, -1.5 * 2 * repeats * m**2, -1.5 * points])
+    limit = int(roots[np.isreal(roots)].real.max())
+    assert cost.exact_pays(limit, repeats * limit)
+    assert not cost.exact_pays(limit + 1, repeats * (limit + 1))
+
+
 def test_exact_gp_stays_within_a_share_of_the_memory(monkeypatch):
     assert cost._memory() > 2**20
     monkeypatch.setattr(cost, "_memory", lambda: 4 * 24 * 3000**2)

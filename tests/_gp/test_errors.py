@@ -1,9 +1,12 @@
 """Test shape and noise of errors, and the leave-one-out residuals they come from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import reference
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
@@ -17,7 +20,7 @@ from sklearn_unlocknn._gp.likelihood import (
     StdGrowth,
     expected_precisions,
 )
-from sklearn_unlocknn._gp.noise import fit_noise
+from sklearn_unlocknn._gp.noise import _LogScale, fit_noise
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
 from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 from sklearn_unlocknn._gp.training import (
@@ -218,6 +221,80 @@ def test_noise_follows_that_of_the_residuals():
     assert stats.spearmanr(left_out, truth)[0] > 0.9
     far = noise.ratio([[1e6], [-1e6]])
     assert np.all((far >= noise.ratio(X).min()) & (far <= noise.ratio(X).max()))
+
+
+def log_scale(dof, n=40):
+    """Return the likelihood of log scales g, the residuals and some g."""
+    rng = np.random.default_rng(3)
+    variance, counts = rng.uniform(0.0, 0.2, n), rng.integers(1, 4, n).astype(float)
+    g = 0.5 * rng.normal(size=n)
+    # none so large that the step which it asks for is cut
+    residual = np.sqrt(rng.uniform(0.1, 0.8, size=(n, 2)))
+    return _LogScale(residual**2, variance, 0.3, counts, dof), residual, g
+
+
+def log_density(residual, total, dof):
+    """Return that of residuals with the squared scale ``total``, summed by sample."""
+    shape = stats.norm if np.isinf(dof) else stats.t(dof)
+    z = residual / np.sqrt(total)[:, None]
+    return (shape.logpdf(z) - 0.5 * np.log(total)[:, None]).sum(axis=1)
+
+
+@pytest.mark.parametrize("dof", [np.inf, 5.0])
+def test_likelihood_of_noise_is_that_of_scipy_with_its_slope(dof):
+    likelihood, residual, g = log_scale(dof)
+
+    def want(g):
+        total = likelihood.variance + 0.3 * np.exp(g)
+        return likelihood.counts @ log_density(residual, total, dof)
+
+    change = likelihood.value(g) - likelihood.value(0.0 * g)
+    assert_allclose(change, want(g) - want(0.0 * g), rtol=1e-10)
+    slope, _ = likelihood.score(g)
+    assert_allclose(slope, reference.finite_differences(want, g), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dof", [np.inf, 5.0])
+def test_information_about_noise_is_the_variance_of_the_slope(dof):
+    g, variance = np.array([-0.7]), np.array([0.2])
+    total = (variance + 0.3 * np.exp(g)).item()
+
+    def slope(z):
+        one = _LogScale(np.array([[z**2 * total]]), variance, 0.3, np.ones(1), dof)
+        return one.score(g)[0].item()
+
+    density = (stats.norm if np.isinf(dof) else stats.t(dof)).pdf
+    want, _ = integrate.quad(lambda z: slope(z) ** 2 * density(z), -np.inf, np.inf)
+    for k, count in ((1, 1.0), (2, 3.0)):
+        square = np.ones((1, k))
+        one = _LogScale(square, variance, 0.3, np.array([count]), dof)
+        assert_allclose(one.score(g)[1], k * count * want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dof", [np.inf, 5.0])
+def test_mode_of_the_noise_is_that_of_scipy(dof):
+    likelihood, _, g = log_scale(dof)
+    features = np.random.default_rng(4).normal(size=(3, 40))
+
+    def loss(w, likelihood=likelihood):
+        return 0.5 * w @ w - likelihood.value(features.T @ w)
+
+    w = optimize.minimize(loss, np.zeros(3)).x
+    found = likelihood.maximise(features, g)
+    assert_allclose(found.weights, w, atol=0.02)
+    assert_allclose(found.g, features.T @ w, atol=0.03)
+    _, information = likelihood.score(features.T @ w)
+    H = (features * information) @ features.T
+    evidence = -loss(w) - 0.5 * np.linalg.slogdet(np.eye(3) + H)[1]
+    assert_allclose(found.evidence, evidence, atol=0.02)
+    share = np.trace(np.linalg.solve(np.eye(3) + H, H))
+    assert_allclose(found.n_parameters, share, rtol=0.01)
+    want = []
+    for i in range(40):
+        counts = likelihood.counts * (np.arange(40) != i)
+        others = dataclasses.replace(likelihood, counts=counts)
+        want.append(features[:, i] @ optimize.minimize(loss, w, others).x)
+    assert_allclose(found.left_out, want, atol=0.04)
 
 
 def made(kind, n, seed=0):
