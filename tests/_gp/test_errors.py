@@ -202,6 +202,23 @@ def test_outliers_lose_their_weight_and_others_keep_theirs():
     assert_allclose(expected_precisions(heavy, np.ones(1000), shape), want)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_weights_of_other_samples_are_those_of_their_residuals(known):
+    """Observations of unit weight: each has its own known noise, and the constant."""
+    samples = make_samples(known, k=2)
+    few = GroupedSamples.of(samples.take(slice(15)))
+    kernel = Covariance(KERNEL, 2)
+    posterior = exact_posterior(kernel, kernel.theta, few)
+    mean, variance = posterior.mean_and_variance(samples.X, samples.T[:, 2:])
+    own = samples.known * samples.weights if known else 0.0
+    z = (samples.T[:, :2] - mean) / np.sqrt(variance + 0.2 + own)[:, None]
+    shape = Shape(0.8, 4.0)
+    want = expected_precisions(z.ravel(), np.repeat(samples.weights, 2), shape)
+    got = Errors(shape).precisions(posterior, samples)
+    assert_allclose(got, want.reshape(30, 2).mean(axis=1))
+    assert_array_equal(Errors().precisions(posterior, samples), 1.0)
+
+
 # --- noise -----------------------------------------------------------------------
 
 
