@@ -1,5 +1,7 @@
 """Test the choice between the exact GP and inducing points."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,15 @@ def test_exact_gp_stays_within_a_share_of_the_memory(monkeypatch):
     assert not cost.exact_pays(3001, 3001)
     monkeypatch.setattr(cost, "_memory", lambda: None)
     assert cost.exact_pays(8000, 8000)
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError, OSError])
+def test_memory_is_unknown_where_the_system_does_not_say(error, monkeypatch):
+    def refuse(name):
+        raise error(name)
+
+    monkeypatch.setattr(os, "sysconf", refuse, raising=False)
+    assert cost._memory() is None
 
 
 @pytest.mark.parametrize(("points", "want"), [("auto", 120), (50, 50), (1.0, 120)])
