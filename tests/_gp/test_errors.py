@@ -11,7 +11,7 @@ from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.errors import Errors
+from sklearn_unlocknn._gp.errors import Errors, _residuals
 from sklearn_unlocknn._gp.leave_out import leave_one_out
 from sklearn_unlocknn._gp.likelihood import (
     AS_THE_GP,
@@ -202,6 +202,20 @@ def test_outliers_lose_their_weight_and_others_keep_theirs():
     assert_allclose(expected_precisions(heavy, np.ones(1000), shape), want)
 
 
+def test_residuals_count_as_far_as_their_noise_is_not_known():
+    samples = make_samples(known=True)
+    kernel = Covariance(KERNEL, 2)
+    posterior = exact_posterior(kernel, kernel.theta, GroupedSamples.of(samples))
+    index = np.arange(30)
+    residual, variance, counts = _residuals(posterior, samples, samples, index)
+    want, latent = leave_one_out(posterior, samples.at(0.2), index)
+    assert_array_equal(residual, want)
+    own = samples.known * samples.weights  # of one observation
+    assert_allclose(variance, latent + own)
+    share = (latent + 0.2) / (latent + 0.2 + own)
+    assert_allclose(counts, samples.weights * share)
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_weights_of_other_samples_are_those_of_their_residuals(known):
     """Observations of unit weight: each has its own known noise, and the constant."""
@@ -240,14 +254,17 @@ def test_noise_follows_that_of_the_residuals():
     assert np.all((far >= noise.ratio(X).min()) & (far <= noise.ratio(X).max()))
 
 
-def log_scale(dof, n=40):
+FEATURES = np.random.default_rng(4).normal(size=(3, 40))
+
+
+def log_scale(dof):
     """Return the likelihood of log scales g, the residuals and some g."""
     rng = np.random.default_rng(3)
-    variance, counts = rng.uniform(0.0, 0.2, n), rng.integers(1, 4, n).astype(float)
-    g = 0.5 * rng.normal(size=n)
+    variance, counts = rng.uniform(0.0, 0.2, 40), rng.integers(1, 4, 40).astype(float)
+    g = np.array([1.0, -0.8, 0.6]) @ FEATURES + 0.3 * rng.normal(size=40)
     # none so large that the step which it asks for is cut
-    residual = np.sqrt(rng.uniform(0.1, 0.8, size=(n, 2)))
-    return _LogScale(residual**2, variance, 0.3, counts, dof), residual, g
+    square = rng.uniform(0.3, 1.7, (40, 2)) * (variance + 0.3 * np.exp(g))[:, None]
+    return _LogScale(square, variance, 0.3, counts, dof), np.sqrt(square), g
 
 
 def log_density(residual, total, dof):
@@ -291,17 +308,16 @@ def test_information_about_noise_is_the_variance_of_the_slope(dof):
 @pytest.mark.parametrize("dof", [np.inf, 5.0])
 def test_mode_of_the_noise_is_that_of_scipy(dof):
     likelihood, _, g = log_scale(dof)
-    features = np.random.default_rng(4).normal(size=(3, 40))
 
     def loss(w, likelihood=likelihood):
-        return 0.5 * w @ w - likelihood.value(features.T @ w)
+        return 0.5 * w @ w - likelihood.value(FEATURES.T @ w)
 
     w = optimize.minimize(loss, np.zeros(3)).x
-    found = likelihood.maximise(features, g)
+    found = likelihood.maximise(FEATURES, g)
     assert_allclose(found.weights, w, atol=0.02)
-    assert_allclose(found.g, features.T @ w, atol=0.03)
-    _, information = likelihood.score(features.T @ w)
-    H = (features * information) @ features.T
+    assert_allclose(found.g, FEATURES.T @ w, atol=0.03)
+    _, information = likelihood.score(FEATURES.T @ w)
+    H = (FEATURES * information) @ FEATURES.T
     evidence = -loss(w) - 0.5 * np.linalg.slogdet(np.eye(3) + H)[1]
     assert_allclose(found.evidence, evidence, atol=0.02)
     share = np.trace(np.linalg.solve(np.eye(3) + H, H))
@@ -310,7 +326,7 @@ def test_mode_of_the_noise_is_that_of_scipy(dof):
     for i in range(40):
         counts = likelihood.counts * (np.arange(40) != i)
         others = dataclasses.replace(likelihood, counts=counts)
-        want.append(features[:, i] @ optimize.minimize(loss, w, others).x)
+        want.append(FEATURES[:, i] @ optimize.minimize(loss, w, others).x)
     assert_allclose(found.left_out, want, atol=0.04)
 
 
