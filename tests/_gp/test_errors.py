@@ -11,7 +11,7 @@ from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.errors import Errors, _residuals
+from sklearn_unlocknn._gp.errors import Errors, _residuals, _scaled_start
 from sklearn_unlocknn._gp.leave_out import leave_one_out
 from sklearn_unlocknn._gp.likelihood import (
     AS_THE_GP,
@@ -384,6 +384,22 @@ def test_outliers_leave_the_mean(n, seeds):
     )
     assert plain > 3 * clean
     assert max(auto, robust) < 1.15 * clean
+
+
+def test_variances_start_at_that_of_the_weighted_targets():
+    fixed = gpk.ConstantKernel(0.3, "fixed") * gpk.Matern(0.7)
+    kernel = Covariance(1.3 * gpk.RBF([0.8, 1.5]) + fixed + gpk.WhiteKernel(0.2), 2)
+    samples = make_samples(known=True, k=2)
+    Y, weights = samples.T[:, :2], samples.weights
+    Y -= np.average(Y, axis=0, weights=weights)
+    Y /= np.sqrt(np.average(Y**2, axis=0, weights=weights))
+    start = _scaled_start(kernel, GroupedSamples.of(samples))
+    assert_allclose(start, kernel.theta, atol=1e-12)
+    Y *= 3.0
+    Y += [7.0, -20.0]
+    start = _scaled_start(kernel, GroupedSamples.of(samples))
+    # of the free constant, three lengths, and the noise
+    assert_allclose(np.exp(start - kernel.theta), [9.0, 1.0, 1.0, 1.0, 9.0])
 
 
 # --- fitted parameters -----------------------------------------------------------
