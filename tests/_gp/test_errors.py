@@ -354,6 +354,24 @@ def test_choice_is_that_of_the_data(kind, want):
     assert np.isinf(model.dof_) == (want[0] == "gaussian")
 
 
+@pytest.mark.parametrize("growth", [0.0, 0.5])
+def test_noise_varies_where_that_of_the_data_does(growth):
+    kernel = Covariance(1.0 * gpk.RBF(1.0) + gpk.WhiteKernel(0.1), 1)
+    chosen = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.uniform(-3, 3, (120, 1))
+        y = np.sin(X) + 0.3 * np.exp(growth * X) * rng.normal(size=(120, 1))
+        samples = Samples(X, y, np.ones(120), 1)
+        posterior = exact_posterior(kernel, kernel.theta, GroupedSamples.of(samples))
+        errors, _ = Errors.fit(
+            posterior, samples, samples, None, ("auto", "auto"),
+            np.random.RandomState(0),
+        )  # fmt: skip
+        chosen.append(errors.choice[1])
+    assert chosen.count("varying" if growth else "constant") >= 7
+
+
 def test_varying_noise_is_predicted():
     X, y = made("varying", 600)
     model = VGPRegressor("rbf", random_state=0, noise="varying").fit(X, y)
