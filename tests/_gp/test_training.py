@@ -389,6 +389,20 @@ def test_hyperparameter_subset_holds_nearest_neighbours():
         assert np.all(np.bincount(order[:stop] % 30) != 1)
 
 
+def test_half_of_the_hyperparameter_subset_is_random():
+    """Neighbours that are in the random half leave room for more random samples."""
+    X = 100.0 * np.random.default_rng(0).normal(size=(30, 2))
+    rows = Samples(np.vstack([X, X + 0.01]), np.zeros((60, 1)), np.ones(60), 1)
+    order = training.hyperparameter_subset(rows, 24, np.random.RandomState(0))
+    random = np.random.RandomState(0).permutation(60).tolist()
+    half = set(random[:12])
+    want = half | {(i + 30) % 60 for i in half}
+    assert len(want) < 24
+    rest = [i for i in random if i not in want]
+    want.update(rest[: 24 - len(want)])
+    assert set(order.tolist()) == want
+
+
 def test_hyperparameter_subset_of_few_samples_is_all_of_them(data):
     rng = np.random.RandomState(0)
     for n, size in ((5, 300), (80, 300), (80, 81), (80, 30)):
