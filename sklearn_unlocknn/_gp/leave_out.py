@@ -289,7 +289,8 @@ def _exact(posterior, samples, folds):
             posterior.kernel, posterior.theta, groups.X, noise / groups.weights
         )
     GT, _ = lapack.dpotrs(factor, groups.T, lower=1)
-    Q = product(groups.T.T, GT) + groups.within / noise
+    # without the scatter within groups, which the basis functions do not have
+    Q = product(groups.T.T, GT)
     G, _ = lapack.dpotri(factor, lower=1)
     shrink = posterior.noise / groups.weights  # diagonal of N
     for fold in folds:
@@ -323,8 +324,7 @@ def _exact(posterior, samples, folds):
             variance = np.concatenate([variance, left])
             cross = np.hstack([cross, N[:, None] * GK[index]])
         without = _without(
-            Q - part.within / posterior.noise, mu, variance, M,
-            root[:, None] * error, root[:, None] * cross,
+            Q, mu, variance, M, root[:, None] * error, root[:, None] * cross
         )  # fmt: skip
         ordered = np.concatenate([taken, rest])
         yield ordered, _predict(*without, Q, samples.T[ordered, k:], k)

@@ -1,5 +1,7 @@
 """Test the choice between the exact GP and inducing points."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,17 @@ def test_exact_gp_pays_up_to_twice_the_points():
     assert cost.exact_pays(limit + 100, 4 * limit)
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_exact_gp_pays_up_to_half_as_many_operations_again(repeats, monkeypatch):
+    monkeypatch.setattr(cost, "_memory", lambda: None)
+    m = cost.POINTS
+    points = 5 * m**3 / 3 + 12_000 * m**2
+    roots = np.roots([4 / 3, 0, -1.5 * 2 * repeats * m**2, -1.5 * points])
+    limit = int(roots[np.isreal(roots)].real.max())
+    assert cost.exact_pays(limit, repeats * limit)
+    assert not cost.exact_pays(limit + 1, repeats * (limit + 1))
+
+
 def test_exact_gp_stays_within_a_share_of_the_memory(monkeypatch):
     assert cost._memory() > 2**20
     monkeypatch.setattr(cost, "_memory", lambda: 4 * 24 * 3000**2)
@@ -24,6 +37,15 @@ def test_exact_gp_stays_within_a_share_of_the_memory(monkeypatch):
     assert not cost.exact_pays(3001, 3001)
     monkeypatch.setattr(cost, "_memory", lambda: None)
     assert cost.exact_pays(8000, 8000)
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError, OSError])
+def test_memory_is_unknown_where_the_system_does_not_say(error, monkeypatch):
+    def refuse(name):
+        raise error(name)
+
+    monkeypatch.setattr(os, "sysconf", refuse, raising=False)
+    assert cost._memory() is None
 
 
 @pytest.mark.parametrize(("points", "want"), [("auto", 120), (50, 50), (1.0, 120)])

@@ -10,6 +10,7 @@ from sklearn.gaussian_process import kernels as gpk
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp import covariance
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.kernel_blocks import Leaf
 from sklearn_unlocknn.kernels import OnFeatures
 
 C, White, RBF, Matern = gpk.ConstantKernel, gpk.WhiteKernel, gpk.RBF, gpk.Matern
@@ -317,3 +318,20 @@ def test_what_is_kept_of_points_is_that_of_the_same_points_and_values(kernel):
     for points, at in (first, first, (others, theta), first, second, (X, theta)):
         want = Covariance(kernel, D).matrix(at, X, points.copy())
         assert_array_equal(covariance.matrix(at, X, points), want)
+
+
+def test_terms_of_the_same_points_are_computed_once():
+    leaf, computed = Leaf(RBF(0.8), D, 0), []
+    X, Z = np.zeros((4, D)), np.ones((2, D))
+
+    def terms():
+        computed.append("points")
+
+    for A in (X, X[:2], Z.copy()):
+        leaf.of_points(A, Z, 0.8, terms)
+    assert len(computed) == 1
+    leaf.of_points(X, X, 0.8, terms)  # samples among themselves come once
+    leaf.of_points(X, Z, 0.8, terms)
+    assert len(computed) == 2
+    leaf.of_points(X, Z, 0.9, terms)
+    assert len(computed) == 3

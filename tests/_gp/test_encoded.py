@@ -85,6 +85,22 @@ def test_scales_are_weighted_means_and_stds(n_bytes, dtype, monkeypatch):
     assert_array_equal(again, (mean, scale, largest))
 
 
+def test_missing_values_are_left_out_of_the_scales():
+    values = rng.normal([0.0, 5.0, 0.0], size=(50, 3))
+    values[:20, 1] = np.nan
+    values[:, 2] = np.nan
+    weights = rng.uniform(0.1, 3.0, size=50)
+    mean, scale, largest = scales(values, weights, gaps=True)
+    want = np.average(values[20:, 1], weights=weights[20:])
+    variance = np.average((values[20:, 1] - want) ** 2, weights=weights[20:])
+    assert_allclose([mean[1], scale[1]], [want, np.sqrt(variance)])
+    assert_allclose(largest[1], np.abs(values[20:, 1] - want).max())
+    # a column without any value has no effect, whatever new samples have there
+    scaling = Standardisation(mean, scale, "zero", gaps=True)
+    new = scaling.features(np.array([[0.0, np.nan, 1e9]]))
+    assert_allclose(new[0, 1:], 0.0, atol=1e-200)
+
+
 @pytest.mark.parametrize("indexed", [False, True])
 def test_raw_samples_are_standardised_when_they_are_taken(indexed):
     features, t = rng.normal(size=(9, 2)), rng.normal(size=(9, 1))

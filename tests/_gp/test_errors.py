@@ -1,14 +1,17 @@
 """Test shape and noise of errors, and the leave-one-out residuals they come from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import reference
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.errors import Errors
+from sklearn_unlocknn._gp.errors import Errors, LeftOut, _scaled_start
 from sklearn_unlocknn._gp.leave_out import leave_one_out
 from sklearn_unlocknn._gp.likelihood import (
     AS_THE_GP,
@@ -17,7 +20,7 @@ from sklearn_unlocknn._gp.likelihood import (
     StdGrowth,
     expected_precisions,
 )
-from sklearn_unlocknn._gp.noise import fit_noise
+from sklearn_unlocknn._gp.noise import _LogScale, fit_noise
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
 from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 from sklearn_unlocknn._gp.training import (
@@ -199,6 +202,38 @@ def test_outliers_lose_their_weight_and_others_keep_theirs():
     assert_allclose(expected_precisions(heavy, np.ones(1000), shape), want)
 
 
+def test_residuals_count_as_far_as_their_noise_is_not_known():
+    samples = make_samples(known=True)
+    kernel = Covariance(KERNEL, 2)
+    posterior = exact_posterior(kernel, kernel.theta, GroupedSamples.of(samples))
+    index = np.arange(30)
+    left_out = LeftOut.of(posterior, samples, samples, index)
+    residual, variance, counts = left_out[2:]
+    want, latent = leave_one_out(posterior, samples.at(0.2), index)
+    assert_array_equal(residual, want)
+    own = samples.known * samples.weights  # of one observation
+    assert_allclose(variance, latent + own)
+    share = (latent + 0.2) / (latent + 0.2 + own)
+    assert_allclose(counts, samples.weights * share)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_weights_of_other_samples_are_those_of_their_residuals(known):
+    """Observations of unit weight: each has its own known noise, and the constant."""
+    samples = make_samples(known, k=2)
+    few = GroupedSamples.of(samples.take(slice(15)))
+    kernel = Covariance(KERNEL, 2)
+    posterior = exact_posterior(kernel, kernel.theta, few)
+    mean, variance = posterior.mean_and_variance(samples.X, samples.T[:, 2:])
+    own = samples.known * samples.weights if known else 0.0
+    z = (samples.T[:, :2] - mean) / np.sqrt(variance + 0.2 + own)[:, None]
+    shape = Shape(0.8, 4.0)
+    want = expected_precisions(z.ravel(), np.repeat(samples.weights, 2), shape)
+    got = Errors(shape).precisions(posterior, samples)
+    assert_allclose(got, want.reshape(30, 2).mean(axis=1))
+    assert_array_equal(Errors().precisions(posterior, samples), 1.0)
+
+
 # --- noise -----------------------------------------------------------------------
 
 
@@ -242,6 +277,82 @@ def test_noise_follows_the_size_of_what_is_measured():
     assert stats.spearmanr(noise.ratio(X[400:]), truth[400:])[0] > 0.9
 
 
+FEATURES = np.random.default_rng(4).normal(size=(3, 40))
+
+
+def log_scale(dof):
+    """Return the likelihood of log scales g, the residuals and some g."""
+    rng = np.random.default_rng(3)
+    variance, counts = rng.uniform(0.0, 0.2, 40), rng.integers(1, 4, 40).astype(float)
+    g = np.array([1.0, -0.8, 0.6]) @ FEATURES + 0.3 * rng.normal(size=40)
+    # none so large that the step which it asks for is cut
+    square = rng.uniform(0.3, 1.7, (40, 2)) * (variance + 0.3 * np.exp(g))[:, None]
+    return _LogScale(square, variance, 0.3, counts, dof), np.sqrt(square), g
+
+
+def log_density(residual, total, dof):
+    """Return that of residuals with the squared scale ``total``, summed by sample."""
+    shape = stats.norm if np.isinf(dof) else stats.t(dof)
+    z = residual / np.sqrt(total)[:, None]
+    return (shape.logpdf(z) - 0.5 * np.log(total)[:, None]).sum(axis=1)
+
+
+@pytest.mark.parametrize("dof", [np.inf, 5.0])
+def test_likelihood_of_noise_is_that_of_scipy_with_its_slope(dof):
+    likelihood, residual, g = log_scale(dof)
+
+    def want(g):
+        total = likelihood.variance + 0.3 * np.exp(g)
+        return likelihood.counts @ log_density(residual, total, dof)
+
+    change = likelihood.value(g) - likelihood.value(0.0 * g)
+    assert_allclose(change, want(g) - want(0.0 * g), rtol=1e-10)
+    slope, _ = likelihood.score(g)
+    assert_allclose(slope, reference.finite_differences(want, g), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dof", [np.inf, 5.0])
+def test_information_about_noise_is_the_variance_of_the_slope(dof):
+    g, variance = np.array([-0.7]), np.array([0.2])
+    total = (variance + 0.3 * np.exp(g)).item()
+
+    def slope(z):
+        one = _LogScale(np.array([[z**2 * total]]), variance, 0.3, np.ones(1), dof)
+        return one.score(g)[0].item()
+
+    density = (stats.norm if np.isinf(dof) else stats.t(dof)).pdf
+    want, _ = integrate.quad(lambda z: slope(z) ** 2 * density(z), -np.inf, np.inf)
+    for k, count in ((1, 1.0), (2, 3.0)):
+        square = np.ones((1, k))
+        one = _LogScale(square, variance, 0.3, np.array([count]), dof)
+        assert_allclose(one.score(g)[1], k * count * want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dof", [np.inf, 5.0])
+def test_mode_of_the_noise_is_that_of_scipy(dof):
+    likelihood, _, g = log_scale(dof)
+
+    def loss(w, likelihood=likelihood):
+        return 0.5 * w @ w - likelihood.value(FEATURES.T @ w)
+
+    w = optimize.minimize(loss, np.zeros(3)).x
+    found = likelihood.maximise(FEATURES, g)
+    assert_allclose(found.weights, w, atol=0.02)
+    assert_allclose(found.g, FEATURES.T @ w, atol=0.03)
+    _, information = likelihood.score(FEATURES.T @ w)
+    H = (FEATURES * information) @ FEATURES.T
+    evidence = -loss(w) - 0.5 * np.linalg.slogdet(np.eye(3) + H)[1]
+    assert_allclose(found.evidence, evidence, atol=0.02)
+    share = np.trace(np.linalg.solve(np.eye(3) + H, H))
+    assert_allclose(found.n_parameters, share, rtol=0.01)
+    want = []
+    for i in range(40):
+        counts = likelihood.counts * (np.arange(40) != i)
+        others = dataclasses.replace(likelihood, counts=counts)
+        want.append(FEATURES[:, i] @ optimize.minimize(loss, w, others).x)
+    assert_allclose(found.left_out, want, atol=0.04)
+
+
 def made(kind, n, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.uniform(-2, 2, (n, 2))
@@ -274,6 +385,23 @@ def test_all_residuals_decide_about_the_noise():
     assert model.fit(X[:90], y[:90]).noise_ == "constant"
 
 
+@pytest.mark.parametrize("growth", [0.0, 0.5])
+def test_noise_varies_where_that_of_the_data_does(growth):
+    kernel = Covariance(1.0 * gpk.RBF(1.0) + gpk.WhiteKernel(0.1), 1)
+    chosen = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.uniform(-3, 3, (120, 1))
+        y = np.sin(X) + 0.3 * np.exp(growth * X) * rng.normal(size=(120, 1))
+        samples = Samples(X, y, np.ones(120), 1)
+        posterior = exact_posterior(kernel, kernel.theta, GroupedSamples.of(samples))
+        left_out = LeftOut.of(posterior, samples, samples, None)
+        rng = np.random.RandomState(0)
+        errors, _ = Errors.fit(left_out, ("auto", "auto"), rng)
+        chosen.append(errors.choice[1])
+    assert chosen.count("varying" if growth else "constant") >= 7
+
+
 def test_varying_noise_is_predicted():
     X, y = made("varying", 600)
     model = VGPRegressor("rbf", random_state=0, noise="varying").fit(X, y)
@@ -304,6 +432,22 @@ def test_outliers_leave_the_mean(n, seeds):
     )
     assert plain > 3 * clean
     assert max(auto, robust) < 1.15 * clean
+
+
+def test_variances_start_at_that_of_the_weighted_targets():
+    fixed = gpk.ConstantKernel(0.3, "fixed") * gpk.Matern(0.7)
+    kernel = Covariance(1.3 * gpk.RBF([0.8, 1.5]) + fixed + gpk.WhiteKernel(0.2), 2)
+    samples = make_samples(known=True, k=2)
+    Y, weights = samples.T[:, :2], samples.weights
+    Y -= np.average(Y, axis=0, weights=weights)
+    Y /= np.sqrt(np.average(Y**2, axis=0, weights=weights))
+    start = _scaled_start(kernel, GroupedSamples.of(samples))
+    assert_allclose(start, kernel.theta, atol=1e-12)
+    Y *= 3.0
+    Y += [7.0, -20.0]
+    start = _scaled_start(kernel, GroupedSamples.of(samples))
+    # of the free constant, three lengths, and the noise
+    assert_allclose(np.exp(start - kernel.theta), [9.0, 1.0, 1.0, 1.0, 9.0])
 
 
 # --- fitted parameters -----------------------------------------------------------

@@ -38,6 +38,15 @@ def test_as_many_points_as_distinct_samples_are_exact(data, params, exact):
     assert type(model._head.posterior) is kind
 
 
+@pytest.mark.parametrize(("ratio", "first"), [(990.0, 0), (1010.0, 1)])
+def test_a_thousand_times_the_median_noise_is_too_much_for_scales(data, ratio, first):
+    (X, y), std = data, np.full(80, 3.0)
+    std[0] *= ratio
+    scaling = VGPRegressor(KERNEL, max_iter=0).fit(X, y, y_std=std)._head.scaling
+    assert_allclose(scaling.x_mean, X[first:].mean(axis=0))
+    assert_allclose(scaling.x_scale, X[first:].std(axis=0))
+
+
 @pytest.mark.parametrize("n_points", [8, 40])
 @pytest.mark.parametrize("two", [False, True])
 def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):

@@ -117,6 +117,7 @@ def test_small_folds_share_passes(n_samples, monkeypatch):
     assert [len(fold) for batch in passes for fold in batch] == list(map(len, folds))
     sizes = [sum(map(len, batch)) for batch in passes]
     assert min(sizes[:-1], default=n_samples) >= n_samples
+    assert all(sum(map(len, batch[:-1])) < n_samples for batch in passes)
     Problem(2, 3, weighted=True, n_points=9).assert_left_out(folds)
 
 

@@ -130,6 +130,12 @@ def test_adam_is_its_formulas():
         assert_allclose(optimizer.step(gradients[t - 1]), want, rtol=1e-9)
 
 
+def test_steps_of_adam_up_a_constant_slope_are_equal():
+    optimizer = minibatch.Adam(1, rate=0.1)
+    steps = [optimizer.step(np.full(1, 3.0)) for _ in range(1500)]
+    assert_allclose(steps, 0.1, rtol=1e-8)
+
+
 def test_points_moved_in_batches_come_near_those_moved_on_all_samples(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 2))

@@ -140,6 +140,16 @@ def test_samples_are_left_out_one_by_one_and_in_folds():
     assert np.isnan(mean[17:]).all()
 
 
+def test_samples_without_weight_are_predicted_and_predict_none():
+    local = local_posterior()
+    samples = Samples(local.X, local.T, np.r_[np.zeros(4), np.ones(26)], 2)
+    fold = np.arange(2, 10)
+    mean, variance = predict_left_out(local, samples, [fold])
+    want = exact(local, np.arange(10, 30), local.X[fold])
+    assert_allclose(mean[fold], want[0], rtol=1e-8)
+    assert_allclose(variance[fold], want[1], rtol=1e-8)
+
+
 def test_densities_are_those_of_samples_left_out():
     local = local_posterior()
     samples = Samples(local.X, local.T, local.weights, 2).take(np.arange(12))

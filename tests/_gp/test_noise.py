@@ -82,6 +82,23 @@ def test_noise_is_found_from_any_start(data, start, search, close, most):
     assert len(calls) <= most
 
 
+def test_parabola_through_the_three_highest_steps_finds_its_vertex(data):
+    """Beyond the nearest steps the score falls faster than the parabola."""
+    start, vertex = 0.1, 1.2
+
+    def score(posterior):
+        distance = np.log(posterior.noise / start) - vertex
+        return -(distance**2) if abs(distance) < 1.5 else -(distance**4)
+
+    def search(posterior_at, posterior, groups, calls):
+        return noise_level.refit_noise(
+            posterior_at, posterior, lambda *c: calls.append(c), score
+        )
+
+    best, _ = refit(data, gpk.RBF(1.0) + gpk.WhiteKernel(start, (1e-6, 1e6)), search)
+    assert_allclose(np.log(best.noise / start), vertex, atol=1e-9)
+
+
 @pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("few", [256, 0])

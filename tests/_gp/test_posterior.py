@@ -393,8 +393,12 @@ def test_all_samples_twice_as_points_are_the_exact_posterior(length_scale):
     assert_same_posterior(sparse, exact, problem, rtol=1e-5, atol=1e-6)
 
 
-def test_variance_is_never_negative():
-    kernel = gpk.RBF(50.0) + gpk.WhiteKernel(1e-6)
+@pytest.mark.parametrize(
+    "kernel",
+    [gpk.RBF(50.0) + gpk.WhiteKernel(1e-6), gpk.RBF(0.5) + gpk.WhiteKernel(1e-18)],
+    ids=["singular", "determined"],  # the latter is negative by rounding
+)
+def test_variance_is_never_negative(kernel):
     problem = Problem(kernel=kernel)
     exact = vi.exact_posterior(problem.translated, problem.theta, problem.groups())
     for posterior in (exact, problem.posterior(Z=problem.X)):

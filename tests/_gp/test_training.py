@@ -271,6 +271,28 @@ def test_log_prior_is_normal_in_log_lengths_of_ard():
     assert_array_equal(gradient, 0.0)
 
 
+def test_log_prior_of_noise_is_normal_in_its_logarithm():
+    kernel = Covariance(gpk.RBF(1.0), 2)
+    kernel.noise_prior = True
+    noise = norm(*training.NOISE_PRIOR)
+
+    def density(theta):
+        # the theta of the noise is the last
+        return noise.logpdf(theta[-1]) - noise.logpdf(noise.mean())
+
+    for theta in (kernel.theta, np.array([0.3, 1.0])):
+        value, gradient = training.log_prior(kernel, theta)
+        assert_allclose(value, density(theta))
+        want = reference.finite_differences(density, theta)
+        assert_allclose(gradient, want, rtol=1e-7, atol=1e-9)
+
+
+def test_prior_expects_less_noise_than_the_target_varies_but_not_none():
+    noise = norm(*training.NOISE_PRIOR)
+    assert noise.sf(np.log(1.0)) < 0.05
+    assert noise.cdf(np.log(0.01)) > 0.05
+
+
 def test_objective_is_the_likelihood_with_the_prior(data):
     start = log_likelihood(ARD, data) + log_prior_density(ARD)
     model = fit(data, kernel=ARD, max_iter=0)
@@ -339,9 +361,9 @@ def test_optimum_with_ard_is_that_of_likelihood_and_prior(data):
     assert log_prior_density(ARD.clone_with_theta(theta)) < -0.01
 
 
-@pytest.mark.parametrize("n_bytes", [1, 2**25])
+@pytest.mark.parametrize("n_bytes", [1, 16 * 1050, 2**25])
 def test_neighbour_of_a_repeated_sample_is_another(n_bytes, monkeypatch):
-    monkeypatch.setattr(encoded, "BLOCK_BYTES", n_bytes)  # blocks of 1024, and one
+    monkeypatch.setattr(encoded, "BLOCK_BYTES", n_bytes)  # 1024 samples, 1050, all
     rng = np.random.RandomState(0)
     X = rng.normal(size=(1100, 2))
     X[500:600], X[1050:1060] = X[:100], X[:10]  # twice and three times
@@ -365,6 +387,20 @@ def test_hyperparameter_subset_holds_nearest_neighbours():
     assert len(order) == len(set(order.tolist())) == 24
     for stop in (4, 10, 24):
         assert np.all(np.bincount(order[:stop] % 30) != 1)
+
+
+def test_half_of_the_hyperparameter_subset_is_random():
+    """Neighbours that are in the random half leave room for more random samples."""
+    X = 100.0 * np.random.default_rng(0).normal(size=(30, 2))
+    rows = Samples(np.vstack([X, X + 0.01]), np.zeros((60, 1)), np.ones(60), 1)
+    order = training.hyperparameter_subset(rows, 24, np.random.RandomState(0))
+    random = np.random.RandomState(0).permutation(60).tolist()
+    half = set(random[:12])
+    want = half | {(i + 30) % 60 for i in half}
+    assert len(want) < 24
+    rest = [i for i in random if i not in want]
+    want.update(rest[: 24 - len(want)])
+    assert set(order.tolist()) == want
 
 
 def test_hyperparameter_subset_of_few_samples_is_all_of_them(data):
