@@ -24,13 +24,11 @@ HERE = Path(__file__).resolve().parents[1]
 
 FIT = """
 import sys
-from sklearn_unlocknn import MEGNetProbRegressor
-from sklearn_unlocknn._cli.files import save_model
+from sklearn_unlocknn import MEGNetProbRegressor, save_model
 from sklearn_unlocknn.datasets import fetch_perovskites
 X, y = fetch_perovskites(data_home=sys.argv[1], return_X_y=True)
 model = MEGNetProbRegressor(random_state=0).fit(list(X[:500]), y[:500])
-with open(sys.argv[2], "wb") as file:
-    save_model(file, model, target="y", log10=False)
+save_model(model, sys.argv[2], target="y")
 """
 READ = """
 import sys
@@ -117,7 +115,7 @@ def main():
         one = cifs / "0000.cif"
         jobs = {}
         for key, checkout in checkouts.items():
-            model = folder / f"{key}.joblib"
+            model = folder / f"{key}.unlocknn"
             run(["-c", FIT, args.data, model], checkout)
             predict = ["-m", "sklearn_unlocknn", "predict", model]
             jobs |= {

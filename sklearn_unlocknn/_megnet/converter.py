@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._structures.pairs import find_pairs
 from .state import thaw_object
 
-#: Lengths below are those of an atom to itself, angstrom.
-_SAME_PLACE = 1e-8
 #: Cell of a molecule, angstrom; it has no images.
 _WIDE = np.diag([1000.0] * 3)
 
@@ -37,24 +36,19 @@ class CrystalGraph:
 
         RuntimeError if no two atoms are within the cutoff.
         """
-        from pymatgen.optimization.neighbors import find_points_in_spheres
-
         periodic = hasattr(structure, "lattice")
         cell = structure.lattice.matrix if periodic else _WIDE
-        coords = np.ascontiguousarray(structure.cart_coords, float)
-        index1, index2, _, bond = find_points_in_spheres(
-            coords, coords, r=self.cutoff, pbc=np.full(3, int(periodic)),
-            lattice=np.ascontiguousarray(cell, float), tol=_SAME_PLACE,
-        )  # fmt: skip
-        other = (index1 != index2) | (bond > _SAME_PLACE)
-        if not other.any():
+        index1, index2, _, bond = find_pairs(
+            structure.cart_coords, cell, [periodic] * 3, self.cutoff
+        )
+        if not len(bond):
             raise RuntimeError("no bonds")
         return {
             "atom": [site.specie.Z for site in structure],
-            "bond": bond[other].astype(np.float32),
+            "bond": bond.astype(np.float32),
             "state": state_attributes or [[0.0, 0.0]],
-            "index1": index1[other],
-            "index2": index2[other],
+            "index1": index1,
+            "index2": index2,
         }
 
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._parallel import run_tasks
 from .checks import as_list, structure_tags
 from .element_data import N_ELEMENTS, element_table
-from .geometry import GEOMETRY, Sites, describe_geometry
+from .geometry import GEOMETRY, Sites, describe_geometry, find_neighbours
 from .read import StructureError, read_many, structure_error
 from .symmetry import COMPLEXITY, SYMMETRY, describe_symmetry
 
@@ -20,6 +20,9 @@ _STATISTICS = ("mean", "mean deviation of", "minimum", "maximum")
 
 # Structures that a process reads and describes at a time.
 _BLOCK = 500
+
+# Structures whose geometry is computed at a time.
+_BATCH = 20
 
 
 @functools.cache
@@ -82,35 +85,30 @@ def describe_structures(structures, groups, errors=None):
     ndarray of shape (n_structures, n_descriptors), float64
         In the units of `descriptor_names`.
     """
-    n = len(structures)
-    numbers = {
-        "geometry": np.full((n, len(GEOMETRY + SYMMETRY)), math.nan),
-        "complexity": np.full((n, len(COMPLEXITY)), math.nan),
-    }
-    wanted = numbers.keys() & set(groups)
-    amounts = [{}] * n
+    n, split = len(structures), len(GEOMETRY + SYMMETRY)
+    values = np.full((n, split + len(COMPLEXITY)), math.nan)
+    numbers = {"geometry": values[:, :split], "complexity": values[:, split:]}
+    amounts, described = [{}] * n, []
     for index, structure in enumerate(structures):
         try:
             if isinstance(structure, dict):
                 amounts[index] = _amounts_of_graph(structure)
                 continue
             sites = Sites(structure)
-            if wanted:
-                symmetry, primitive = _symmetry(sites)
-                numbers["complexity"][index] = symmetry[len(SYMMETRY) :]
-            if "geometry" in wanted:
-                numbers["geometry"][index] = [
-                    *describe_geometry(sites, primitive),
-                    *symmetry[: len(SYMMETRY)],
-                ]
+            if numbers.keys() & set(groups):
+                values[index, len(GEOMETRY) :], primitive = _symmetry(sites)
+            if "geometry" in groups:
+                described.append((index, sites, find_neighbours(sites), primitive))
             amounts[index] = sites.amounts
         except Exception as error:  # pymatgen and spglib raise errors of any class
             failure = structure_error(index, structure, error)
             if errors is None:
                 raise failure from error
             errors[index] = failure
-            for values in numbers.values():
-                values[index] = math.nan
+            values[index] = math.nan
+    for start in range(0, len(described), _BATCH):
+        index, *parts = zip(*described[start : start + _BATCH], strict=True)
+        values[list(index), : len(GEOMETRY)] = describe_geometry(*parts)
     if "composition" in groups:
         numbers["composition"] = _composition(amounts)
     if "element_fractions" in groups:

@@ -6,6 +6,8 @@ import warnings
 
 import numpy as np
 
+from .pairs import find_pairs
+
 #: Least distances (angstrom) of two hydrogens, of hydrogen and another element, and of
 #: two others. Bonds are longer: H2 has 0.74, HF 0.92, N2 1.10.
 _LEAST = np.array([0.5, 0.7, 0.9])
@@ -51,6 +53,11 @@ def check_physical(structure):
 def check_cell(matrix):
     """Raise ValueError for lattice vectors, the rows of a matrix, without a volume."""
     matrix = np.asarray(matrix, float)
+    heights = np.zeros(3)
+    with contextlib.suppress(np.linalg.LinAlgError):
+        heights = 1 / np.linalg.norm(np.linalg.inv(matrix), axis=0)
+    if ((heights >= _LEAST_HEIGHT) & (heights < np.inf)).all():
+        return
     if not np.isfinite(matrix).all():
         raise ValueError("its lattice vectors are not finite")
     zero = np.flatnonzero((matrix == 0).all(axis=1))
@@ -60,14 +67,10 @@ def check_cell(matrix):
             f"lattice vector {which} is zero. Set it: to a slab, for instance, add "
             f"vacuum, atoms.center(vacuum=10, axis={zero[0]}) in ASE"
         )
-    heights = np.zeros(3)
-    with contextlib.suppress(np.linalg.LinAlgError):
-        heights = 1 / np.linalg.norm(np.linalg.inv(matrix), axis=0)
-    if not (heights >= _LEAST_HEIGHT).all():
-        raise ValueError(
-            f"its lattice planes are {heights.min():.3g} angstrom apart, less than "
-            f"{_LEAST_HEIGHT}: check the lattice vectors and their unit (angstrom)"
-        )
+    raise ValueError(
+        f"its lattice planes are {heights.min():.3g} angstrom apart, less than "
+        f"{_LEAST_HEIGHT}: check the lattice vectors and their unit (angstrom)"
+    )
 
 
 def _atomic_numbers(structure):
@@ -108,7 +111,7 @@ def _check_distances(structure, numbers):
     radii, heavy = _SHARE * _radii()[numbers], (numbers > 1).astype(int)
     # of two equal atoms: no pair has a greater limit than the greater of its own
     cutoff = np.maximum(_LEAST[2 * heavy], 2 * radii).max()
-    first, second, distances = _pairs(structure, float(cutoff))
+    first, second, distances = _pairs(structure, cutoff)
     limits = np.maximum(
         _LEAST[heavy[first] + heavy[second]], radii[first] + radii[second]
     )
@@ -146,8 +149,9 @@ def _check_distances(structure, numbers):
 def _pairs(structure, cutoff):
     """Return the sites of pairs of atoms within a cutoff, and their distances."""
     if hasattr(structure, "lattice"):
-        first, second, _, distances = structure.get_neighbor_list(cutoff)
-        return first, second, distances
+        matrix, pbc = structure.lattice.matrix, structure.lattice.pbc
+        first, second, _, d = find_pairs(structure.cart_coords, matrix, pbc, cutoff)
+        return first, second, d
     from scipy.spatial import cKDTree
 
     coords = structure.cart_coords

@@ -1,4 +1,4 @@
-"""Cell shape, symmetry and complexity of a crystal, by spglib."""
+"""Cell shape, symmetry and complexity of a crystal."""
 
 import contextlib
 import functools
@@ -6,6 +6,8 @@ import math
 import warnings
 
 import numpy as np
+
+from .cubes import analyse_cube, import_spglib
 
 #: Tolerance of positions, in angstrom in a crystal scaled to _VOLUME per site.
 SYMPREC = 0.01
@@ -66,21 +68,18 @@ def describe_symmetry(matrix, fractional, kinds):
 @functools.lru_cache(maxsize=10_000)
 def _analyse(lattice, fractional, types):
     """Analyse a cell, given as tuples; many crystals have one of few prototypes."""
-    import spglib
-
     cell = np.reshape(lattice, (3, 3)), np.reshape(fractional, (-1, 3)), types
-    data = reduced = None
+    found = None
     with warnings.catch_warnings(), contextlib.suppress(_errors()):
         warnings.simplefilter("ignore")  # that failures will be exceptions
-        data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-        if data is not None:
-            reduced = spglib.niggli_reduce(data.primitive_lattice)
-            order = _point_group_order(data.hall_number)
-    if reduced is None:
+        # A fifth of the tolerance: spglib finds the same symmetry for certain
+        found = analyse_cube(*cell, SYMPREC / 5) or _analyse_any(cell)
+    if found is None:
         return (math.nan,) * len(SYMMETRY + COMPLEXITY), np.arange(len(types))
+    reduced, number, order, orbits, site = found
     lengths = np.sqrt((reduced**2).sum(axis=1))
-    counts = np.unique(data.crystallographic_orbits, return_counts=True)[1]
-    site = np.unique(data.mapping_to_primitive, return_inverse=True)[1]
+    counts = np.bincount(orbits)
+    counts = counts[counts > 0]
     n_sites = site.max() + 1
     p = counts / counts.sum()
     # I = - sum p log2 p, p the share of each orbit in the sites
@@ -88,8 +87,8 @@ def _analyse(lattice, fractional, types):
     numbers = (
         lengths.max() / lengths.min(),
         abs(np.linalg.det(reduced)) / lengths.prod(),
-        data.number,
-        sum(data.number >= first for first in _SYSTEMS),
+        number,
+        sum(number >= first for first in _SYSTEMS),
         order,
         n_sites,
         len(counts) / n_sites,
@@ -99,17 +98,32 @@ def _analyse(lattice, fractional, types):
     return numbers, site
 
 
+def _analyse_any(cell):
+    """Analyse a cell by spglib.
+
+    Returns
+    -------
+    tuple or None
+        Reduced primitive cell, number of the space group, order of its point group,
+        and for each site the orbit and the site of the primitive cell.
+    """
+    spglib = import_spglib()
+    data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    if data is None:
+        return None
+    reduced = spglib.niggli_reduce(data.primitive_lattice)
+    order = _point_group_order(data.hall_number)
+    site = data.mapping_to_primitive
+    return reduced, data.number, order, data.crystallographic_orbits, site
+
+
 def _errors():
     """Return the class of spglib's errors, which old versions do not have."""
-    import spglib
-
-    return getattr(spglib, "SpglibError", ())
+    return getattr(import_spglib(), "SpglibError", ())
 
 
 @functools.cache
 def _point_group_order(hall_number):
     """Return the number of rotations and rotoinversions of a space group."""
-    import spglib
-
-    rotations = spglib.get_symmetry_from_database(hall_number)["rotations"]
+    rotations = import_spglib().get_symmetry_from_database(hall_number)["rotations"]
     return len(np.unique(rotations, axis=0))

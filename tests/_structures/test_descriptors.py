@@ -161,6 +161,13 @@ def test_bonds_by_a_plain_loop(crystal):
     assert_allclose([found[n] for n in want], list(want.values()), rtol=1e-3, atol=2e-4)
 
 
+def test_element_without_radius_has_no_springs():
+    found = describe(Structure(Lattice.cubic(3.5), ["Es"], [[0, 0, 0]]))
+    missing = {name for name, value in found.items() if math.isnan(value)}
+    assert {"highest spring frequency", "mean covalent radius"} <= missing
+    assert not {"volume per atom", "mean coordination number"} & missing
+
+
 def test_highest_frequency_of_many_sites_by_lanczos(monkeypatch):
     rng = np.random.default_rng(0)
     atoms = Structure(Lattice.cubic(11), ["Si"] * 64, rng.random((64, 3)))
@@ -374,6 +381,14 @@ def test_errors_name_the_structure(structure, message):
     assert np.isnan(X[1]).all()
     want = StructureDescriptors(groups).fit_transform([NACL, DIAMOND])
     assert_array_equal(X[[0, 2]], want)
+
+
+def test_structure_has_the_same_descriptors_beside_any_others(structures):
+    lone = Molecule(["Fe"], [[0, 0, 0]])
+    several = [*structures, lone, NACL * 2, *structures[::-1], DIAMOND, *structures]
+    X = describe_structures(several, DESCRIPTOR_GROUPS)
+    for one, row in zip(several, X, strict=True):
+        assert_array_equal(row, describe_structures([one], DESCRIPTOR_GROUPS)[0])
 
 
 def test_error_in_a_later_block_has_its_index():
