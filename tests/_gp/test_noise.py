@@ -82,6 +82,16 @@ def test_noise_is_found_from_any_start(data, start, search, close, most):
     assert len(calls) <= most
 
 
+@pytest.mark.parametrize("times", [2, 4])
+def test_noise_of_exact_repetitions_falls_to_its_bound_in_few_steps(data, times):
+    X, function = data[0], np.sin(standardised(data[0])[:, 0])
+    several = np.tile(X, (times, 1)), np.tile(function, times)
+    kernel = gpk.RBF(1.0, "fixed") + gpk.WhiteKernel(0.1, (1e-9, 10.0))
+    best, calls = refit(several, kernel, by_slopes)
+    assert_allclose(best.noise, 1e-9)
+    assert len(calls) <= 3
+
+
 @pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("few", [256, 0])
