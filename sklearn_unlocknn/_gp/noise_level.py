@@ -16,6 +16,8 @@ from .samples import LOG_2PI
 LEFT_OUT_SAMPLES = 2000
 # The logarithm of the noise is found to this difference.
 _CLOSE = 0.05
+# Share of a falling slope, from which on it is taken to fall down to the lower bound.
+_ENDLESS = 2.0 / 3.0
 # Most steps of Newton's method.
 _MOST_STEPS = 10
 # Random vectors that estimate traces, and up to how many samples unit vectors do.
@@ -143,8 +145,10 @@ def refit_noise_by_slopes(posterior_at, posterior, report, judge):
         if last is not None and abs(shift - last[0]) < 1.0:
             secant = (slope - last[1]) / (shift - last[0])
             curvature = secant if secant < 0.0 else curvature
+        # Where samples repeat exactly, it hardly changes down to the lower bound.
+        endless = last is not None and slope < _ENDLESS * last[1] < 0.0
         ratio, last = abs(slope / (curvature or 1.0)), (shift, slope)
-        if curvature >= 0.0 or ratio > 1.0:
+        if (curvature >= 0.0 or ratio > 1.0) and not endless:
             ratio = np.log1p(ratio)  # the slope is exponential far below the optimum
         target = float(np.clip(shift + np.copysign(ratio, slope), low, high))
         if target in search.values:  # an end of the bracket
