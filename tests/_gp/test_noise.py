@@ -82,7 +82,6 @@ def test_noise_is_found_from_any_start(data, start, search, close, most):
     assert len(calls) <= most
 
 
-<<<<<<< HEAD
 def test_parabola_through_the_three_highest_steps_finds_its_vertex(data):
     """Beyond the nearest steps the score falls faster than the parabola."""
     start, vertex = 0.1, 1.2
@@ -98,7 +97,8 @@ def test_parabola_through_the_three_highest_steps_finds_its_vertex(data):
 
     best, _ = refit(data, gpk.RBF(1.0) + gpk.WhiteKernel(start, (1e-6, 1e6)), search)
     assert_allclose(np.log(best.noise / start), vertex, atol=1e-9)
-=======
+
+
 @pytest.mark.parametrize("times", [2, 4])
 def test_noise_of_exact_repetitions_falls_to_its_bound_in_few_steps(data, times):
     X, function = data[0], np.sin(standardised(data[0])[:, 0])
@@ -107,7 +107,6 @@ def test_noise_of_exact_repetitions_falls_to_its_bound_in_few_steps(data, times)
     best, calls = refit(several, kernel, by_slopes)
     assert_allclose(best.noise, 1e-9)
     assert len(calls) <= 3
->>>>>>> smalls
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2])
