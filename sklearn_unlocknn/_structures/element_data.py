@@ -2,10 +2,11 @@
 
 import functools
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
+
+from .parsing import recorded_warnings
 
 #: Elements of the table: hydrogen to lawrencium.
 N_ELEMENTS = 103
@@ -59,8 +60,7 @@ def element_table():
     names += ["valence electrons", "unfilled orbitals"]
     units += [""] * 10
     values = np.full((N_ELEMENTS + 1, len(names)), np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen warns of each gap
+    with recorded_warnings():  # pymatgen warns of each gap
         for z in range(1, N_ELEMENTS + 1):
             element = Element.from_Z(z)
             row = [

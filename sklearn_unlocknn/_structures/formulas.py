@@ -1,11 +1,11 @@
 """Formulas of structures from their element fractions."""
 
 import functools
-import warnings
 
 import numpy as np
 
 from .element_data import N_ELEMENTS
+from .parsing import recorded_warnings
 
 # Largest number of atoms in a formula unit; others are written with fractions.
 _MOST_ATOMS = 400
@@ -42,8 +42,7 @@ def _formula(places, values):
     whole = (np.abs(amounts - np.rint(amounts)) < _TOLERANCE).all(axis=1)
     if whole.any():
         values = np.rint(amounts[np.argmax(whole)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # helium has no electronegativity
+    with recorded_warnings():  # helium has no electronegativity
         symbols = [_symbols()[place] for place in places]
         return Composition(dict(zip(symbols, values, strict=True))).reduced_formula
 

@@ -2,11 +2,11 @@
 
 import contextlib
 import functools
-import warnings
 
 import numpy as np
 
 from .pairs import find_pairs
+from .parsing import recorded_warnings
 
 #: Least distances (angstrom) of two hydrogens, of hydrogen and another element, and of
 #: two others. Bonds are longer: H2 has 0.74, HF 0.92, N2 1.10.
@@ -100,8 +100,7 @@ def _radii():
     """Return the atomic radii (angstrom) by atomic number, 0 for unknown ones."""
     from pymatgen.core import Element
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some elements have none
+    with recorded_warnings():  # some elements have none
         radii = [Element.from_Z(Z).atomic_radius or 0.0 for Z in range(1, 119)]
     return np.array([0.0, *map(float, radii)])
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -344,8 +343,7 @@ def describe(item):
         with contextlib.suppress(Exception):  # unreadable: its file or type is named
             structure = as_structure(item)
     if hasattr(structure, "composition"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # helium has no electronegativity
+        with recorded_warnings():  # helium has no electronegativity
             names.append(structure.composition.reduced_formula)
     if isinstance(item, str | os.PathLike):
         names.append("text" if is_text(item) else _shortened(Path(item).name))

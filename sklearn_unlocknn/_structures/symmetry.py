@@ -3,11 +3,11 @@
 import contextlib
 import functools
 import math
-import warnings
 
 import numpy as np
 
 from .cubes import analyse_cube, import_spglib
+from .parsing import recorded_warnings
 
 #: Tolerance of positions, in angstrom in a crystal scaled to _VOLUME per site.
 SYMPREC = 0.01
@@ -70,8 +70,8 @@ def _analyse(lattice, fractional, types):
     """Analyse a cell, given as tuples; many crystals have one of few prototypes."""
     cell = np.reshape(lattice, (3, 3)), np.reshape(fractional, (-1, 3)), types
     found = None
-    with warnings.catch_warnings(), contextlib.suppress(_errors()):
-        warnings.simplefilter("ignore")  # that failures will be exceptions
+    # It warns that its failures will be exceptions.
+    with recorded_warnings(), contextlib.suppress(_errors()):
         # A fifth of the tolerance: spglib finds the same symmetry for certain
         found = analyse_cube(*cell, SYMPREC / 5) or _analyse_any(cell)
     if found is None:

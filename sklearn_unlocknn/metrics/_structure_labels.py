@@ -1,9 +1,9 @@
 """Elements, chemical system and space group of a structure."""
 
 import os
-import warnings
 from pathlib import Path
 
+from .._structures.parsing import recorded_warnings
 from .._structures.read import as_items, as_structure, structure_error
 
 
@@ -50,8 +50,7 @@ def space_group(item, symprec):
             f"got a {type(structure).__name__}, expected a periodic Structure, which "
             "has a space group"
         )
-    with warnings.catch_warnings():  # of spglib for its use by pymatgen
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with recorded_warnings():  # of spglib for its use by pymatgen
         return structure.get_space_group_info(symprec=symprec)[0]
 
 
@@ -78,8 +77,7 @@ def _formula(text):
     if os.sep in text:
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with recorded_warnings():
             formula = Composition(text)
     except Exception:  # of any type, from pymatgen
         return None
