@@ -325,7 +325,7 @@ def _exact(posterior, samples, folds):
             cross = np.hstack([cross, N[:, None] * GK[index]])
         without = _without(
             Q, mu, variance, M, root[:, None] * error, root[:, None] * cross
-        )  # fmt: skip
+        )
         ordered = np.concatenate([taken, rest])
         yield ordered, _predict(*without, Q, samples.T[ordered, k:], k)
 
