@@ -437,7 +437,9 @@ class WrappingRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In nats, of the density per target unit. NaN for predictions of NaN.
+            In nats, of the density per target unit; minus infinity where that is zero,
+            as where a transformation of the target is not defined. NaN for predictions
+            of NaN.
 
         Raises
         ------

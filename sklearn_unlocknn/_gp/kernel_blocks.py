@@ -394,9 +394,9 @@ def _stationary(leaf, theta, X, Z, scale):
 
 
 def _squared_distances(A, B):
-    """Return those between rows of two stacks of matrices, and squared norms.
+    """Return squared distances of rows of two stacks of matrices, and squared norms.
 
-    About the last row of A, as rows of a stack are near each other.
+    The origin is the last row of A, as rows of a stack are near each other.
     """
     origin = A[:, -1:]
     A, B = A - origin, B - origin

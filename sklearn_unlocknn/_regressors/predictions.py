@@ -24,8 +24,8 @@ def predictions(estimator, samples, coverage, *, log10=False, progress=True):
     Yields frames with the columns mean, std, lower, upper (in target units), with
     `log10` also log10_mean and log10_std, domain (the score), nearest (formulas of
     training structures), domain_rank (of the score; see `_gp.domain.is_outside`),
-    warning (of structures outside the domain, and of the reader of a structure unless
-    its features are of an earlier run) and error. Numbers are NaN beside an error.
+    warning (of structures outside the domain, and of the reader of a structure) and
+    error. Numbers are NaN beside an error.
     """
     step = STEP * count_workers(estimator.n_jobs)
     hide = None if progress else True  # None: unless standard error is a terminal

@@ -70,7 +70,7 @@ def _analyse(lattice, fractional, types):
     """Analyse a cell, given as tuples; many crystals have one of few prototypes."""
     cell = np.reshape(lattice, (3, 3)), np.reshape(fractional, (-1, 3)), types
     found = None
-    # It warns that its failures will be exceptions.
+    # spglib warns that its failures will be exceptions.
     with recorded_warnings(), contextlib.suppress(_errors()):
         # A fifth of the tolerance: spglib finds the same symmetry for certain
         found = analyse_cube(*cell, SYMPREC / 5) or _analyse_any(cell)

@@ -285,7 +285,7 @@ def log_scale(dof):
     rng = np.random.default_rng(3)
     variance, counts = rng.uniform(0.0, 0.2, 40), rng.integers(1, 4, 40).astype(float)
     g = np.array([1.0, -0.8, 0.6]) @ FEATURES + 0.3 * rng.normal(size=40)
-    # none so large that the step which it asks for is cut
+    # so small that no step is clipped
     square = rng.uniform(0.3, 1.7, (40, 2)) * (variance + 0.3 * np.exp(g))[:, None]
     return _LogScale(square, variance, 0.3, counts, dof), np.sqrt(square), g
 

@@ -1,12 +1,11 @@
-"""Test descriptors of structures: known values, invariance, gaps, the transformer."""
+"""Test descriptors of structures: known values, invariance, gaps, other inputs."""
 
 import math
-import pickle
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
+from _structures.crystals import COPPER, DIAMOND, MIXED, NACL, QUARTZ, WATER
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import (
     DummySpecies,
@@ -14,14 +13,6 @@ from pymatgen.core import (
     Lattice,
     Molecule,
     Structure,
-)
-from sklearn.base import clone
-from sklearn.utils.estimator_checks import (
-    check_estimator_repr,
-    check_get_params_invariance,
-    check_no_attributes_set_in_init,
-    check_parameters_default_constructible,
-    check_set_params,
 )
 
 from sklearn_unlocknn import StructureDescriptors
@@ -34,32 +25,11 @@ from sklearn_unlocknn._structures.element_data import element_table
 from sklearn_unlocknn._structures.read import StructureError
 from sklearn_unlocknn.datasets import make_ionic_crystals
 
-NACL = Structure.from_spacegroup(
-    "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
-)
-DIAMOND = Structure.from_spacegroup("Fd-3m", Lattice.cubic(3.567), ["C"], [[0, 0, 0]])
-COPPER = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.615), ["Cu"], [[0, 0, 0]])
-# Quartz, with free parameters, a hexagonal cell and two kinds of sites
-QUARTZ = Structure.from_spacegroup(
-    "P3_221", Lattice.hexagonal(4.913, 5.405), ["Si", "O"],
-    [[0.4697, 0, 2 / 3], [0.4133, 0.2672, 0.7855]],
-)  # fmt: skip
-WATER = Molecule("OHH", [[0, 0, 0], [0.757, 0.586, 0], [-0.757, 0.586, 0]])
-# Sodium and potassium share a site
-MIXED = Structure(
-    Lattice.cubic(3.2), [{"Na": 0.25, "K": 0.75}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
-)
-
 
 def describe(structure, groups=("composition", "geometry", "complexity")):
     """Return the descriptors of one structure by name."""
     values = describe_structures([structure], groups)[0]
     return dict(zip(descriptor_names(groups)[0], values, strict=True))
-
-
-@pytest.fixture(scope="module")
-def structures():
-    return [*make_ionic_crystals(6, random_state=0).data, QUARTZ, MIXED, WATER]
 
 
 # --- known values ----------------------------------------------------------------
@@ -430,78 +400,3 @@ def test_graph_has_composition_only():
     names = descriptor_names(("composition", "element_fractions"))[0]
     assert_allclose([found[n] for n in names], [want[n] for n in names])
     assert all(math.isnan(found[n]) for n in set(found) - set(names))
-
-
-# --- the transformer -------------------------------------------------------------
-
-
-def test_names_units_and_groups(structures):
-    every = StructureDescriptors(DESCRIPTOR_GROUPS).fit(structures)
-    names = every.get_feature_names_out()
-    assert len(set(names)) == len(names) == len(every.units_) == every.n_features_out_
-    units = dict(zip(names, every.units_, strict=True))
-    assert units["density"] == "g/cm3"
-    assert units["mean ionization energy"] == "eV"
-    assert units["mean nearest-neighbour distance"] == "angstrom"
-    X = every.transform(structures)
-    start = 0
-    for group in DESCRIPTOR_GROUPS:
-        part = StructureDescriptors([group]).fit_transform(structures)
-        assert_array_equal(part, X[:, start : start + part.shape[1]])
-        start += part.shape[1]
-    assert start == X.shape[1]
-
-
-def test_containers_and_set_output(structures):
-    transformer = StructureDescriptors().set_output(transform="pandas")
-    series = pd.Series(structures, index=np.arange(100, 100 + len(structures)))
-    frame = transformer.fit_transform(series)
-    assert list(frame.index) == list(series.index)
-    assert_array_equal(frame.columns, transformer.get_feature_names_out())
-    want = StructureDescriptors().fit_transform(structures)
-    assert_array_equal(frame, want)
-    assert_array_equal(transformer.transform(pd.DataFrame({"s": series})), want)
-
-
-def test_two_processes_return_the_same():
-    X = make_ionic_crystals(30, random_state=0).data
-    X = np.tile(X, 20)
-    want = StructureDescriptors().fit_transform(X)
-    assert_array_equal(StructureDescriptors(n_jobs=2).fit_transform(X), want)
-
-
-def test_transformer_contract(structures):
-    transformer = StructureDescriptors()
-    for check in (
-        check_estimator_repr,
-        check_get_params_invariance,
-        check_no_attributes_set_in_init,
-        check_set_params,
-    ):
-        check("StructureDescriptors", transformer)
-    check_parameters_default_constructible("StructureDescriptors", transformer)
-    fitted = clone(transformer).fit(structures)
-    before = dict(vars(fitted))
-    want = fitted.transform(structures)
-    assert vars(fitted) == before
-    again = pickle.loads(pickle.dumps(fitted))
-    assert_array_equal(again.transform(structures), want)
-    assert_array_equal(fitted.transform(structures[3:4]), want[3:4])
-    assert clone(fitted).get_params() == transformer.get_params()
-
-
-@pytest.mark.parametrize(
-    ("params", "X", "error", "message"),
-    [
-        ({"groups": ("bonds",)}, [NACL], ValueError, r"Got `groups`=\('bonds',\), exp"),
-        ({"groups": "geometry"}, [NACL], ValueError, "expected a list of one or more"),
-        ({"groups": ()}, [NACL], ValueError, "expected a list of one or more"),
-        ({"groups": ("geometry",) * 2}, [NACL], ValueError, "each once"),
-        ({"on_error": "skip"}, [NACL], ValueError, "expected 'raise' or 'nan'"),
-        ({}, [], ValueError, "Got an empty list"),
-        ({}, NACL, TypeError, "Got a single Structure"),
-    ],
-)
-def test_wrong_arguments(params, X, error, message):
-    with pytest.raises(error, match=message):
-        StructureDescriptors(**params).fit(X)
