@@ -157,8 +157,13 @@ class Covariance:
         Parts of ``theta`` with one hyperparameter for each feature.
     noise_index : list of int
         Indices into ``theta`` of free noise levels.
-    noise_prior : bool
-        Whether the noise has a prior, of a standardised target; set by the head.
+    amplitudes : list of int
+        Indices into ``theta`` of free constants.
+    lengths : list of slice
+        Parts of ``theta`` with length scales.
+    scale_priors : bool
+        Whether noise, amplitudes and length scales have priors, of a standardised
+        target; set by the head.
     custom : bool
         Whether a kernel of the user's own class, not of TFP, is part of it.
 
@@ -179,9 +184,10 @@ class Covariance:
             terms += read_terms(white, n_features, leaves)
             kernel = kernel + white
         self.template, self.n_features = clone(kernel), n_features
-        self.noise_prior = False
+        self.scale_priors = False
         self._terms, self._noise_terms, self._uses = [], [], {}
         self.vectors, self.noise_index, self.custom = [], [], False
+        self.amplitudes, self.lengths = [], []
         for term in terms:
             (self._noise_terms if term.noise else self._terms).append(term)
             for leaf in term.leaves:
@@ -189,12 +195,17 @@ class Covariance:
         for leaf in leaves:
             if leaf.custom and not isinstance(leaf.kernel, TFPKernel):
                 self.custom = True
-            for _, part in leaf.values.values():
-                one = part is None or part.stop - part.start == 1
-                if not (one or leaf.custom):
+            for name, (_, part) in leaf.values.items():
+                if part is None:
+                    continue
+                if not (part.stop - part.start == 1 or leaf.custom):
                     self.vectors.append(part)
-                if part is not None and isinstance(leaf.kernel, gpk.WhiteKernel):
+                if name == "length_scale":
+                    self.lengths.append(part)
+                if isinstance(leaf.kernel, gpk.WhiteKernel):
                     self.noise_index.append(part.start)
+                if isinstance(leaf.kernel, gpk.ConstantKernel):
+                    self.amplitudes.append(part.start)
         self.bounds = kernel.bounds.reshape(-1, 2)
         self.theta = kernel.theta
         # glibc returns temporaries of a block to the system and faults them in

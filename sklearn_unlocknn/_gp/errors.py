@@ -16,6 +16,8 @@ from .leave_out import leave_one_out
 from .likelihood import (
     AS_THE_GP,
     GAUSSIAN,
+    LEAST_DOF,
+    MOST_DOF,
     Shape,
     StdGrowth,
     expected_precisions,
@@ -28,8 +30,8 @@ from .training import fit_hyperparameters
 
 # Residuals up to this, in standard deviations, are those of a function without noise.
 _EXACT = 1e-3
-# With fewer samples "auto" is Gaussian and constant: residuals of samples that decided
-# about the hyperparameters do not determine the shape of errors.
+# With fewer samples residuals are Gaussian and noise constant if "auto": residuals of
+# samples that decided about the hyperparameters do not determine the shape of errors.
 LEAST_SAMPLES = 100
 # Rounds of weights and posterior; more where the noise is constant and still falls, as
 # outliers lose their weight.
@@ -137,14 +139,19 @@ class Errors:
         """Whether the weights of samples are those of the user."""
         return self.noise is None and np.isinf(self.shape.dof)
 
-    def inflated(self, n, n_parameters):
-        """Return the errors with the effect of fitted parameters on the deviation.
+    def inflated(self, n, n_parameters, tails):
+        """Return the errors with the effect of p fitted parameters.
 
-        As the unbiased variance of n residuals from p fitted parameters is their sum of
-        squares divided by n - p.
+        The unbiased variance of n residuals is their sum of squares divided by n - p.
+        With `tails`, a residual in its units is of a Student t with n - p degrees of
+        freedom more.
         """
-        factor = np.sqrt(n / (n - min(n_parameters, n / 2.0)))
-        shape = self.shape._replace(scale=self.shape.scale * float(factor))
+        free = n - min(n_parameters, n / 2.0)
+        scale = self.shape.scale * float(np.sqrt(n / free))
+        dof = 1.0 / (1.0 / self.shape.dof + 1.0 / free) if tails else np.inf
+        shape = self.shape._replace(scale=scale)
+        if dof < MOST_DOF:
+            shape = shape._replace(dof=max(dof, LEAST_DOF))
         return dataclasses.replace(self, shape=shape)
 
     def factors(self, variance):

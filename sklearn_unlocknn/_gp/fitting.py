@@ -64,7 +64,7 @@ def fit_posterior(samples, kernel, params, choice, report):
     rng = check_random_state(params.random_state)
     kernel = Covariance(kernel, d)
     named = isinstance(params.kernel, str | type(None))
-    kernel.noise_prior = named and params.normalize_y and not kernel.has_noise
+    kernel.scale_priors = named and params.normalize_y and not kernel.has_noise
     if not kernel.noise(kernel.theta) > 0.0:
         raise ValueError(
             f"Got kernel={params.kernel!r} with a noise of 0, expected some noise. "
@@ -170,7 +170,9 @@ def fit_posterior(samples, kernel, params, choice, report):
             if errors.noise is not None:
                 count += errors.noise.n_parameters
             count += errors.growth.power > 0
-            errors = errors.inflated(some.weights.sum(), count)
+            errors = errors.inflated(
+                some.weights.sum(), count, tails=choice[0] == "auto"
+            )
     return posterior, local, errors, samples.at(posterior.noise).weights, curve
 
 

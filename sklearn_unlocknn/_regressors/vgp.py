@@ -137,9 +137,11 @@ class VGPRegressor(BaseVGPRegressor):
     second Gaussian process [4]_. Both become weights of the samples, with which the
     posterior is computed again; those by the residuals are of a mixture of two
     Gaussians. With kernels given by name the standard deviation is multiplied by
-    :math:`\sqrt{n / (n - p)}`, p being the number of well determined hyperparameters
-    [5]_, and the noise of a standardised target has a log-normal prior (median .08,
-    standard deviation 1.5 in the logarithm). With the default kernel a feature beyond
+    :math:`\sqrt{n / (n - p)}`, p being the number of well determined parameters [5]_,
+    and ``likelihood="auto"`` has n - p degrees of freedom at most. For a standardised
+    target, noise variances have a log-normal prior (median .08, standard deviation 1.5
+    in the logarithm) there, length scales one about 1 (3), and standard deviations of
+    summands an exponential one of mean 1 [6]_. With the default kernel a feature beyond
     the training samples by more than a standard deviation grows with its logarithm.
 
     A fitted object holds NumPy arrays alone: it unpickles without TensorFlow.
@@ -156,6 +158,8 @@ class VGPRegressor(BaseVGPRegressor):
        a Gaussian process treatment", NIPS 1997.
     .. [5] D. MacKay, "Bayesian interpolation", Neural Computation 4, 415 (1992),
        doi:10.1162/neco.1992.4.3.415.
+    .. [6] D. Simpson et al., "Penalising model component complexity", Statistical
+       Science 32, 1 (2017), doi:10.1214/16-STS576.
 
     Examples
     --------

@@ -456,9 +456,34 @@ def test_variances_start_at_that_of_the_weighted_targets():
 def test_parameters_that_the_data_determine_are_counted():
     kernel = Covariance(gpk.RBF([1.0, 1.0, 1.0]) + gpk.WhiteKernel(0.1), 3)
     theta = kernel.theta.copy()
-    assert effective_parameters(kernel, theta, 1) == 3.0
+    assert effective_parameters(kernel, theta, 1) == 1.0
     theta[:3] += ARD_STD * np.array([2.0, -2.0, 0.0])
-    assert_allclose(effective_parameters(kernel, theta, 0), 8.0 + 2.0)
-    errors = Errors().inflated(20, 5.0)
-    assert_allclose(errors.shape.factor, np.sqrt(20 / 15))
-    assert_allclose(Errors().inflated(4, 50.0).shape.factor, np.sqrt(2.0))
+    assert_allclose(effective_parameters(kernel, theta, 0), 8.0)
+    errors = Errors().inflated(20, 5.0, tails=False)
+    assert_allclose(errors.shape, (np.sqrt(20 / 15), np.inf))
+    errors = Errors().inflated(4, 50.0, tails=False)
+    assert_allclose(errors.shape, (np.sqrt(2.0), np.inf))
+
+
+@pytest.mark.parametrize(
+    ("dof", "n", "p", "want"),
+    [(np.inf, 20, 5.0, 15.0), (10.0, 20, 10.0, 5.0), (np.inf, 4, 1.0, 3.0),
+     (np.inf, 205, 5.0, np.inf), (8.0, 1e6, 5.0, 8.0)],
+)  # fmt: skip
+def test_tails_have_the_degrees_of_freedom_that_parameters_leave(dof, n, p, want):
+    errors = Errors(Shape(2.0, dof)).inflated(n, p, tails=True)
+    assert_allclose(errors.shape.dof, want, rtol=1e-4)
+    assert_allclose(errors.shape.scale, 2.0 * np.sqrt(n / (n - p)))
+
+
+def test_mean_alone_has_the_predictive_distribution_of_the_textbook():
+    """A Student t of n - 1 degrees of freedom and scale s sqrt(1 + 1/n)."""
+    y = np.random.default_rng(3).normal(size=12)
+    X = np.zeros((12, 1))
+    model = VGPRegressor("matern52", mean="constant", random_state=0).fit(X, y)
+    assert model.dof_ == 11.0
+    fixed = VGPRegressor("matern52", likelihood="gaussian", random_state=0).fit(X, y)
+    assert np.isinf(fixed.dof_)
+    lower, upper = model.predict_interval([[0.0]], 0.9)[0]
+    want = 2 * stats.t(11).ppf(0.95) * np.std(y, ddof=1) * np.sqrt(1 + 1 / 12)
+    assert_allclose(upper - lower, want, rtol=0.1)

@@ -7,7 +7,7 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
-from scipy.stats import norm
+from scipy.stats import expon, norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as gpk
@@ -271,20 +271,30 @@ def test_log_prior_is_normal_in_log_lengths_of_ard():
     assert_array_equal(gradient, 0.0)
 
 
-def test_log_prior_of_noise_is_normal_in_its_logarithm():
-    kernel = Covariance(gpk.RBF(1.0), 2)
-    kernel.noise_prior = True
+def test_log_prior_of_scales_is_that_of_their_distributions():
+    kernel = Covariance(1.5 * gpk.RBF([1.0, 2.0]) + 0.3 * gpk.Matern(0.7), 2)
+    kernel.scale_priors = True
     noise = norm(*training.NOISE_PRIOR)
+    length = norm(0.0, training.LENGTH_PRIOR)
+    amplitude = expon(scale=training.AMPLITUDE_PRIOR)
 
     def density(theta):
-        # the theta of the noise is the last
-        return noise.logpdf(theta[-1]) - noise.logpdf(noise.mean())
+        first, second = np.exp(theta[[0, 3]] / 2)
+        logs = theta[1:3]
+        total = norm(logs.mean(), training.ARD_STD).logpdf(logs).sum()
+        for mean in (logs.mean(), theta[4]):
+            total += length.logpdf(mean)
+        for std in (first, second):  # that of ln(std)
+            total += amplitude.logpdf(std) + np.log(std)
+        return total + noise.logpdf(theta[5])
 
-    for theta in (kernel.theta, np.array([0.3, 1.0])):
-        value, gradient = training.log_prior(kernel, theta)
-        assert_allclose(value, density(theta))
-        want = reference.finite_differences(density, theta)
-        assert_allclose(gradient, want, rtol=1e-7, atol=1e-9)
+    theta = kernel.theta
+    for other in (theta + 0.4, theta + np.linspace(-1.0, 1.0, 6)):
+        value, gradient = training.log_prior(kernel, other)
+        less, _ = training.log_prior(kernel, theta)
+        assert_allclose(value - less, density(other) - density(theta))
+        want = reference.finite_differences(density, other)
+        assert_allclose(gradient, want, rtol=1e-6, atol=1e-8)
 
 
 def test_prior_expects_less_noise_than_the_target_varies_but_not_none():
