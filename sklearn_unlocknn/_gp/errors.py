@@ -21,7 +21,7 @@ from .likelihood import (
     expected_precisions,
 )
 from .noise import VaryingNoise, fit_noise
-from .noise_level import likelihood_slopes, refit_noise_by_slopes
+from .noise_level import exact_at_best_noise
 from .posterior import exact_posterior
 from .samples import GroupedSamples, Samples
 from .training import fit_hyperparameters
@@ -367,18 +367,11 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
     again = False
     everywhere = np.arange(len(samples.weights))
     for turn in range(_MOST_ROUNDS):
-        groups = GroupedSamples.of(weighted)
-        K = kernel.lower(theta, groups.X)
-
-        def posterior_at(theta, groups=groups, K=K):
-            return exact_posterior(kernel, theta, groups, K)
-
-        before, posterior = posterior, posterior_at(theta)
-        if turn and max_iter:
-            posterior = refit_noise_by_slopes(
-                posterior_at, posterior, report,
-                lambda posterior, groups=groups: likelihood_slopes(posterior, groups),
-            )  # fmt: skip
+        groups, before = GroupedSamples.of(weighted), posterior
+        if not (turn and max_iter):
+            posterior = exact_posterior(kernel, theta, groups)
+        else:
+            posterior = exact_at_best_noise(kernel, theta, groups, report)
             if not again and np.min(precisions) < _OUTLIER:
                 again = True
                 start = _scaled_start(kernel, groups)
