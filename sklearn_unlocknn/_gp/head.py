@@ -145,12 +145,7 @@ class Head:
             for columns in together:  # an element that no training sample has
                 limits[columns] = np.inf
         scaling = Standardisation(x_mean, x_scale, params.mean, encoded.gaps, limits)
-        head = cls(
-            None, scaling, y_mean, y_scale, targets.y.ndim == 1,
-            encoded.target_map(y_mean, y_scale).log_det(all_weights), Errors(), 0.0,
-            None, None,
-        )  # fmt: skip
-        samples = targets.training_samples(encoded, head)
+        samples = targets.training_samples(encoded, scaling, y_mean, y_scale)
         many = len(samples.weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
             posterior, local, errors, weighted, curve = fit_posterior(
@@ -172,15 +167,18 @@ class Head:
             encoded, targets.y, dataclasses.replace(samples, weights=weighted),
             posterior, target_variance,
         )  # fmt: skip
-        return dataclasses.replace(
-            head, posterior=posterior, errors=errors, mean_noise=noise, curve=curve,
-            record=record, weights=weights, local=local,
+        log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
+        return cls(
+            posterior, scaling, y_mean, y_scale, targets.y.ndim == 1, log_det, errors,
+            noise, curve, record, weights, local,
         )  # fmt: skip
 
     @np.errstate(**_OVERFLOW)
     def update(self, encoded, targets, n_jobs):
         """Return the head with samples added to its posterior; all else stays."""
-        samples = targets.training_samples(encoded, self)
+        samples = targets.training_samples(
+            encoded, self.scaling, self.y_mean, self.y_scale
+        )
         local = self.local
         if local is None:
             samples = self.errors.weigh(samples).at(self.posterior.noise)

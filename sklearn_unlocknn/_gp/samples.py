@@ -32,21 +32,21 @@ class Targets:
         """The targets, of shape (n, k)."""
         return self.y.reshape(len(self.y), -1)
 
-    def training_samples(self, encoded, head):
-        """Return the samples of positive weight, in units of a head's GP.
+    def training_samples(self, encoded, scaling, y_mean, y_scale):
+        """Return the samples of positive weight, in units of the GP.
 
         Parameters
         ----------
         encoded : Encoded
             The batch.
-        head : Head or object
-            With ``scaling``, ``y_mean`` and ``y_scale``.
+        scaling, y_mean, y_scale
+            As in `Head`.
 
         Returns
         -------
         samples : RawSamples
         """
-        target = encoded.target_map(head.y_mean, head.y_scale)
+        target = encoded.target_map(y_mean, y_scale)
         t = target.forward(encoded.pick(self.columns))
         weights, index = encoded.pick(self.weights), None
         if not np.all(weights > 0):
@@ -57,7 +57,7 @@ class Targets:
             known = (encoded.pick(self.std)[:, None] / target.scale)[:, 0] ** 2
             known = (known if index is None else known[index]) / weights
         return RawSamples(
-            encoded.features, t, weights, t.shape[1], head.scaling, index, None, known
+            encoded.features, t, weights, t.shape[1], scaling, index, None, known
         )
 
 
