@@ -115,6 +115,11 @@ class Encoded:
         """Number of samples in the batch."""
         return len(self.features) if self.n_all is None else self.n_all
 
+    @property
+    def positions(self):
+        """Positions of the valid samples in the batch."""
+        return np.arange(self.n) if self.index is None else self.index
+
     def pick(self, values):
         """Return the values of the valid samples, of an array over the batch."""
         return values if self.index is None else values[self.index]

@@ -367,11 +367,11 @@ class Head:
             return values
         bad = int(np.argmin(finite))
         distance = np.abs(self.scaling.features(encoded.features[[bad]])).max()
-        place = bad if encoded.index is None else encoded.index[bad]
         raise ValueError(
-            f"The prediction of sample {place} exceeds the range of float64: its "
-            f"features lie up to {distance:.0e} standard deviations from the mean of "
-            "the training samples. Check their units, or leave the sample out."
+            f"The prediction of sample {encoded.positions[bad]} exceeds the range of "
+            f"float64: its features lie up to {distance:.0e} standard deviations from "
+            "the mean of the training samples. Check their units, or leave the sample "
+            "out."
         )
 
     def _noisy_covariance(self, X, H):

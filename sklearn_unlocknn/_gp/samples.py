@@ -93,7 +93,7 @@ class Samples:
         """Return some of the samples, by a slice or by indices."""
         return Samples(
             self.X[index], self.T[index], self.weights[index], self.n_outputs,
-            *_some((self.counts, self.known), index),
+            *_some(self, index),
         )  # fmt: skip
 
     part = take
@@ -235,23 +235,24 @@ class RawSamples:
 
     def take(self, index):
         """Return some of the samples, by a slice or by indices, as `Samples`."""
-        where = index if self.index is None else self.index[index]
-        X = self.scaling.features(self.features[where])
-        T = np.hstack([self.t[index], self.scaling.basis(X)])
-        return Samples(
-            X, T, self.weights[index], self.n_outputs,
-            *_some((self.counts, self.known), index),
-        )  # fmt: skip
+        some = self.part(index)
+        X = self.scaling.features(some.features)
+        T = np.hstack([some.t, self.scaling.basis(X)])
+        return Samples(X, T, some.weights, self.n_outputs, some.counts, some.known)
 
     def part(self, index):
-        """Return a slice of the samples as given, not standardised."""
-        where = index if self.index is None else self.index[index]
+        """Return some of the samples as given, not standardised."""
         return RawSamples(
-            self.features[where], self.t[index], self.weights[index], self.n_outputs,
-            self.scaling, None, *_some((self.counts, self.known), index),
+            self.features[self.rows(index)], self.t[index], self.weights[index],
+            self.n_outputs, self.scaling, None, *_some(self, index),
         )  # fmt: skip
 
+    def rows(self, index):
+        """Return the rows of ``features`` that hold some of the samples."""
+        return index if self.index is None else self.index[index]
 
-def _some(arrays, index):
-    """Index arrays that may be None."""
-    return [None if array is None else array[index] for array in arrays]
+
+def _some(samples, index):
+    """Return ``counts`` and ``known``, which may be None, of some samples."""
+    both = samples.counts, samples.known
+    return [None if array is None else array[index] for array in both]

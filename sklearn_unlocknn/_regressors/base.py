@@ -108,8 +108,7 @@ class BaseVGPRegressor(
 
     def _fit_head(self, encoded, targets):
         """Fit the head to encoded samples, and with ``fine_tuning`` the network."""
-        if encoded.index is not None:
-            _report_invalid(encoded, least=1)
+        _report_invalid(encoded, least=1)
         choice = self.likelihood, self.noise
         tuned = getattr(self, "fine_tuning", None) is not None
         if tuned:  # whose residuals on its own training samples are too small

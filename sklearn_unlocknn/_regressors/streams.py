@@ -179,8 +179,7 @@ class _Spool:
             self.errors[self.n + i] = error.at(self.n + i)
         if not self.kept:  # the first batch was fitted, so it has the names
             self.kept = {name: getattr(encoded, name) for name in _KEPT}
-        valid = encoded.pick(np.arange(encoded.n))
-        self.index.append(self.n + valid)
+        self.index.append(self.n + encoded.positions)
         self.targets.append(targets)
         self.n += encoded.n
 
