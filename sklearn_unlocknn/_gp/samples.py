@@ -3,7 +3,9 @@
 import dataclasses
 
 import numpy as np
+from sklearn.utils import check_consistent_length
 
+from .._validation import check_weights, check_y_std
 from .encoded import Standardisation
 
 LOG_2PI = np.log(2.0 * np.pi)
@@ -11,7 +13,7 @@ LOG_2PI = np.log(2.0 * np.pi)
 
 @dataclasses.dataclass
 class Targets:
-    """Targets of a batch of samples, checked.
+    """Targets of a batch of samples, made by `Targets.checked`.
 
     Parameters
     ----------
@@ -26,6 +28,16 @@ class Targets:
     y: np.ndarray
     weights: np.ndarray
     std: np.ndarray | None = None
+
+    @classmethod
+    def checked(cls, encoded, y, sample_weight, y_std, some=False):
+        """Return checked targets, weights and known noise of an encoded batch.
+
+        With ``some`` at least one weight is positive.
+        """
+        check_consistent_length(range(encoded.n), y)
+        weights = check_weights(sample_weight, encoded.n, some)
+        return cls(y, weights, check_y_std(y_std, y))
 
     @property
     def columns(self):
