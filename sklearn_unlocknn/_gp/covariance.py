@@ -20,6 +20,8 @@ from ..kernels import OnFeatures, TFPKernel
 from ..kernels._on_features import find_columns
 from .kernel_blocks import Gradients, Leaf, inner
 
+# Noise variance of a kernel without any, and its bounds
+ADDED_NOISE = 0.01, (1e-6, 10.0)
 ALL = slice(None)
 # Rows of a block of K(X, X), whose temporaries stay in the processor's cache: 2 to 3
 # times faster than all rows at once.
@@ -138,10 +140,6 @@ class Covariance:
         The kernel.
     n_features : int
         Number of columns of the data.
-    noise_level : float, default=0.01
-        Initial noise variance where the kernel has none.
-    noise_level_bounds : (float, float), default=(1e-6, 10)
-        Its bounds.
 
     Attributes
     ----------
@@ -168,14 +166,12 @@ class Covariance:
         If the kernel cannot be translated; the message names it.
     """
 
-    def __init__(
-        self, kernel, n_features, *, noise_level=0.01, noise_level_bounds=(1e-6, 10.0)
-    ):
+    def __init__(self, kernel, n_features):
         leaves = []
         terms = read_terms(kernel, n_features, leaves)
         self.has_noise = True in map(operator.attrgetter("noise"), terms)
         if not self.has_noise:
-            white = gpk.WhiteKernel(noise_level, noise_level_bounds)
+            white = gpk.WhiteKernel(*ADDED_NOISE)
             terms += read_terms(white, n_features, leaves)
             kernel = kernel + white
         self.template, self.n_features = clone(kernel), n_features

@@ -318,16 +318,13 @@ def test_what_is_kept_of_points_is_that_of_the_same_points_and_values(kernel):
 
 def test_terms_of_the_same_points_are_computed_once():
     leaf, computed = Leaf(RBF(0.8), D, 0), []
-    X, Z = np.zeros((4, D)), np.ones((2, D))
+    Z = np.ones((2, D))
 
     def terms():
         computed.append("points")
 
-    for A in (X, X[:2], Z.copy()):
-        leaf.of_points(A, Z, 0.8, terms)
-    assert len(computed) == 1
-    leaf.of_points(X, X, 0.8, terms)  # samples among themselves come once
-    leaf.of_points(X, Z, 0.8, terms)
-    assert len(computed) == 2
-    leaf.of_points(X, Z, 0.9, terms)
+    for points, length, count in ((Z, 0.8, 1), (Z, 0.8, 1), (Z, 0.9, 2)):
+        leaf.points.of(points, length, terms)
+        assert len(computed) == count
+    leaf.points.of(Z.copy(), 0.9, terms)  # whose values may be others
     assert len(computed) == 3
