@@ -140,6 +140,9 @@ class Covariance:
         The kernel.
     n_features : int
         Number of columns of the data.
+    has_noise : bool, default=None
+        False where the kernel is the template of one without noise; None: whether the
+        kernel has noise.
 
     Attributes
     ----------
@@ -166,11 +169,12 @@ class Covariance:
         If the kernel cannot be translated; the message names it.
     """
 
-    def __init__(self, kernel, n_features):
+    def __init__(self, kernel, n_features, has_noise=None):
         leaves = []
         terms = read_terms(kernel, n_features, leaves)
-        self.has_noise = True in map(operator.attrgetter("noise"), terms)
-        if not self.has_noise:
+        noisy = True in map(operator.attrgetter("noise"), terms)
+        self.has_noise = noisy if has_noise is None else has_noise
+        if not noisy:
             white = gpk.WhiteKernel(*ADDED_NOISE)
             terms += read_terms(white, n_features, leaves)
             kernel = kernel + white
@@ -198,7 +202,7 @@ class Covariance:
         np.empty(2**25 - 2**16, dtype=np.uint8)
 
     def __reduce__(self):
-        return revive, (self.template, self.n_features, self.has_noise)
+        return Covariance, (self.template, self.n_features, self.has_noise)
 
     def fitted_kernel(self, theta):
         """Return the scikit-learn kernel at ``theta``, with a noise if it had one."""
@@ -391,10 +395,3 @@ class Covariance:
             return total, pull
 
         return evaluate
-
-
-def revive(template, n_features, has_noise):
-    """Build a covariance that was pickled or saved."""
-    covariance = Covariance(template, n_features)
-    covariance.has_noise = has_noise
-    return covariance

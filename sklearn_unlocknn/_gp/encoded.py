@@ -100,7 +100,7 @@ class Encoded:
     scale: np.ndarray | None = None
     index: np.ndarray | None = None
     n_all: int | None = None
-    errors: Mapping | None = None
+    errors: Mapping = dataclasses.field(default_factory=dict)
     inputs: object = None
     dtype: type = np.float64
     gaps: bool = False

@@ -81,7 +81,6 @@ class NetworkHandle:
         self._token = uuid.uuid4().hex  # the same in copies made by pickle
         self._weights, self._cuts, self._frozen = None, {}, set()
         self._identities = {}
-        self._multiply_adds = None
 
     @classmethod
     def of(cls, network):
@@ -159,6 +158,10 @@ class NetworkHandle:
         shapes = [(None,)] if graph is None else [t.shape[1:] for t in graph.outputs]
         return None if any(None in s for s in shapes) else sum(map(math.prod, shapes))
 
+    @functools.cached_property
+    def _multiply_adds(self):
+        return multiply_adds(self.model)
+
     def checksum(self):
         """Hash the current weights, fast enough for every prediction."""
         weights = checksum(self.model.weights)
@@ -205,8 +208,6 @@ class NetworkHandle:
 
     def worth_caching(self, inputs):
         """Return whether the network costs more than the cache, by its operations."""
-        if self._multiply_adds is None:
-            self._multiply_adds = multiply_adds(self.model)
         n_bytes = 0
         for array in inputs:
             n_bytes += array.nbytes // len(array)

@@ -290,7 +290,7 @@ def _report_invalid(encoded, least):
         return
     n_valid, n = len(encoded.index), encoded.n
     first = int(np.setdiff1d(np.arange(n), encoded.index)[0])
-    reason = (encoded.errors or {}).get(first, f"sample {first}")
+    reason = encoded.errors.get(first, f"sample {first}")
     if n_valid < least:
         raise ValueError(
             f"None of the {n} samples has features, so nothing is left to fit. "

@@ -100,7 +100,7 @@ def _predict(estimator, items):
     for i, note in encoded.notes.items():
         notes[i] = note
     failed = np.flatnonzero(~np.isfinite(numbers[:, :2].sum(axis=1)))
-    errors[failed] = reasons(encoded.errors or {}, failed)
+    errors[failed] = reasons(encoded.errors, failed)
     return numbers, nearest, notes, errors
 
 

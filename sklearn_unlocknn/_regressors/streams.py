@@ -169,7 +169,7 @@ class _Spool:
             )
         with open(self.path, "ab") as file:
             file.write(np.ascontiguousarray(encoded.features, dtype=np.float64).data)
-        for i, error in (encoded.errors or {}).items():
+        for i, error in encoded.errors.items():
             self.errors[self.n + i] = error.at(self.n + i)
         index = self.n + encoded.positions
         rest = dataclasses.replace(encoded, features=None, inputs=None, index=index)
