@@ -12,7 +12,7 @@ from .encoded import Standardisation, blocks, scales
 from .errors import PLAIN, Errors
 from .fitting import fit_posterior
 from .linalg import JITTERS, cholesky, free_threads
-from .neighbours import LocalPosterior, joint_covariance
+from .neighbours import LocalPosterior
 from .posterior import ExactPosterior, SparsePosterior
 from .samples import Samples
 from .training import warn_of_bounds
@@ -111,7 +111,9 @@ class Head:
         index, weights = None, all_weights
         kept = all_weights > 0
         if targets.std is not None:
-            kept &= _informative(encoded.pick(targets.std), kept)
+            variance = encoded.pick(targets.std) ** 2
+            if kept.any():
+                kept &= variance <= _MUCH_NOISE * np.median(variance[kept])
         if not np.all(kept):
             index = np.flatnonzero(kept)
             t, weights = t[index], weights[index]
@@ -375,7 +377,11 @@ class Head:
         )
 
     def _noisy_covariance(self, X, H):
-        covariance = joint_covariance(self.posterior, self.local, X, H)
+        covariance = self.posterior.covariance(X)
+        if self.local is not None:  # whose variances take these correlations
+            variance = np.maximum(np.diag(covariance), np.finfo(float).tiny)
+            scale = np.sqrt(self.local.mean_and_variance(X, H)[1] / variance)
+            covariance = scale[:, None] * covariance * scale
         noise = self.predictor.noise * self.errors.ratio(X)
         covariance[np.diag_indices_from(covariance)] += noise
         return covariance
@@ -386,12 +392,6 @@ class Head:
 
     def _placed(self, encoded, values):
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
-
-
-def _informative(std, kept):
-    """Return which samples can inform the standardisation, by their known noise."""
-    variance = std**2
-    return variance <= _MUCH_NOISE * np.median(variance[kept]) if kept.any() else kept
 
 
 def _is_finite(posterior):

@@ -88,7 +88,8 @@ class KerasEncoder:
 
     def freeze(self, estimator, X, y=None, sample_weight=None):
         """Resolve network and layer; return X as one array for each input."""
-        cache_location(estimator.memory)  # a wrong `memory` is an error at once
+        if estimator.memory is not None:
+            cache_location(estimator.memory)  # raises if it is none
         self.network, self.layer = None, estimator.layer
         self.with_output = getattr(estimator, "mean", None) == "network"
         if estimator.network is not None:
@@ -160,8 +161,10 @@ class KerasEncoder:
         batch_size = batch_size or estimator.batch_size
         n_jobs = getattr(estimator, "n_jobs", None)
         cached, both = self._plan(estimator, arrays)
-        location = cache_location(estimator.memory)
-        if location is None and not _LEAST_CACHED <= n <= MAX_ROWS:
+        location = estimator.memory
+        if location is not None:
+            location = cache_location(location)
+        elif not _LEAST_CACHED <= n <= MAX_ROWS:
             cached = False
         if not keep or not cached or (both and network.n_outputs is None):
             values, width = network.run(arrays, layer, batch_size, both, n_jobs)
