@@ -98,6 +98,14 @@ class LeftOut(NamedTuple):
             counts, variance = counts * own / (own + known), variance + known
         return cls(posterior, samples, residual, variance, counts)
 
+    def take(self, index):
+        """Return some of the samples."""
+        _, samples, residual, variance, counts = self
+        return self._replace(
+            samples=samples.take(index), residual=residual[index],
+            variance=variance[index], counts=counts[index],
+        )  # fmt: skip
+
     @property
     def few(self):
         """Whether there are too few to determine the shape of errors."""
@@ -187,7 +195,7 @@ class Errors:
         precisions : ndarray of shape (n,)
             Weight of each sample by its residual: 1 for a Gaussian.
         """
-        posterior, samples, residual, variance, counts = left_out
+        posterior, samples, residual, _, counts = left_out
         k = samples.n_outputs
         weights = np.repeat(counts, k)
         penalty = 0.5 * np.log(max(counts.sum(), 1.0))
@@ -219,10 +227,8 @@ class Errors:
                 start = Shape.gaussian(z(constant), weights)
             usual = expected_precisions(z(constant), weights, heavy).reshape(-1, k)
             kept = usual.min(axis=1) >= _OUTLIER
-            mean = samples.T[:, :k] - residual
             varying, left_out_ratio = fit_noise(
-                posterior.kernel, posterior.theta, samples.X[kept], mean[kept],
-                residual[kept], variance[kept], counts[kept], start, rng,
+                posterior.kernel, posterior.theta, left_out.take(kept), start, rng,
                 before and before.noise,
             )  # fmt: skip
             ratio = constant.copy() if varying is None else varying.ratio(samples.X)
