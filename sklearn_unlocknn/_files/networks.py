@@ -98,7 +98,7 @@ def keras_handle(state):
 
     _check_keras(state)
     name = state["config"]["config"].get("name")
-    return NetworkHandle.later(state["library"], name, lambda: _built(state))
+    return NetworkHandle(state["library"], name, lambda: _built(state))
 
 
 def _built(state):

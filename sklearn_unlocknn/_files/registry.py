@@ -254,13 +254,13 @@ def _covariance_state(covariance):
 
 
 def _covariance(state):
-    from .._gp.covariance import revive
+    from .._gp.covariance import Covariance
 
     kernel, n_features, has_noise = (state[name] for name in _COVARIANCE)
     counted = type(n_features) is int and 0 < n_features <= MAX_AXIS
     if not (isinstance(kernel, Kernel) and counted and type(has_noise) is bool):
         raise ModelFileError(f"a covariance in it has {n_features!r:.40} features")
-    return revive(kernel, n_features, has_noise)
+    return Covariance(kernel, n_features, has_noise)
 
 
 def function_name(function):

@@ -20,6 +20,8 @@ from ..kernels import OnFeatures, TFPKernel
 from ..kernels._on_features import find_columns
 from .kernel_blocks import Gradients, Leaf, inner
 
+# Noise variance of a kernel without any, and its bounds
+ADDED_NOISE = 0.01, (1e-6, 10.0)
 ALL = slice(None)
 # Rows of a block of K(X, X), whose temporaries stay in the processor's cache: 2 to 3
 # times faster than all rows at once.
@@ -138,10 +140,9 @@ class Covariance:
         The kernel.
     n_features : int
         Number of columns of the data.
-    noise_level : float, default=0.01
-        Initial noise variance where the kernel has none.
-    noise_level_bounds : (float, float), default=(1e-6, 10)
-        Its bounds.
+    has_noise : bool, default=None
+        False where the kernel is the template of one without noise; None: whether the
+        kernel has noise.
 
     Attributes
     ----------
@@ -173,14 +174,13 @@ class Covariance:
         If the kernel cannot be translated; the message names it.
     """
 
-    def __init__(
-        self, kernel, n_features, *, noise_level=0.01, noise_level_bounds=(1e-6, 10.0)
-    ):
+    def __init__(self, kernel, n_features, has_noise=None):
         leaves = []
         terms = read_terms(kernel, n_features, leaves)
-        self.has_noise = True in map(operator.attrgetter("noise"), terms)
-        if not self.has_noise:
-            white = gpk.WhiteKernel(noise_level, noise_level_bounds)
+        noisy = True in map(operator.attrgetter("noise"), terms)
+        self.has_noise = noisy if has_noise is None else has_noise
+        if not noisy:
+            white = gpk.WhiteKernel(*ADDED_NOISE)
             terms += read_terms(white, n_features, leaves)
             kernel = kernel + white
         self.template, self.n_features = clone(kernel), n_features
@@ -213,7 +213,7 @@ class Covariance:
         np.empty(2**25 - 2**16, dtype=np.uint8)
 
     def __reduce__(self):
-        return revive, (self.template, self.n_features, self.has_noise)
+        return Covariance, (self.template, self.n_features, self.has_noise)
 
     def fitted_kernel(self, theta):
         """Return the scikit-learn kernel at ``theta``, with a noise if it had one."""
@@ -234,18 +234,34 @@ class Covariance:
             term.add_to(gradient, 1.0, term.coefficient(theta))
         return gradient
 
-    def matrix(self, theta, X, Z, adjoints=None):
-        """Return K(X, Z) without noise, a C-ordered array of shape (n, m).
-
-        A list passed as ``adjoints`` receives terms of :meth:`vjp`, which are valid
-        until the matrix is changed.
-        """
+    def matrix(self, theta, X, Z):
+        """Return K(X, Z) without noise, a C-ordered array of shape (n, m)."""
         if not len(X) or not len(Z):
             return np.zeros((len(X), len(Z)))
-        value, pull = self._evaluator(theta, X, Z)(ALL, ALL)
-        if adjoints is not None:
-            adjoints.append(pull)
-        return value
+        return self._evaluator(theta, X, Z)(ALL, ALL)[0]
+
+    def vjp(self, theta, X, Z):
+        """Return K(X, Z) and the function that pulls cotangents back, as ``jax.vjp``.
+
+        Returns
+        -------
+        K : ndarray of shape (n, m)
+            As :meth:`matrix`.
+        pull_back : callable
+            ``pull_back(cotangent, diagonal_cotangent=None)``: the derivatives of an
+            objective by ``theta``, X and Z, given those by K and by diag K(X, X). Valid
+            until K is changed.
+        """
+        K, pull = self._evaluator(theta, X, Z)(ALL, ALL)
+
+        def pull_back(cotangent, diagonal_cotangent=None):
+            out = Gradients(np.zeros(len(theta)), np.zeros_like(X), np.zeros_like(Z))
+            pull(cotangent, out)
+            if diagonal_cotangent is not None:
+                self._pull_diagonal(theta, X, diagonal_cotangent, out)
+            return out.theta, out.X, out.Z
+
+        return K, pull_back
 
     def stack(self, theta, X, rows):
         """Return K(X[some], X[some]) for each row ``some`` of indices of shape (n, m).
@@ -254,11 +270,11 @@ class Covariance:
         """
         return self._evaluator(theta, X, X)(rows, rows)[0]
 
-    def lower(self, theta, X, adjoints=None):
+    def lower(self, theta, X, pulls=None):
         """Return the lower triangle of K(X, X), Fortran-ordered, computed in blocks.
 
-        Above the diagonal the array is zero. A list passed as ``adjoints`` receives
-        terms of :meth:`lower_vjp`.
+        Above the diagonal the array is zero. A list receives the ``pull`` of each
+        block.
         """
         K = np.empty((len(X), len(X)), order="F")
         evaluate = self._evaluator(theta, X, X) if len(X) else None
@@ -268,19 +284,28 @@ class Covariance:
             K[:start, block] = 0.0
             K[start:, block] = value.T
             K[block, block] *= np.tri(len(K[block]))
-            if adjoints is not None:
-                adjoints.append(pull)
+            if pulls is not None:
+                pulls.append(pull)
         # Distances of samples to themselves are zero, not rounding errors.
         K[np.diag_indices_from(K)] = self.diagonal(theta, X)
         return K
 
-    def lower_vjp(self, theta, cotangent, adjoints):
-        """Pull a cotangent that is zero above the diagonal back to ``theta``."""
-        out = Gradients(np.zeros(len(theta)))
-        for i, pull in enumerate(adjoints):
-            start = i * BLOCK_ROWS
-            pull(cotangent[start:, start : start + BLOCK_ROWS].T, out)
-        return out.theta
+    def lower_vjp(self, theta, X):
+        """Return :meth:`lower` and the function that pulls its cotangent back.
+
+        ``pull_back(cotangent)`` returns the derivative by ``theta``. The cotangent is
+        zero above the diagonal.
+        """
+        K = self.lower(theta, X, pulls := [])
+
+        def pull_back(cotangent):
+            out = Gradients(np.zeros(len(theta)))
+            for i, pull in enumerate(pulls):
+                start = i * BLOCK_ROWS
+                pull(cotangent[start:, start : start + BLOCK_ROWS].T, out)
+            return out.theta
+
+        return K, pull_back
 
     def diagonal(self, theta, X):
         """Return diag K(X, X) without noise, of shape (n,)."""
@@ -311,53 +336,6 @@ class Covariance:
                 columns = ALL if leaf.columns is None else leaf.columns
                 total[columns] += term.coefficient(theta) * curvature
         return total if total.any() else None
-
-    def vjp(
-        self,
-        theta,
-        X,
-        Z,
-        cotangent,
-        diagonal_cotangent=None,
-        wrt_inputs=False,
-        adjoints=None,
-    ):
-        """Pull a cotangent of K(X, Z) (and of diag K(X, X)) back.
-
-        Parameters
-        ----------
-        theta : ndarray of shape (n_theta,)
-            Log hyperparameters.
-        X : ndarray of shape (n, d)
-            Samples of the rows.
-        Z : ndarray of shape (m, d)
-            Samples of the columns.
-        cotangent : ndarray of shape (n, m)
-            Derivative of the objective with respect to K(X, Z).
-        diagonal_cotangent : ndarray of shape (n,), default=None
-            Derivative with respect to diag K(X, X).
-        wrt_inputs : bool, default=False
-            Whether to return the derivatives by X and Z too.
-        adjoints : list, default=None
-            As :meth:`matrix` filled it.
-
-        Returns
-        -------
-        theta_grad : ndarray of shape (n_theta,)
-            Derivative with respect to ``theta``.
-        X_grad, Z_grad : ndarray of shapes (n, d) and (m, d)
-            Only if ``wrt_inputs``.
-        """
-        if adjoints is None:
-            self.matrix(theta, X, Z, adjoints := [])
-        out = Gradients(np.zeros(len(theta)))
-        if wrt_inputs:
-            out.X, out.Z = np.zeros_like(X), np.zeros_like(Z)
-        for pull in adjoints:
-            pull(cotangent, out)
-        if diagonal_cotangent is not None:
-            self._pull_diagonal(theta, X, diagonal_cotangent, out)
-        return (out.theta, out.X, out.Z) if wrt_inputs else out.theta
 
     def _pull_diagonal(self, theta, X, cotangent, out):
         """Add the derivatives, given that by diag K(X, X)."""
@@ -428,10 +406,3 @@ class Covariance:
             return total, pull
 
         return evaluate
-
-
-def revive(template, n_features, has_noise):
-    """Build a covariance that was pickled or saved."""
-    covariance = Covariance(template, n_features)
-    covariance.has_noise = has_noise
-    return covariance

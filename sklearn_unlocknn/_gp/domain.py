@@ -118,8 +118,8 @@ class TrainingRecord:
             ranked = np.searchsorted(rows, ranked)
             X = samples.take(rows).X
         y = y.reshape(encoded.n, -1)
-        every = _positions(encoded, samples)
-        formulas = encoded.formulas_of(_where(samples, rows))
+        every = encoded.positions[samples.rows(slice(None))]
+        formulas = encoded.formulas_of(samples.rows(rows))
         return cls(
             every[rows], y[every[rows]], samples.t[rows], samples.weights[rows], group,
             X, ranked, formulas, encoded.n, variance, y[every].min(axis=0),
@@ -128,7 +128,8 @@ class TrainingRecord:
 
     def extended(self, encoded, y, samples, Z):
         """Return the record with added samples, up to `LEAST_KEPT` or that of Z."""
-        every, y = _positions(encoded, samples), y.reshape(encoded.n, -1)
+        every = encoded.positions[samples.rows(slice(None))]
+        y = y.reshape(encoded.n, -1)
         n_seen = self.n_seen + encoded.n
         if not len(every):
             return dataclasses.replace(self, n_seen=n_seen)
@@ -139,7 +140,7 @@ class TrainingRecord:
         rows = np.arange(min(max(room, 0), len(every)))
         if not len(rows):
             return record
-        formulas = encoded.formulas_of(_where(samples, rows))
+        formulas = encoded.formulas_of(samples.rows(rows))
         if self.formulas is not None:
             formulas = np.concatenate([self.formulas, formulas])
         ranked = np.concatenate([self.ranked, len(self.index) + rows])
@@ -163,18 +164,6 @@ class TrainingRecord:
 def _even(n, most):
     """Return at most a number of positions among n, evenly spaced."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
-
-
-def _where(samples, rows):
-    """Return the rows of the features that hold some of the samples."""
-    return rows if samples.index is None else samples.index[rows]
-
-
-def _positions(encoded, samples):
-    """Return the position of each sample in the batch."""
-    return encoded.pick(np.arange(encoded.n))[
-        _where(samples, np.arange(len(samples.weights)))
-    ]
 
 
 def _nearest_to_points(posterior, samples):

@@ -100,7 +100,7 @@ class Encoded:
     scale: np.ndarray | None = None
     index: np.ndarray | None = None
     n_all: int | None = None
-    errors: Mapping | None = None
+    errors: Mapping = dataclasses.field(default_factory=dict)
     inputs: object = None
     dtype: type = np.float64
     gaps: bool = False
@@ -114,6 +114,11 @@ class Encoded:
     def n(self):
         """Number of samples in the batch."""
         return len(self.features) if self.n_all is None else self.n_all
+
+    @property
+    def positions(self):
+        """Positions of the valid samples in the batch."""
+        return np.arange(self.n) if self.index is None else self.index
 
     def pick(self, values):
         """Return the values of the valid samples, of an array over the batch."""

@@ -23,7 +23,7 @@ from .likelihood import (
     expected_precisions,
 )
 from .noise import VaryingNoise, fit_noise
-from .noise_level import likelihood_slopes, refit_noise_by_slopes
+from .noise_level import exact_at_best_noise
 from .posterior import exact_posterior
 from .samples import GroupedSamples, Samples
 from .training import fit_hyperparameters
@@ -99,6 +99,14 @@ class LeftOut(NamedTuple):
             known, own = samples.known * counts, variance + noise
             counts, variance = counts * own / (own + known), variance + known
         return cls(posterior, samples, residual, variance, counts)
+
+    def take(self, index):
+        """Return some of the samples."""
+        _, samples, residual, variance, counts = self
+        return self._replace(
+            samples=samples.take(index), residual=residual[index],
+            variance=variance[index], counts=counts[index],
+        )  # fmt: skip
 
     @property
     def few(self):
@@ -194,7 +202,7 @@ class Errors:
         precisions : ndarray of shape (n,)
             Weight of each sample by its residual: 1 for a Gaussian.
         """
-        posterior, samples, residual, variance, counts = left_out
+        posterior, samples, residual, _, counts = left_out
         k = samples.n_outputs
         weights = np.repeat(counts, k)
         penalty = 0.5 * np.log(max(counts.sum(), 1.0))
@@ -226,10 +234,8 @@ class Errors:
                 start = Shape.gaussian(z(constant), weights)
             usual = expected_precisions(z(constant), weights, heavy).reshape(-1, k)
             kept = usual.min(axis=1) >= _OUTLIER
-            mean = samples.T[:, :k] - residual
             varying, left_out_ratio = fit_noise(
-                posterior.kernel, posterior.theta, samples.X[kept], mean[kept],
-                residual[kept], variance[kept], counts[kept], start, rng,
+                posterior.kernel, posterior.theta, left_out.take(kept), start, rng,
                 before and before.noise,
             )  # fmt: skip
             ratio = constant.copy() if varying is None else varying.ratio(samples.X)
@@ -374,18 +380,11 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
     again = False
     everywhere = np.arange(len(samples.weights))
     for turn in range(_MOST_ROUNDS):
-        groups = GroupedSamples.of(weighted)
-        K = kernel.lower(theta, groups.X)
-
-        def posterior_at(theta, groups=groups, K=K):
-            return exact_posterior(kernel, theta, groups, K)
-
-        before, posterior = posterior, posterior_at(theta)
-        if turn and max_iter:
-            posterior = refit_noise_by_slopes(
-                posterior_at, posterior, report,
-                lambda posterior, groups=groups: likelihood_slopes(posterior, groups),
-            )  # fmt: skip
+        groups, before = GroupedSamples.of(weighted), posterior
+        if not (turn and max_iter):
+            posterior = exact_posterior(kernel, theta, groups)
+        else:
+            posterior = exact_at_best_noise(kernel, theta, groups, report)
             if not again and np.min(precisions) < _OUTLIER:
                 again = True
                 start = _scaled_start(kernel, groups)

@@ -12,8 +12,8 @@ from .inducing import select
 from .neighbours import fit_local
 from .noise_level import (
     LEFT_OUT_SAMPLES,
+    exact_at_best_noise,
     left_out_slopes,
-    likelihood_slopes,
     refit_noise,
     refit_noise_by_slopes,
 )
@@ -103,18 +103,10 @@ def fit_posterior(samples, kernel, params, choice, report):
     if not errors.plain:
         samples = errors.weigh(samples, precisions)
         candidates = GroupedSamples.of(samples) if few else samples
-    if exact:
-        K = kernel.lower(theta, candidates.X)
-
-        def posterior_at(theta):
-            return exact_posterior(kernel, theta, candidates, K)
-
-        posterior = posterior_at(theta)
-        if max_iter:
-            posterior = refit_noise_by_slopes(
-                posterior_at, posterior, report,
-                lambda posterior: likelihood_slopes(posterior, candidates),
-            )  # fmt: skip
+    if exact and max_iter:
+        posterior = exact_at_best_noise(kernel, theta, candidates, report)
+    elif exact:
+        posterior = exact_posterior(kernel, theta, candidates)
     else:
         if isinstance(Z, str):
             m = min(m, len(candidates.weights))

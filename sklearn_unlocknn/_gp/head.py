@@ -12,7 +12,7 @@ from .encoded import Standardisation, blocks, scales
 from .errors import PLAIN, Errors
 from .fitting import fit_posterior
 from .linalg import JITTERS, cholesky, free_threads
-from .neighbours import LocalPosterior, joint_covariance
+from .neighbours import LocalPosterior
 from .posterior import ExactPosterior, SparsePosterior
 from .samples import Samples
 from .training import warn_of_bounds
@@ -111,7 +111,9 @@ class Head:
         index, weights = None, all_weights
         kept = all_weights > 0
         if targets.std is not None:
-            kept &= _informative(encoded.pick(targets.std), kept)
+            variance = encoded.pick(targets.std) ** 2
+            if kept.any():
+                kept &= variance <= _MUCH_NOISE * np.median(variance[kept])
         if not np.all(kept):
             index = np.flatnonzero(kept)
             t, weights = t[index], weights[index]
@@ -145,12 +147,7 @@ class Head:
             for columns in together:  # an element that no training sample has
                 limits[columns] = np.inf
         scaling = Standardisation(x_mean, x_scale, params.mean, encoded.gaps, limits)
-        head = cls(
-            None, scaling, y_mean, y_scale, targets.y.ndim == 1,
-            encoded.target_map(y_mean, y_scale).log_det(all_weights), Errors(), 0.0,
-            None, None,
-        )  # fmt: skip
-        samples = targets.training_samples(encoded, head)
+        samples = targets.training_samples(encoded, scaling, y_mean, y_scale)
         many = len(samples.weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
             posterior, local, errors, weighted, curve = fit_posterior(
@@ -172,15 +169,18 @@ class Head:
             encoded, targets.y, dataclasses.replace(samples, weights=weighted),
             posterior, target_variance,
         )  # fmt: skip
-        return dataclasses.replace(
-            head, posterior=posterior, errors=errors, mean_noise=noise, curve=curve,
-            record=record, weights=weights, local=local,
+        log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
+        return cls(
+            posterior, scaling, y_mean, y_scale, targets.y.ndim == 1, log_det, errors,
+            noise, curve, record, weights, local,
         )  # fmt: skip
 
     @np.errstate(**_OVERFLOW)
     def update(self, encoded, targets, n_jobs):
         """Return the head with samples added to its posterior; all else stays."""
-        samples = targets.training_samples(encoded, self)
+        samples = targets.training_samples(
+            encoded, self.scaling, self.y_mean, self.y_scale
+        )
         local = self.local
         if local is None:
             samples = self.errors.weigh(samples).at(self.posterior.noise)
@@ -369,15 +369,19 @@ class Head:
             return values
         bad = int(np.argmin(finite))
         distance = np.abs(self.scaling.features(encoded.features[[bad]])).max()
-        place = bad if encoded.index is None else encoded.index[bad]
         raise ValueError(
-            f"The prediction of sample {place} exceeds the range of float64: its "
-            f"features lie up to {distance:.0e} standard deviations from the mean of "
-            "the training samples. Check their units, or leave the sample out."
+            f"The prediction of sample {encoded.positions[bad]} exceeds the range of "
+            f"float64: its features lie up to {distance:.0e} standard deviations from "
+            "the mean of the training samples. Check their units, or leave the sample "
+            "out."
         )
 
     def _noisy_covariance(self, X, H):
-        covariance = joint_covariance(self.posterior, self.local, X, H)
+        covariance = self.posterior.covariance(X)
+        if self.local is not None:  # whose variances take these correlations
+            variance = np.maximum(np.diag(covariance), np.finfo(float).tiny)
+            scale = np.sqrt(self.local.mean_and_variance(X, H)[1] / variance)
+            covariance = scale[:, None] * covariance * scale
         noise = self.predictor.noise * self.errors.ratio(X)
         covariance[np.diag_indices_from(covariance)] += noise
         return covariance
@@ -388,12 +392,6 @@ class Head:
 
     def _placed(self, encoded, values):
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
-
-
-def _informative(std, kept):
-    """Return which samples can inform the standardisation, by their known noise."""
-    variance = std**2
-    return variance <= _MUCH_NOISE * np.median(variance[kept]) if kept.any() else kept
 
 
 def _is_finite(posterior):

@@ -59,6 +59,8 @@ class Leaf:
         Index in theta of the next leaf's first hyperparameter.
     custom : bool
         Whether the kernel is of the user's own class.
+    points : _Last
+        Terms of the last points Z, as a model predicts from the same ones.
     evaluator : callable
         ``evaluator(theta, X, Z, scale)`` returns ``evaluate(rows, columns)``; see the
         module.
@@ -78,7 +80,7 @@ class Leaf:
                 position = where.stop
             self.values[hyper.name] = value, where
         self.end = position
-        self._columns, self._points = _Last(), _Last()
+        self._columns, self.points = _Last(), _Last()
         self.name = next(iter(self.values), None)
         special = {gpk.DotProduct: _dot_product, gpk.ExpSineSquared: _periodic}
         default = _custom if self.custom else _stationary
@@ -105,13 +107,6 @@ class Leaf:
             return value, pull_columns
 
         return evaluate
-
-    def of_points(self, X, Z, values, prepare):
-        """Return ``prepare()``, a function of Z and of values of hyperparameters.
-
-        That of the last other points Z is kept: a model predicts from the same ones.
-        """
-        return prepare() if X is Z else self._points.of(Z, values, prepare)
 
     def diagonal(self, theta, X):
         """Return the diagonal of the kernel's matrix, of shape (n,), or 1."""
@@ -268,7 +263,7 @@ def _dot_product(leaf, theta, X, Z, scale):
     def augmented(A):
         return np.column_stack([A, np.full(len(A), sigma)])
 
-    right = leaf.of_points(X, Z, sigma, lambda: augmented(Z))
+    right = leaf.points.of(Z, sigma, lambda: augmented(Z))
     left = right if X is Z else augmented(X)
 
     def evaluate(rows, columns):
@@ -337,7 +332,7 @@ def _stationary(leaf, theta, X, Z, scale):
         norms = np.einsum("ij,ij->i", Zs, Zs)
         return Zs, origin, norms, np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms])
 
-    Zs, origin, norms_z, right = leaf.of_points(X, Z, unit, of_Z)
+    Zs, origin, norms_z, right = leaf.points.of(Z, unit, of_Z)
     Xs = Zs if X is Z else X / unit - origin
     norms_x = norms_z if X is Z else np.einsum("ij,ij->i", Xs, Xs)
     left = np.column_stack([Xs, norms_x, np.ones(len(X))])

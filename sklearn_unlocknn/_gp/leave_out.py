@@ -21,13 +21,12 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
 
 from .encoded import blocks
-from .linalg import product, symmetric
+from .linalg import JITTERS, cholesky, product, symmetric
 from .neighbours import LocalPosterior
 from .posterior import (
     CHUNK,
     ExactPosterior,
     SufficientStatistics,
-    factor_covariance,
     mean_coefficients,
     sparse_posterior,
 )
@@ -285,9 +284,8 @@ def _exact(posterior, samples, folds):
     member[kept] = np.unique(samples.X[kept], axis=0, return_inverse=True)[1].ravel()
     factor, noise = posterior.factor(), posterior.noise
     if not np.array_equal(groups.X, posterior.Z):  # not grouped there
-        factor, _ = factor_covariance(
-            posterior.kernel, posterior.theta, groups.X, noise / groups.weights
-        )
+        K = posterior.kernel.lower(posterior.theta, groups.X)
+        factor, _ = cholesky(K, (0.0, *JITTERS), diagonal=noise / groups.weights)
     GT, _ = lapack.dpotrs(factor, groups.T, lower=1)
     # without the scatter within groups, which the basis functions do not have
     Q = product(groups.T.T, GT)

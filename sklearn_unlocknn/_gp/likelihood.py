@@ -37,7 +37,7 @@ class Shape(NamedTuple):
     dof: float = np.inf
 
     @classmethod
-    def fit(cls, z, weights, least_dof=LEAST_DOF):
+    def fit(cls, z, weights):
         """Fit a Student t to residuals z of shape (n,) by maximum likelihood."""
         unit = float(np.sqrt(np.average(z**2, weights=weights)))
         if unit == 0.0:
@@ -47,11 +47,9 @@ class Shape(NamedTuple):
         def loss(parameters):
             return -weights @ cls(*np.exp(parameters)).log_density(z)
 
-        low, high = np.log(least_dof), np.log(MOST_DOF)
-        fitted = minimize(
-            loss, [-0.5, np.log(4.0)], method="Nelder-Mead",
-            bounds=[(-8.0, 1.0), (low, high)],
-        )  # fmt: skip
+        bounds = [(-8.0, 1.0), np.log((LEAST_DOF, MOST_DOF))]
+        start = [-0.5, np.log(4.0)]
+        fitted = minimize(loss, start, method="Nelder-Mead", bounds=bounds)
         scale, dof = np.exp(fitted.x)
         return cls(float(scale) * unit, float(dof))
 

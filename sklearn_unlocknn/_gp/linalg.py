@@ -83,10 +83,9 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
 
     Parameters
     ----------
-    K : ndarray of shape (n, n), or callable
+    K : ndarray of shape (n, n)
         Symmetric positive semi-definite; left as it is. Of a Fortran-ordered array
-        only the lower triangle is read. A function returns a Fortran-ordered one whose
-        upper triangle is zero; L overwrites it.
+        only the lower triangle is read.
     jitters : tuple of float, default=JITTERS
         Jitters to try in turn, relative to the mean of the diagonal of K.
     diagonal : float or ndarray of shape (n,), default=0.0
@@ -104,14 +103,13 @@ def cholesky(K, jitters=JITTERS, diagonal=0.0):
     numpy.linalg.LinAlgError
         If no jitter makes the matrix positive definite.
     """
-    clean = not callable(K)
     for relative in jitters:
-        L = np.array(K if K.flags.f_contiguous else K.T, order="F") if clean else K()
+        L = np.array(K if K.flags.f_contiguous else K.T, order="F")
         if not len(L):
             return L, 0.0
         jitter = relative * (np.trace(L) / len(L) or 1.0)
         L[np.diag_indices_from(L)] += diagonal + jitter
-        L, info = lapack.dpotrf(L, lower=1, overwrite_a=1, clean=clean)
+        L, info = lapack.dpotrf(L, lower=1, overwrite_a=1)
         if info == 0 and np.isfinite(L[-1, -1]):
             return L, jitter
     raise np.linalg.LinAlgError(

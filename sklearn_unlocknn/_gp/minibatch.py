@@ -141,8 +141,9 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_samples=F
     k, m, noise = batch.n_outputs, len(Z), kernel.noise(theta)
     H = batch.T[:, k:]
     residual = batch.T[:, :k] - H @ beta
-    Lz, _ = cholesky(kernel.matrix(theta, Z, Z, of_Z := []))
-    Kfu = kernel.matrix(theta, batch.X, Z, of_batch := [])
+    Kuu, pull_uu = kernel.vjp(theta, Z, Z)
+    Kfu, pull_fu = kernel.vjp(theta, batch.X, Z)
+    Lz, _ = cholesky(Kuu)
     A = dtrsm(1.0, Lz, Kfu.T, lower=1)
     weight = scale * batch.weights
 
@@ -183,17 +184,13 @@ def batch_bound(kernel, theta, Z, beta, batch, state, scale, rate, wrt_samples=F
     by_Kuu = 0.5 * (by_Kuu + by_Kuu.T)
     by_noise = -0.5 * k * scale * count / noise + 0.5 * weight @ square / noise**2
 
-    theta_uu, left, right = kernel.vjp(
-        theta, Z, Z, by_Kuu, wrt_inputs=True, adjoints=of_Z
-    )
-    theta_uf, X_uf, Z_uf = kernel.vjp(
-        theta, batch.X, Z, by_Kuf.T, by_variance, wrt_inputs=True, adjoints=of_batch
-    )
-    theta_gradient = theta_uu + theta_uf + by_noise * kernel.noise_gradient(theta)
-    gradients = theta_gradient, H.T @ by_error, left + right + Z_uf
+    theta_uu, left, right = pull_uu(by_Kuu)
+    theta_fu, X_fu, Z_fu = pull_fu(by_Kuf.T, by_variance)
+    theta_gradient = theta_uu + theta_fu + by_noise * kernel.noise_gradient(theta)
+    gradients = theta_gradient, H.T @ by_error, left + right + Z_fu
     if wrt_samples:
         # The residual is Y - H beta
-        gradients += X_uf, np.hstack([-by_error, by_error @ beta.T])
+        gradients += X_fu, np.hstack([-by_error, by_error @ beta.T])
     return float(value), gradients
 
 

@@ -111,7 +111,7 @@ def collapsed_bound(kernel, theta, Z, samples):
         By ``Z``.
     """
     k, noise, m = samples.n_outputs, kernel.noise(theta), len(Z)
-    Kuu = kernel.matrix(theta, Z, Z)
+    Kuu, pull_uu = kernel.vjp(theta, Z, Z)
     Lz, jitter = cholesky(Kuu)
     statistics = collect_statistics(kernel, theta, Z, Lz, samples)
     posterior = sparse_posterior(kernel, theta, Z, Lz, statistics, k, jitter)
@@ -148,17 +148,17 @@ def collapsed_bound(kernel, theta, Z, samples):
     noise_gradient += 0.5 * k * (statistics.trace - np.trace(Phi)) / noise**2
 
     theta_gradient = noise_gradient * kernel.noise_gradient(theta)
-    grad, Z_left, Z_right = kernel.vjp(theta, Z, Z, Kuu_adjoint, wrt_inputs=True)
-    theta_gradient += grad
+    by_theta, Z_left, Z_right = pull_uu(Kuu_adjoint)
+    theta_gradient += by_theta
     Z_gradient = Z_left + Z_right
     for chunk in blocks(len(samples.weights), m, *CHUNK):
         some = samples.take(chunk)
-        Kfu = kernel.matrix(theta, some.X, Z)
+        Kfu, pull_fu = kernel.vjp(theta, some.X, Z)
         adjoint = dsymm(1.0, M2, Kfu.T, lower=1).T
         adjoint += dgemm(1.0 / noise, some.T @ residual, alpha, trans_b=1)
         adjoint *= some.weights[:, None]
         by_diagonal = -0.5 * k / noise * some.weights
-        pulled = kernel.vjp(theta, some.X, Z, adjoint, by_diagonal, wrt_inputs=True)
-        theta_gradient += pulled[0]
-        Z_gradient += pulled[2]
+        by_theta, _, by_Z = pull_fu(adjoint, by_diagonal)
+        theta_gradient += by_theta
+        Z_gradient += by_Z
     return posterior.elbo, theta_gradient, Z_gradient

@@ -7,6 +7,7 @@ ones take the correlations of the sparse posterior.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from scipy.linalg.blas import dtrsm
@@ -74,10 +75,12 @@ class LocalPosterior:
 
     def update(self, samples):
         """Return the posterior with samples added."""
-        X, T = np.vstack([self.X, samples.X]), np.vstack([self.T, samples.T])
-        weights = np.concatenate([self.weights, samples.weights])
-        state = {**self.__getstate__(), "X": X, "T": T, "weights": weights}
-        return LocalPosterior(**state)
+        return dataclasses.replace(
+            self,
+            X=np.vstack([self.X, samples.X]),
+            T=np.vstack([self.T, samples.T]),
+            weights=np.concatenate([self.weights, samples.weights]),
+        )
 
     def leave_one_out(self, samples):
         """Predict training samples without themselves; see `leave_one_out`."""
@@ -144,15 +147,17 @@ class LocalPosterior:
 
         return density
 
-    def _nearest(self, X, n):
-        """Return the n nearest training samples of each, the nearest first."""
+    @functools.cached_property
+    def _search(self):
+        """Scales of the features, and a search among the scaled training samples."""
         from sklearn.neighbors import NearestNeighbors  # no need of other models
 
         scale = np.sqrt(self.kernel.metric(self.theta))
-        search = vars(self).get("_search")
-        if search is None:
-            search = NearestNeighbors(algorithm="brute").fit(self.X * scale)
-            self._search = search
+        return scale, NearestNeighbors(algorithm="brute").fit(self.X * scale)
+
+    def _nearest(self, X, n):
+        """Return the n nearest training samples of each, the nearest first."""
+        scale, search = self._search
         n = min(n, len(self.X))
         return search.kneighbors(X * scale, n, return_distance=False)
 
@@ -276,13 +281,3 @@ def fit_local(posterior, theta, samples, judged, density, report):
     report("nearest samples", 0, value)
     gain = value - density
     return local if gain > _LEAST_GAIN * judged.weights.sum() else None
-
-
-def joint_covariance(posterior, local, X, H):
-    """Return the covariance at X, of local variances and the sparse correlations."""
-    covariance = posterior.covariance(X)
-    if local is None:
-        return covariance
-    variance = np.maximum(np.diag(covariance), np.finfo(float).tiny)
-    scale = np.sqrt(local.mean_and_variance(X, H)[1] / variance)
-    return scale[:, None] * covariance * scale

@@ -121,9 +121,7 @@ class Level(NamedTuple):
         return np.exp(-0.5 * distance**2)
 
 
-def fit_noise(
-    kernel, theta, X, mean, residual, variance, counts, shape, rng, before=None
-):
+def fit_noise(kernel, theta, left_out, shape, rng, before=None):
     """Fit the noise to leave-one-out residuals.
 
     Parameters
@@ -132,14 +130,8 @@ def fit_noise(
         Covariance of the function.
     theta : ndarray of shape (n_theta,)
         Its log hyperparameters.
-    X : ndarray of shape (n, d)
-        Samples.
-    mean, residual : ndarray of shape (n, k)
-        Their leave-one-out means and residuals.
-    variance : ndarray of shape (n,)
-        Leave-one-out variances of the function, and known variances of the noise.
-    counts : ndarray of shape (n,)
-        Numbers of observations.
+    left_out : LeftOut
+        The residuals.
     shape : Shape
         Shape of the residuals.
     rng : numpy.random.RandomState
@@ -151,9 +143,11 @@ def fit_noise(
     -------
     noise : VaryingNoise or None
         None where the function is constant.
-    left_out : ndarray of shape (n,)
+    ratio : ndarray of shape (n,)
         The ratio at each sample, predicted from the other samples.
     """
+    _, samples, residual, variance, counts = left_out
+    X, mean = samples.X, samples.T[:, : samples.n_outputs] - residual
     distinct = np.unique(X, axis=0)
     m = min(len(distinct) // 3 + 1, MAX_POINTS)
     Z = distinct[np.sort(rng.permutation(len(distinct))[:m])]

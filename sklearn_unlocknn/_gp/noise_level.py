@@ -10,6 +10,7 @@ import numpy as np
 from scipy.linalg.blas import dtrsm
 
 from .leave_out import sparse_leave_one_out
+from .posterior import exact_posterior
 from .samples import LOG_2PI
 
 # Samples whose leave-one-out density determines the noise of a sparse model.
@@ -157,6 +158,27 @@ def refit_noise_by_slopes(posterior_at, posterior, report, judge):
             break
         shift = target
     return search.best
+
+
+def exact_at_best_noise(kernel, theta, groups, report):
+    """Return the exact posterior at the noise variance of the highest likelihood.
+
+    Parameters
+    ----------
+    kernel, theta, groups
+        As in `exact_posterior`; of ``theta`` only the noise changes.
+    report : callable
+        ``report(stage, iteration, value)``.
+    """
+    K = kernel.lower(theta, groups.X)
+
+    def posterior_at(theta):
+        return exact_posterior(kernel, theta, groups, K)
+
+    return refit_noise_by_slopes(
+        posterior_at, posterior_at(theta), report,
+        lambda posterior: likelihood_slopes(posterior, groups),
+    )  # fmt: skip
 
 
 def likelihood_slopes(posterior, groups):

@@ -275,7 +275,8 @@ class ExactPosterior(_Posterior):
         """Return L."""
         if self.L is None:
             variances = self.noise / self.weights
-            self.L, _ = factor_covariance(self.kernel, self.theta, self.Z, variances)
+            K = self.kernel.lower(self.theta, self.Z)
+            self.L, _ = cholesky(K, (0.0, *JITTERS), diagonal=variances)
         return self.L
 
     def _factors(self, K):
@@ -283,7 +284,7 @@ class ExactPosterior(_Posterior):
 
     def statistics(self):
         """Return the statistics of the samples as inducing points, Lz and jitter."""
-        Lz, jitter = cholesky(lambda: self.kernel.lower(self.theta, self.Z))
+        Lz, jitter = cholesky(self.kernel.lower(self.theta, self.Z))
         diagonal = self.kernel.diagonal(self.theta, self.Z)
         warn_about_jitter(jitter, diagonal)
         # A = Lz^-1 Kuu = Lz' on the samples themselves
@@ -327,7 +328,8 @@ class SparsePosterior(_Posterior):
     def factor(self):
         """Return Lz."""
         if self.Lz is None:
-            self.Lz, _ = factor_covariance(self.kernel, self.theta, self.Z, self.jitter)
+            K = self.kernel.lower(self.theta, self.Z)
+            self.Lz, _ = cholesky(K, (0.0, *JITTERS), diagonal=self.jitter)
         return self.Lz
 
     def _factors(self, K):
@@ -399,7 +401,7 @@ def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
         `SparsePosterior` as a function of theta, of which only the noise may differ
         from ``theta``.
     """
-    Lz, jitter = cholesky(lambda: kernel.lower(theta, Z))
+    Lz, jitter = cholesky(kernel.lower(theta, Z))
     statistics = None
 
     def posterior_at(theta):
@@ -412,15 +414,6 @@ def optimal_posterior(kernel, theta, Z, samples, n_jobs=1):
         )
 
     return posterior_at
-
-
-def factor_covariance(kernel, theta, X, variances, K=None):
-    """Return the Cholesky factor of ``K + N`` and the jitter added."""
-
-    def covariance():
-        return kernel.lower(theta, X) if K is None else K.copy(order="F")
-
-    return cholesky(covariance, (0.0, *JITTERS), diagonal=variances)
 
 
 def exact_posterior(kernel, theta, groups, K=None):
@@ -444,7 +437,8 @@ def exact_posterior(kernel, theta, groups, K=None):
     """
     noise = kernel.noise(theta)
     variances = groups.variances(noise)
-    L, jitter = factor_covariance(kernel, theta, groups.X, variances, K)
+    K = kernel.lower(theta, groups.X) if K is None else K
+    L, jitter = cholesky(K, (0.0, *JITTERS), diagonal=variances)
     warn_about_jitter(jitter, kernel.diagonal(theta, groups.X))
     c = dtrsm(1.0, L, groups.T, lower=1)
     Q = product(c.T, c) + groups.within / noise

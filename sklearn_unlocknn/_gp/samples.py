@@ -3,7 +3,9 @@
 import dataclasses
 
 import numpy as np
+from sklearn.utils import check_consistent_length
 
+from .._validation import check_weights, check_y_std
 from .encoded import Standardisation
 
 LOG_2PI = np.log(2.0 * np.pi)
@@ -11,7 +13,7 @@ LOG_2PI = np.log(2.0 * np.pi)
 
 @dataclasses.dataclass
 class Targets:
-    """Targets of a batch of samples, checked.
+    """Targets of a batch of samples, made by `Targets.checked`.
 
     Parameters
     ----------
@@ -27,26 +29,36 @@ class Targets:
     weights: np.ndarray
     std: np.ndarray | None = None
 
+    @classmethod
+    def checked(cls, encoded, y, sample_weight, y_std, some=False):
+        """Return checked targets, weights and known noise of an encoded batch.
+
+        With ``some`` at least one weight is positive.
+        """
+        check_consistent_length(range(encoded.n), y)
+        weights = check_weights(sample_weight, encoded.n, some)
+        return cls(y, weights, check_y_std(y_std, y))
+
     @property
     def columns(self):
         """The targets, of shape (n, k)."""
         return self.y.reshape(len(self.y), -1)
 
-    def training_samples(self, encoded, head):
-        """Return the samples of positive weight, in units of a head's GP.
+    def training_samples(self, encoded, scaling, y_mean, y_scale):
+        """Return the samples of positive weight, in units of the GP.
 
         Parameters
         ----------
         encoded : Encoded
             The batch.
-        head : Head or object
-            With ``scaling``, ``y_mean`` and ``y_scale``.
+        scaling, y_mean, y_scale
+            As in `Head`.
 
         Returns
         -------
         samples : RawSamples
         """
-        target = encoded.target_map(head.y_mean, head.y_scale)
+        target = encoded.target_map(y_mean, y_scale)
         t = target.forward(encoded.pick(self.columns))
         weights, index = encoded.pick(self.weights), None
         if not np.all(weights > 0):
@@ -57,7 +69,7 @@ class Targets:
             known = (encoded.pick(self.std)[:, None] / target.scale)[:, 0] ** 2
             known = (known if index is None else known[index]) / weights
         return RawSamples(
-            encoded.features, t, weights, t.shape[1], head.scaling, index, None, known
+            encoded.features, t, weights, t.shape[1], scaling, index, None, known
         )
 
 
@@ -93,7 +105,7 @@ class Samples:
         """Return some of the samples, by a slice or by indices."""
         return Samples(
             self.X[index], self.T[index], self.weights[index], self.n_outputs,
-            *_some((self.counts, self.known), index),
+            *_some(self, index),
         )  # fmt: skip
 
     part = take
@@ -235,23 +247,24 @@ class RawSamples:
 
     def take(self, index):
         """Return some of the samples, by a slice or by indices, as `Samples`."""
-        where = index if self.index is None else self.index[index]
-        X = self.scaling.features(self.features[where])
-        T = np.hstack([self.t[index], self.scaling.basis(X)])
-        return Samples(
-            X, T, self.weights[index], self.n_outputs,
-            *_some((self.counts, self.known), index),
-        )  # fmt: skip
+        some = self.part(index)
+        X = self.scaling.features(some.features)
+        T = np.hstack([some.t, self.scaling.basis(X)])
+        return Samples(X, T, some.weights, self.n_outputs, some.counts, some.known)
 
     def part(self, index):
-        """Return a slice of the samples as given, not standardised."""
-        where = index if self.index is None else self.index[index]
+        """Return some of the samples as given, not standardised."""
         return RawSamples(
-            self.features[where], self.t[index], self.weights[index], self.n_outputs,
-            self.scaling, None, *_some((self.counts, self.known), index),
+            self.features[self.rows(index)], self.t[index], self.weights[index],
+            self.n_outputs, self.scaling, None, *_some(self, index),
         )  # fmt: skip
 
+    def rows(self, index):
+        """Return the rows of ``features`` that hold some of the samples."""
+        return index if self.index is None else self.index[index]
 
-def _some(arrays, index):
-    """Index arrays that may be None."""
-    return [None if array is None else array[index] for array in arrays]
+
+def _some(samples, index):
+    """Return ``counts`` and ``known``, which may be None, of some samples."""
+    both = samples.counts, samples.known
+    return [None if array is None else array[index] for array in both]

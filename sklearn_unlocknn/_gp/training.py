@@ -181,14 +181,8 @@ def log_marginal_likelihood(kernel, theta, groups):
         By ``theta``.
     """
     k, noise = groups.n_outputs, kernel.noise(theta)
-    adjoints = []
-
-    def covariance():
-        adjoints.clear()
-        return kernel.lower(theta, groups.X, adjoints)
-
-    variances = groups.variances(noise)
-    L, _ = cholesky(covariance, (0.0, *JITTERS), diagonal=variances)
+    K, pull_back = kernel.lower_vjp(theta, groups.X)
+    L, _ = cholesky(K, (0.0, *JITTERS), diagonal=groups.variances(noise))
     c = dtrsm(1.0, L, groups.T, lower=1)
     Q = product(c.T, c) + groups.within / noise
     _, residual = mean_coefficients(Q, k)
@@ -207,7 +201,7 @@ def log_marginal_likelihood(kernel, theta, groups):
     noise_gradient += (
         0.5 * np.einsum("pk,pq,qk->", residual, groups.within, residual) / noise**2
     )
-    gradient = kernel.lower_vjp(theta, adjoint, adjoints)
+    gradient = pull_back(adjoint)
     return value, gradient + noise_gradient * kernel.noise_gradient(theta)
 
 

@@ -163,7 +163,7 @@ def _cast(X, spec):
     if spec.dtype == "string":
         return X.astype(str).astype(object)
     with np.errstate(over="ignore", invalid="ignore"):
-        cast = X.astype(_numpy_type(spec.dtype))
+        cast = X.astype(np.float32 if spec.dtype == "bfloat16" else spec.dtype)
     if cast.dtype.kind in "iu" and not np.array_equal(cast, X):
         raise ValueError(
             f"Got numbers that are not whole for the network's input {spec.name!r} or "
@@ -176,7 +176,3 @@ def _cast(X, spec):
             f"{spec.name!r} takes. Scale them as in training."
         )
     return cast
-
-
-def _numpy_type(name):
-    return np.float32 if name == "bfloat16" else name

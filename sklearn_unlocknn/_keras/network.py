@@ -59,8 +59,12 @@ class NetworkHandle:
 
     Parameters
     ----------
-    model : keras.Model or tf_keras.Model
-        The network, which is not copied.
+    library : {"keras", "tf_keras"}
+        Library of the network.
+    name : str
+        Its name.
+    build : callable, default=None
+        Returns the network when it is first needed; None: ``model`` is set.
 
     Attributes
     ----------
@@ -68,20 +72,13 @@ class NetworkHandle:
         The network. Unpickling rebuilds it: a Sequential model stays one, a subclass
         with a functional graph becomes a plain functional model with the same
         layers, and it is not compiled.
-    library : {"keras", "tf_keras"}
-        Library of the network.
     """
 
-    def __init__(self, model):
-        self.model = model
-        self._start(library_of(model), model.name)
-
-    def _start(self, library, name):
-        self.library, self._name = library, name
+    def __init__(self, library, name, build=None):
+        self.library, self._name, self._build = library, name, build
         self._token = uuid.uuid4().hex  # the same in copies made by pickle
         self._weights, self._cuts, self._frozen = None, {}, set()
         self._identities = {}
-        self._multiply_adds = None
 
     @classmethod
     def of(cls, network):
@@ -101,7 +98,7 @@ class NetworkHandle:
             try:
                 info = os.stat(network)
             except OSError:
-                return cls(serialization.load(network))  # raises with the reason
+                return cls.of(serialization.load(network))  # raises with the reason
             key = (os.path.realpath(network), info.st_mtime_ns, info.st_size)
         with _OF:
             handle = _HANDLES.get(key)
@@ -111,16 +108,9 @@ class NetworkHandle:
                 handle = cls.of(serialization.load(network))
                 handle._loaded = handle.checksum()
             elif handle is None:
-                handle = cls(network)
+                handle = cls(library_of(network), network.name)
+                handle.model = network
             return _kept(key, handle)
-
-    @classmethod
-    def later(cls, library, name, build):
-        """Return the handle of a network that a function builds when it is needed."""
-        handle = cls.__new__(cls)
-        handle._start(library, name)
-        handle._build = build
-        return handle
 
     @functools.cached_property
     def model(self):
@@ -158,6 +148,10 @@ class NetworkHandle:
         graph = graph_of(self.model)
         shapes = [(None,)] if graph is None else [t.shape[1:] for t in graph.outputs]
         return None if any(None in s for s in shapes) else sum(map(math.prod, shapes))
+
+    @functools.cached_property
+    def _multiply_adds(self):
+        return multiply_adds(self.model)
 
     def checksum(self):
         """Hash the current weights, fast enough for every prediction."""
@@ -205,8 +199,6 @@ class NetworkHandle:
 
     def worth_caching(self, inputs):
         """Return whether the network costs more than the cache, by its operations."""
-        if self._multiply_adds is None:
-            self._multiply_adds = multiply_adds(self.model)
         n_bytes = 0
         for array in inputs:
             n_bytes += array.nbytes // len(array)

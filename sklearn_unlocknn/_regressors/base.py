@@ -5,7 +5,6 @@ import numbers
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._gp.encoded import NumericEncoder
@@ -13,7 +12,7 @@ from .._gp.errors import without_auto
 from .._gp.head import Head
 from .._gp.neighbours import N_NEAREST
 from .._gp.samples import Targets
-from .._validation import check_weights, check_y_std, warn_user
+from .._validation import warn_user
 from .domain import DomainMixin
 from .predictive import PredictiveMixin
 from .streams import StreamMixin
@@ -99,17 +98,13 @@ class BaseVGPRegressor(
         self._check_parameters()
         self._encoder = self._encoder_type()
         encoded, y = self._encoder.fit(self, X, y, sample_weight)
-        weights = np.ones(len(y))
-        if sample_weight is not None:
-            weights = check_weights(sample_weight, len(y))
-        targets = Targets(y, weights, check_y_std(y_std, y))
+        targets = Targets.checked(encoded, y, sample_weight, y_std, some=True)
         self._fit_head(encoded, targets)
         return encoded, targets
 
     def _fit_head(self, encoded, targets):
         """Fit the head to encoded samples, and with ``fine_tuning`` the network."""
-        if encoded.index is not None:
-            _report_invalid(encoded, least=1)
+        _report_invalid(encoded, least=1)
         choice = self.likelihood, self.noise
         tuned = getattr(self, "fine_tuning", None) is not None
         if tuned:  # whose residuals on its own training samples are too small
@@ -171,15 +166,13 @@ class BaseVGPRegressor(
             return self.fit(X, y, sample_weight, y_std)
         X, y = self._encoder.check_added(X, y)
         encoded = self._encoder.encode(self, X)
-        check_consistent_length(range(encoded.n), y)
+        targets = Targets.checked(encoded, y, sample_weight, y_std)
         n_outputs = len(self._head.y_scale)
         if y.size // len(y) != n_outputs:
             raise ValueError(
                 f"Got y with {y.size // len(y)} outputs, expected {n_outputs} as in "
                 "the first call."
             )
-        weights = check_weights(sample_weight, encoded.n, some=False)
-        targets = Targets(y, weights, check_y_std(y_std, y))
         _report_invalid(encoded, least=0)
         self._head = self._head.update(encoded, targets, self.n_jobs)
         self._publish(encoded)
@@ -297,7 +290,7 @@ def _report_invalid(encoded, least):
         return
     n_valid, n = len(encoded.index), encoded.n
     first = int(np.setdiff1d(np.arange(n), encoded.index)[0])
-    reason = (encoded.errors or {}).get(first, f"sample {first}")
+    reason = encoded.errors.get(first, f"sample {first}")
     if n_valid < least:
         raise ValueError(
             f"None of the {n} samples has features, so nothing is left to fit. "

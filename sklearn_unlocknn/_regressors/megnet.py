@@ -275,4 +275,4 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
 
     def _publish(self, encoded):
         super()._publish(encoded)
-        self.failed_ = dict(sorted((encoded.errors or {}).items()))
+        self.failed_ = dict(sorted(encoded.errors.items()))

@@ -84,7 +84,7 @@ def _predict(estimator, items):
         head = estimator._head
         numbers = np.full((len(items), 4), np.nan)
         numbers[:, 0], numbers[:, 1] = head.mean_and_std(encoded)
-        valid = encoded.pick(np.arange(encoded.n))
+        valid = encoded.positions
         nearest = np.full(len(items), "", object)
         if len(valid) and head.record is not None:  # which old files lack
             numbers[valid, 2:] = np.transpose(domain_scores(head, encoded))
@@ -100,7 +100,7 @@ def _predict(estimator, items):
     for i, note in encoded.notes.items():
         notes[i] = note
     failed = np.flatnonzero(~np.isfinite(numbers[:, :2].sum(axis=1)))
-    errors[failed] = reasons(encoded.errors or {}, failed)
+    errors[failed] = reasons(encoded.errors, failed)
     return numbers, nearest, notes, errors
 
 

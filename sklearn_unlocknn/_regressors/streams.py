@@ -1,16 +1,14 @@
 """Fit and predict samples from generators, more than memory holds."""
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._features.encoder import trained_in_fit
-from .._gp.encoded import Encoded
 from .._gp.samples import Targets
-from .._validation import check_weights, check_y_std
 
 
 class StreamMixin:
@@ -21,8 +19,8 @@ class StreamMixin:
 
         Batches are read once. Their features are written to a temporary folder (8
         bytes a number, in the folder of `tempfile`, removed at the end) and the head
-        is fitted to the file: memory holds one batch, and of all samples only target
-        and weight.
+        is fitted to the file: memory holds one batch, and of all samples only target,
+        weight and, with ``mean="network"``, the network's output.
 
         Parameters
         ----------
@@ -66,7 +64,7 @@ class StreamMixin:
             self._check_parameters()
             self._check_streamable()
             self._encoder = self._encoder_type()
-            spool = _Spool(Path(folder))
+            spool = _Spool(Path(folder) / "features")
             for piece in pieces:
                 spool.append(*self._encode_piece(piece, spool.n))
             if not spool.n:
@@ -138,82 +136,65 @@ class StreamMixin:
             encoded = self._encoder.encode(self, X, keep=False, start=start)
         else:
             encoded, y = self._encoder.fit(self, X, y)
-        check_consistent_length(range(encoded.n), y)
         sample_weight, y_std = (*rest, None, None)[:2]
-        weights = check_weights(sample_weight, encoded.n, some=False)
-        return encoded, Targets(y, weights, check_y_std(y_std, y))
+        return encoded, Targets.checked(encoded, y, sample_weight, y_std)
 
 
 class _Spool:
-    """Arrays that grow by batches, in files.
+    """Encoded samples that come in batches: features in a file, the rest in memory.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the files.
+    path : Path
+        The file.
     """
 
-    def __init__(self, folder):
-        self.folder, self.n, self.widths, self.errors = folder, 0, None, {}
-        self.index, self.targets = [], []
-        self.kept = {}
+    def __init__(self, path):
+        self.path, self.n, self.errors = path, 0, {}
+        self.batches, self.widths = [], None
 
     def append(self, encoded, targets):
-        """Write the valid samples of a batch behind those before it."""
-        arrays = {name: getattr(encoded, name) for name in _FILES}
-        arrays = {name: array for name, array in arrays.items() if array is not None}
-        widths = {name: array.shape[1] for name, array in arrays.items()}
-        widths["y"] = targets.columns.shape[1]
+        """Write the features of a batch behind those before it, and keep the rest."""
+        arrays = {
+            "features": encoded.features, "offset": encoded.offset,
+            "scale": encoded.scale, "y": targets.columns,
+        }  # fmt: skip
+        widths = {k: a.shape[1] for k, a in arrays.items() if a is not None}
         widths["y_std"] = int(targets.std is not None)
-        if self.widths is None:
-            self.widths = widths
+        self.widths = self.widths or widths
         if widths != self.widths:
             raise ValueError(
                 f"Got a batch with columns {widths} from sample {self.n} on, expected "
                 f"{self.widths} as before it."
             )
-        for name, array in arrays.items():
-            with open(self.folder / name, "ab") as file:
-                file.write(np.ascontiguousarray(array, dtype=np.float64).data)
-        for i, error in (encoded.errors or {}).items():
+        with open(self.path, "ab") as file:
+            file.write(np.ascontiguousarray(encoded.features, dtype=np.float64).data)
+        for i, error in encoded.errors.items():
             self.errors[self.n + i] = error.at(self.n + i)
-        if not self.kept:  # the first batch was fitted, so it has the names
-            self.kept = {name: getattr(encoded, name) for name in _KEPT}
-        valid = encoded.pick(np.arange(encoded.n))
-        self.index.append(self.n + valid)
-        self.targets.append(targets)
+        index = self.n + encoded.positions
+        rest = dataclasses.replace(encoded, features=None, inputs=None, index=index)
+        self.batches.append((rest, targets))
         self.n += encoded.n
 
     def read(self):
-        """Return the encoded samples, whose features are a memmap, and the rest."""
-        index = np.concatenate(self.index)
+        """Return the encoded samples, their features as a memmap, and the targets."""
+        batches, targets = zip(*self.batches, strict=True)
 
-        def mapped(name):
-            if name not in self.widths or not len(index):
-                return None
-            shape = len(index), self.widths[name]
-            return np.memmap(self.folder / name, np.float64, "r", shape=shape)
+        def joined(parts, name):
+            arrays = [getattr(part, name) for part in parts]
+            return None if arrays[0] is None else np.concatenate(arrays, dtype=float)
 
-        features = mapped("features")
-        if features is None:
-            features = np.empty((0, self.widths["features"]))
-        offset, scale = (
-            None if array is None else np.array(array)
-            for array in (mapped("offset"), mapped("scale"))
-        )
-        if len(index) == self.n:
-            index = None
-        encoded = Encoded(
-            features, offset, scale, index, self.n, self.errors, **self.kept
-        )
-        y = np.concatenate([targets.columns for targets in self.targets])
-        weights = np.concatenate([targets.weights for targets in self.targets])
-        std = None
-        if self.widths["y_std"]:
-            std = np.concatenate([targets.std for targets in self.targets])
-        shape = self.targets[0].y.shape[1:]
-        return encoded, Targets(y.reshape(self.n, *shape), weights, std)
-
-
-_FILES = ("features", "offset", "scale")
-_KEPT = ("dtype", "gaps", "blocks", "together", "kernel", "formulas")
+        index = np.concatenate([batch.index for batch in batches])
+        shape = len(index), self.widths["features"]
+        if len(index):
+            features = np.memmap(self.path, np.float64, "r", shape=shape)
+        else:  # an empty file cannot be mapped
+            features = np.empty(shape)
+        # the first batch was fitted, so it has the names of columns
+        encoded = dataclasses.replace(
+            batches[0], features=features, offset=joined(batches, "offset"),
+            scale=joined(batches, "scale"), n_all=self.n, errors=self.errors,
+            index=None if len(index) == self.n else index, notes={},
+        )  # fmt: skip
+        y = joined(targets, "columns").reshape(self.n, *targets[0].y.shape[1:])
+        return encoded, Targets(y, joined(targets, "weights"), joined(targets, "std"))

@@ -223,13 +223,12 @@ class _Domain:
         if self.encoded is None or self.encoded.formulas is None:
             return None
         every = np.full(self.encoded.n, "", object)
-        valid = self.encoded.pick(np.arange(self.encoded.n))
-        every[valid] = self.encoded.formulas_of(np.arange(len(valid)))
+        every[self.encoded.positions] = self.encoded.formulas_of(slice(None))
         return [str(formula) for formula in every[positions]]
 
     def reason(self, position):
         """Return why a sample has no prediction."""
-        error = ((self.encoded and self.encoded.errors) or {}).get(position)
+        error = self.encoded and self.encoded.errors.get(position)
         return " ".join(getattr(error, "reason", "no finite prediction").split())
 
 

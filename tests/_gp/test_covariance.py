@@ -137,8 +137,9 @@ def test_theta_has_scikit_learns_order_and_bounds(kernel):
 def test_gradients_by_theta_are_scikit_learns(kernel):
     translated = Covariance(kernel, D)
     theta, template = translated.theta, translated.template
-    cotangent = rng.normal(size=(7, 7))
-    got = translated.vjp(theta, X, X, cotangent)
+    cotangent = np.tril(rng.normal(size=(7, 7)))
+    _, pull_back = translated.lower_vjp(theta, X)
+    got = pull_back(cotangent)
     got = got + np.trace(cotangent) * translated.noise_gradient(theta)
     _, derivative = template(X, eval_gradient=True)
     want = np.einsum("ij,ijp->p", cotangent, derivative)
@@ -165,9 +166,9 @@ def test_gradients_by_inputs_are_finite_differences(kernel, d):
     translated = Covariance(kernel, d)
     theta, weights = translated.theta, np.linspace(-1, 1, 7)
     some, other = X[:, :d].copy(), Z[:, :d].copy()
-    by_theta, by_X, by_Z = translated.vjp(
-        theta, some, other, COTANGENT, weights, wrt_inputs=True
-    )
+    K, pull_back = translated.vjp(theta, some, other)
+    assert_array_equal(K, translated.matrix(theta, some, other))
+    by_theta, by_X, by_Z = pull_back(COTANGENT, weights)
 
     def value(theta, X, Z):
         total = np.sum(COTANGENT * translated.matrix(theta, X, Z))
@@ -180,9 +181,6 @@ def test_gradients_by_inputs_are_finite_differences(kernel, d):
     assert_allclose(by_theta, want, **close)
     assert_allclose(by_X, differences(lambda x: value(theta, x, other), some), **close)
     assert_allclose(by_Z, differences(lambda z: value(theta, some, z), other), **close)
-    assert_allclose(
-        translated.vjp(theta, some, other, COTANGENT, weights), by_theta, rtol=1e-12
-    )
 
 
 def test_periodic_kernel_is_scikit_learns():
@@ -197,9 +195,8 @@ def test_periodic_kernel_is_scikit_learns():
 def test_gradient_by_coincident_points_is_finite(nu):
     translated = Covariance(Matern(1.0, nu=nu), D)
     twice = np.vstack([Z, Z])
-    _, left, right = translated.vjp(
-        translated.theta, twice, twice, np.ones((8, 8)), wrt_inputs=True
-    )
+    _, pull_back = translated.vjp(translated.theta, twice, twice)
+    _, left, right = pull_back(np.ones((8, 8)))
     # The gradients by the two points of a pair are opposite.
     assert np.all(np.isfinite(left + right))
     assert_allclose((left + right).sum(axis=0), 0.0, atol=1e-9)
@@ -209,16 +206,14 @@ def test_lower_triangle_in_blocks(monkeypatch):
     monkeypatch.setattr(covariance, "BLOCK_ROWS", 3)
     translated = Covariance(KERNELS["nested"], D)
     theta = translated.theta
-    K = translated.lower(theta, X, adjoints := [])
+    K, pull_back = translated.lower_vjp(theta, X)
+    assert_array_equal(K, translated.lower(theta, X))
     assert K.flags.f_contiguous
     assert_allclose(np.tril(K), np.tril(translated.matrix(theta, X, X)), rtol=1e-12)
     assert np.count_nonzero(np.triu(K, 1)) == 0
     cotangent = np.tril(rng.normal(size=(7, 7)))
-    assert_allclose(
-        translated.lower_vjp(theta, cotangent, adjoints),
-        translated.vjp(theta, X, X, cotangent),
-        rtol=1e-10,
-    )
+    _, pull_back_all = translated.vjp(theta, X, X)
+    assert_allclose(pull_back(cotangent), pull_back_all(cotangent)[0], rtol=1e-10)
 
 
 def test_no_samples():
@@ -274,8 +269,9 @@ def test_kernel_that_cannot_be_translated_is_named(kernel, message):
 
 def test_derivatives_by_samples_of_a_kernel_of_own_class_are_refused():
     translated = Covariance(KERNELS["own class"], D)
+    _, pull_back = translated.vjp(translated.theta, X, Z)
     with pytest.raises(ValueError, match="ScaledRBF, whose derivatives by the samples"):
-        translated.vjp(translated.theta, X, Z, COTANGENT, wrt_inputs=True)
+        pull_back(COTANGENT)
     model = VGPRegressor(
         ScaledRBF(), n_inducing_points=3, optimize_inducing_points=True
     )
@@ -322,16 +318,13 @@ def test_what_is_kept_of_points_is_that_of_the_same_points_and_values(kernel):
 
 def test_terms_of_the_same_points_are_computed_once():
     leaf, computed = Leaf(RBF(0.8), D, 0), []
-    X, Z = np.zeros((4, D)), np.ones((2, D))
+    Z = np.ones((2, D))
 
     def terms():
         computed.append("points")
 
-    for A in (X, X[:2], Z.copy()):
-        leaf.of_points(A, Z, 0.8, terms)
-    assert len(computed) == 1
-    leaf.of_points(X, X, 0.8, terms)  # samples among themselves come once
-    leaf.of_points(X, Z, 0.8, terms)
-    assert len(computed) == 2
-    leaf.of_points(X, Z, 0.9, terms)
+    for points, length, count in ((Z, 0.8, 1), (Z, 0.8, 1), (Z, 0.9, 2)):
+        leaf.points.of(points, length, terms)
+        assert len(computed) == count
+    leaf.points.of(Z.copy(), 0.9, terms)  # whose values may be others
     assert len(computed) == 3

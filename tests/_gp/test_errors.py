@@ -243,10 +243,13 @@ def test_noise_follows_that_of_the_residuals():
     truth = np.exp(1.5 * np.sin(2 * X[:, 0]))
     residual = np.sqrt(0.2 * truth + 0.05)[:, None] * rng.normal(size=(1500, 1))
     kernel = Covariance(1.0 * gpk.RBF(1.0) + gpk.WhiteKernel(0.2), 1)
+    counts = np.ones(1500)
+    given = LeftOut(
+        None, Samples(X, residual, counts, 1), residual, np.full(1500, 0.05), counts
+    )
     noise, left_out = fit_noise(
-        kernel, kernel.theta, X, np.zeros((1500, 1)), residual, np.full(1500, 0.05),
-        np.ones(1500), GAUSSIAN, np.random.RandomState(0),
-    )  # fmt: skip
+        kernel, kernel.theta, given, GAUSSIAN, np.random.RandomState(0)
+    )
     grid = np.linspace(-1.8, 1.8, 50)[:, None]
     want = 1.5 * np.sin(2 * grid[:, 0])
     assert np.abs(np.log(noise.ratio(grid)) - want).max() < 0.6
@@ -263,9 +266,13 @@ def test_noise_follows_the_size_of_what_is_measured():
     truth = np.exp(mean)
     residual = np.sqrt(truth) * rng.normal(size=1400)
     kernel = Covariance(1.0 * gpk.RBF(3.0) + gpk.WhiteKernel(1.0), 10)
+    samples = Samples(X, (mean + residual)[:, None], np.ones(len(X)), 1)
+    given = LeftOut(
+        None, samples, residual[:, None], np.full(len(X), 1e-6), samples.weights
+    )
     noise, left_out = fit_noise(
-        kernel, kernel.theta, X[:400], mean[:400, None], residual[:400, None],
-        np.full(400, 1e-6), np.ones(400), GAUSSIAN, np.random.RandomState(0),
+        kernel, kernel.theta, given.take(slice(400)), GAUSSIAN,
+        np.random.RandomState(0),
     )  # fmt: skip
     assert noise.level is not None
     assert_allclose(
