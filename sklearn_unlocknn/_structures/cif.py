@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from .parsing import check_labels, leading_symbol, reading, recorded_warnings
+from .plain_cif import plain_structure
 
 #: Greatest difference of cell and stated volume, as a share.
 _VOLUME_TOLERANCE = 0.02
@@ -61,7 +62,10 @@ def _read_block(text):
         (block,) = parser.as_dict().values()
     _check_loop(block)
     with recorded_warnings() as more, reading("the text cannot be read as CIF"):
-        (structure,) = parser.parse_structures(primitive=False, on_error="raise")
+        is_magnetic = any(parser.feature_flags.values())
+        structure = None if is_magnetic else plain_structure(block)
+        if structure is None:
+            (structure,) = parser.parse_structures(primitive=False, on_error="raise")
     doubts = dict.fromkeys([*warned, *more, *parser.warnings])
     doubts = [text for text in doubts if not _SILENT.search(text)]
     _check_dropped(doubts)

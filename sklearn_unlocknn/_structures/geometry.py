@@ -8,7 +8,7 @@ from .element_data import atomic_number, element_table
 from .pairs import find_pairs
 
 #: First cutoff of neighbours, in cube roots of the volume of a site.
-_CUTOFF = 1.8
+_CUTOFF = 1.9
 
 #: Farthest neighbour, in distances of the nearest one; weights beyond are below 3e-5.
 _FARTHEST = 1.5
