@@ -150,10 +150,13 @@ class Errors:
     def inflated(self, n, n_parameters, tails):
         """Return the errors with the effect of p fitted parameters.
 
-        The unbiased variance of n residuals is their sum of squares divided by n - p.
-        With `tails`, a residual in its units is of a Student t with n - p degrees of
-        freedom more.
+        The unbiased variance of n residuals is their sum of squares divided by n - p;
+        with ``tails``, a residual divided by its root is of a Student t with n - p
+        degrees of freedom. Parameters of the noise and of the growth are counted, too.
         """
+        if self.noise is not None:
+            n_parameters += self.noise.n_parameters
+        n_parameters += self.growth.power > 0
         free = n - min(n_parameters, n / 2.0)
         scale = self.shape.scale * float(np.sqrt(n / free))
         dof = 1.0 / (1.0 / self.shape.dof + 1.0 / free) if tails else np.inf

@@ -9,7 +9,7 @@ from . import cost
 from .covariance import Covariance
 from .errors import PLAIN, Errors, LeftOut, fit_errors, without_auto
 from .inducing import select
-from .neighbours import fit_local
+from .neighbours import LocalPosterior, fit_local
 from .noise_level import (
     LEFT_OUT_SAMPLES,
     exact_at_best_noise,
@@ -17,7 +17,12 @@ from .noise_level import (
     refit_noise,
     refit_noise_by_slopes,
 )
-from .posterior import exact_posterior, optimal_posterior, warn_about_jitter
+from .posterior import (
+    ExactPosterior,
+    exact_posterior,
+    optimal_posterior,
+    warn_about_jitter,
+)
 from .samples import GroupedSamples
 from .training import (
     LEAST_SUBSET,
@@ -143,29 +148,55 @@ def fit_posterior(samples, kernel, params, choice, report):
     if local is not None:
         samples = given
     if choice != PLAIN:
-        if local is not None:
-            left_out = LeftOut.of(local, some, some, None)
-            errors, _ = Errors.fit(left_out, choice, rng)
-        elif exact and n > len(subset):  # more residuals decide again
-            some = given.take(slice(None))
-            weighted = samples.take(slice(None))
-            left_out = LeftOut.of(posterior, some, weighted, np.arange(n))
-            errors, _ = Errors.fit(left_out, choice, rng, errors)
-        else:
-            left_out = LeftOut.of(posterior, some, samples.take(subset), subset)
-            if not errors.plain:
-                errors, _ = Errors.fit(left_out, errors.choice, rng, errors)
+        errors, left_out = _fit_left_out(
+            errors, local or posterior, given, samples, subset, choice, rng
+        )
         if choice[0] == "auto":
             errors = errors.grown(left_out)
         if named and max_iter:
             count = effective_parameters(kernel, posterior.theta, len(posterior.beta))
-            if errors.noise is not None:
-                count += errors.noise.n_parameters
-            count += errors.growth.power > 0
-            errors = errors.inflated(
-                some.weights.sum(), count, tails=choice[0] == "auto"
-            )
+            total = left_out.samples.weights.sum()
+            errors = errors.inflated(total, count, tails=choice[0] == "auto")
     return posterior, local, errors, samples.at(posterior.noise).weights, curve
+
+
+def _fit_left_out(errors, posterior, given, weighted, subset, choice, rng):
+    """Fit the errors to samples that the final posterior predicts without themselves.
+
+    Parameters
+    ----------
+    errors : Errors
+        Those of the subset.
+    posterior : ExactPosterior, SparsePosterior or LocalPosterior
+        The posterior that predicts.
+    given, weighted : RawSamples
+        All samples, with the user's weights and with those of the posterior.
+    subset : ndarray of shape (n_subset,)
+        Positions of the samples of the hyperparameters.
+    choice : tuple of str
+        ``likelihood`` and ``noise`` of the regressor.
+    rng : numpy.random.RandomState
+        Chooses inducing points of the noise.
+
+    Returns
+    -------
+    errors : Errors
+    left_out : LeftOut
+        The residuals that decided.
+    """
+    index = subset
+    if isinstance(posterior, LocalPosterior):
+        some = given.take(subset)
+        left_out = LeftOut.of(posterior, some, some, None)
+        return Errors.fit(left_out, choice, rng)[0], left_out
+    if isinstance(posterior, ExactPosterior) and len(given.weights) > len(subset):
+        index = np.arange(len(given.weights))  # more residuals decide again
+    elif not errors.plain:
+        choice = errors.choice
+    left_out = LeftOut.of(posterior, given.take(index), weighted.take(index), index)
+    if index is not subset or not errors.plain:
+        errors, _ = Errors.fit(left_out, choice, rng, errors)
+    return errors, left_out
 
 
 def _given_points(Z, scaling, d):
