@@ -9,6 +9,7 @@ number, the observation noise, whatever constants multiply it. The same kernels 
 """
 
 import itertools
+import math
 import operator
 from typing import NamedTuple
 
@@ -158,8 +159,9 @@ class Covariance:
         Parts of ``theta`` with one hyperparameter for each feature.
     noise_index : list of int
         Indices into ``theta`` of free noise levels.
-    amplitudes : list of int
-        Indices into ``theta`` of free constants.
+    amplitudes : dict of int to float
+        Indices into ``theta`` of free constants, and the initial standard deviation
+        over standardised features of the summand that each multiplies.
     lengths : list of slice
         Parts of ``theta`` with length scales.
     scale_priors : bool
@@ -187,11 +189,16 @@ class Covariance:
         self.scale_priors = False
         self._terms, self._noise_terms, self._uses = [], [], {}
         self.vectors, self.noise_index, self.custom = [], [], False
-        self.amplitudes, self.lengths = [], []
+        self.amplitudes, self.lengths = {}, []
         for term in terms:
             (self._noise_terms if term.noise else self._terms).append(term)
             for leaf in term.leaves:
                 self._uses[leaf] = self._uses.get(leaf, 0) + 1
+            variance = math.prod(leaf.variance for leaf in term.leaves)
+            for leaf in () if term.noise else term.scalars:
+                part = leaf.values[leaf.name][1]
+                if part is not None:
+                    self.amplitudes[part.start] = math.sqrt(variance)
         for leaf in leaves:
             if leaf.custom and not isinstance(leaf.kernel, TFPKernel):
                 self.custom = True
@@ -204,8 +211,6 @@ class Covariance:
                     self.lengths.append(part)
                 if isinstance(leaf.kernel, gpk.WhiteKernel):
                     self.noise_index.append(part.start)
-                if isinstance(leaf.kernel, gpk.ConstantKernel):
-                    self.amplitudes.append(part.start)
         self.bounds = kernel.bounds.reshape(-1, 2)
         self.theta = kernel.theta
         # glibc returns temporaries of a block to the system and faults them in

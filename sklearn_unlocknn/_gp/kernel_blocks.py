@@ -59,6 +59,8 @@ class Leaf:
         Index in theta of the next leaf's first hyperparameter.
     custom : bool
         Whether the kernel is of the user's own class.
+    variance : float
+        Mean initial K(x, x) of a translated kernel over standardised features.
     points : _Last
         Terms of the last points Z, as a model predicts from the same ones.
     evaluator : callable
@@ -80,6 +82,8 @@ class Leaf:
                 position = where.stop
             self.values[hyper.name] = value, where
         self.end = position
+        linear = type(kernel) is gpk.DotProduct
+        self.variance = n_features + kernel.sigma_0**2 if linear else 1.0
         self._columns, self.points = _Last(), _Last()
         self.name = next(iter(self.values), None)
         special = {gpk.DotProduct: _dot_product, gpk.ExpSineSquared: _periodic}

@@ -141,8 +141,9 @@ class VGPRegressor(BaseVGPRegressor):
     and ``likelihood="auto"`` has n - p degrees of freedom at most. For a standardised
     target, noise variances have a log-normal prior (median .08, standard deviation 1.5
     in the logarithm) there, length scales one about 1 (3), and standard deviations of
-    summands an exponential one of mean 1 [6]_. With the default kernel a feature beyond
-    the training samples by more than a standard deviation grows with its logarithm.
+    summands an exponential one [6]_ of mean .71. With the default kernel a feature
+    beyond the training samples by more than a standard deviation grows with its
+    logarithm.
 
     A fitted object holds NumPy arrays alone: it unpickles without TensorFlow.
 

@@ -272,24 +272,26 @@ def test_log_prior_is_normal_in_log_lengths_of_ard():
 
 
 def test_log_prior_of_scales_is_that_of_their_distributions():
-    kernel = Covariance(1.5 * gpk.RBF([1.0, 2.0]) + 0.3 * gpk.Matern(0.7), 2)
+    template = 1.5 * gpk.RBF([1.0, 2.0]) + 0.3 * gpk.Matern(0.7)
+    kernel = Covariance(template + 0.2 * gpk.DotProduct(1.0, "fixed"), 2)
     kernel.scale_priors = True
     noise = norm(*training.NOISE_PRIOR)
     length = norm(0.0, training.LENGTH_PRIOR)
     amplitude = expon(scale=training.AMPLITUDE_PRIOR)
 
     def density(theta):
-        first, second = np.exp(theta[[0, 3]] / 2)
+        stds = np.exp(theta[[0, 3, 5]] / 2)
+        stds[2] *= np.sqrt(3.0)  # mean of 1 + x'x over two standardised features
         logs = theta[1:3]
         total = norm(logs.mean(), training.ARD_STD).logpdf(logs).sum()
         for mean in (logs.mean(), theta[4]):
             total += length.logpdf(mean)
-        for std in (first, second):  # that of ln(std)
+        for std in stds:  # that of ln(std)
             total += amplitude.logpdf(std) + np.log(std)
-        return total + noise.logpdf(theta[5])
+        return total + noise.logpdf(theta[6])
 
     theta = kernel.theta
-    for other in (theta + 0.4, theta + np.linspace(-1.0, 1.0, 6)):
+    for other in (theta + 0.4, theta + np.linspace(-1.0, 1.0, 7)):
         value, gradient = training.log_prior(kernel, other)
         less, _ = training.log_prior(kernel, theta)
         assert_allclose(value - less, density(other) - density(theta))
