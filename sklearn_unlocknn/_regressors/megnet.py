@@ -73,8 +73,9 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
     likelihood : {"gaussian", "student_t", "auto"}, default="auto"
         Distribution of observations about the function. "student_t" has heavier tails
         and leaves outliers little effect on the mean; "auto" chooses by the log density
-        of training samples predicted without themselves, with Schwarz's penalty, and
-        also lets standard deviations grow as a power of those of the GP.
+        of training samples predicted without themselves, with Schwarz's penalty, lets
+        standard deviations grow as a power of those of the GP, and has at most the
+        degrees of freedom that the fitted parameters leave, if those are below 200.
     noise : {"constant", "varying", "auto"}, default="auto"
         Noise variance: the same for all samples, or a function of the features, which
         may depend on the predicted value, fitted to the residuals of samples predicted
