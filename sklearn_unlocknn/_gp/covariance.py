@@ -161,7 +161,8 @@ class Covariance:
         Indices into ``theta`` of free noise levels.
     amplitudes : dict of int to float
         Indices into ``theta`` of free constants, and the initial standard deviation
-        over standardised features of the summand that each multiplies.
+        over standardised features of the summand that each multiplies, of products
+        that of independent factors.
     lengths : list of slice
         Parts of ``theta`` with length scales.
     scale_priors : bool
@@ -278,8 +279,8 @@ class Covariance:
     def lower(self, theta, X, pulls=None):
         """Return the lower triangle of K(X, X), Fortran-ordered, computed in blocks.
 
-        Above the diagonal the array is zero. A list receives the ``pull`` of each
-        block.
+        Above the diagonal the array is zero. A list passed as ``pulls`` receives the
+        ``pull`` of each block.
         """
         K = np.empty((len(X), len(X)), order="F")
         evaluate = self._evaluator(theta, X, X) if len(X) else None

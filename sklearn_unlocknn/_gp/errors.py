@@ -162,7 +162,7 @@ class Errors:
         dof = 1.0 / (1.0 / self.shape.dof + 1.0 / free) if tails else np.inf
         shape = self.shape._replace(scale=scale)
         if dof < MOST_DOF:
-            shape = shape._replace(dof=max(dof, LEAST_DOF))
+            shape = shape._replace(dof=float(max(dof, LEAST_DOF)))
         return dataclasses.replace(self, shape=shape)
 
     def factors(self, variance):

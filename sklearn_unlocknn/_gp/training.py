@@ -1,7 +1,7 @@
 """Fit the hyperparameters.
 
-They maximise the marginal likelihood of a subset of the samples, with a prior on vector
-length scales.
+They maximise the marginal likelihood of a subset of the samples, with priors on vector
+length scales and, for kernels given by name, on all scales.
 """
 
 import threading

@@ -62,7 +62,8 @@ class BaseVGPRegressor(
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Several share the kernel and the noise-to-signal ratio.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight 2 is the sample twice, weight 0 leaves it out.
+            Weight 2 is the sample twice, weight 0 leaves it out; their sum is the
+            number of samples.
         y_std : array-like of shape (n_samples,), default=None
             Known standard deviation of the noise of each target, in target units, of
             one output. Its variance is added to that of the fitted noise; predictions

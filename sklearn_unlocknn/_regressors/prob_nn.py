@@ -58,8 +58,9 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Distribution of observations about the function. "student_t" has heavier tails
         and leaves outliers little effect on the mean; "auto" chooses by the log density
         of training samples predicted without themselves, with Schwarz's penalty, lets
-        standard deviations grow as a power of those of the GP, and has at most the
-        degrees of freedom that the fitted parameters leave, if those are below 200.
+        standard deviations grow as a power of those of the GP and, where ``kernel`` is
+        a name, has at most the degrees of freedom that the fitted parameters leave, if
+        those are below 200.
     noise : {"constant", "varying", "auto"}, default="auto"
         Noise variance: the same for all samples, or a function of the features, which
         may depend on the predicted value, fitted to the residuals of samples predicted
@@ -110,7 +111,7 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         varies, the root of its mean variance over the training samples. A growth of
         standard deviations by a power is not counted.
     likelihood_, noise_ : str
-        The chosen ``likelihood`` and ``noise``.
+        Those of the predictive distribution.
     dof_ : float
         Degrees of freedom of the predictive Student t; infinite for a Gaussian.
     elbo_ : float

@@ -1,5 +1,6 @@
 """Fit and predict samples from generators, more than memory holds."""
 
+import copy
 import dataclasses
 import tempfile
 from pathlib import Path
@@ -19,8 +20,9 @@ class StreamMixin:
 
         Batches are read once. Their features are written to a temporary folder (8
         bytes a number, in the folder of `tempfile`, removed at the end) and the head
-        is fitted to the file: memory holds one batch, and of all samples only target,
-        weight and, with ``mean="network"``, the network's output.
+        is fitted to the file: memory holds one batch, and of all samples only a few
+        numbers: target, weight, known noise, number of atoms, and with
+        ``mean="network"`` the network's output.
 
         Parameters
         ----------
@@ -173,7 +175,8 @@ class _Spool:
             self.errors[self.n + i] = error.at(self.n + i)
         index = self.n + encoded.positions
         rest = dataclasses.replace(encoded, features=None, inputs=None, index=index)
-        self.batches.append((rest, targets))
+        own = copy.deepcopy(targets)  # a view would keep the user's batch in memory
+        self.batches.append((rest, own))
         self.n += encoded.n
 
     def read(self):

@@ -47,8 +47,9 @@ class VGPRegressor(BaseVGPRegressor):
         Distribution of observations about the function. "student_t" has heavier tails
         and leaves outliers little effect on the mean; "auto" chooses by the log density
         of training samples predicted without themselves, with Schwarz's penalty, lets
-        standard deviations grow as a power of those of the GP, and has at most the
-        degrees of freedom that the fitted parameters leave, if those are below 200.
+        standard deviations grow as a power of those of the GP and, where ``kernel`` is
+        a name, has at most the degrees of freedom that the fitted parameters leave, if
+        those are below 200.
     noise : {"constant", "varying", "auto"}, default="auto"
         Noise variance: the same for all samples, or a function of the features, which
         may depend on the predicted value, fitted to the residuals of samples predicted
@@ -88,7 +89,7 @@ class VGPRegressor(BaseVGPRegressor):
         varies, the root of its mean variance over the training samples. A growth of
         standard deviations by a power is not counted.
     likelihood_, noise_ : str
-        The chosen ``likelihood`` and ``noise``.
+        Those of the predictive distribution.
     dof_ : float
         Degrees of freedom of the predictive Student t; infinite for a Gaussian.
     elbo_ : float
@@ -137,14 +138,14 @@ class VGPRegressor(BaseVGPRegressor):
     in closed form: a Student t by maximum likelihood, the logarithm of the noise by a
     second Gaussian process [4]_. Both become weights of the samples, with which the
     posterior is computed again; those by the residuals are of a mixture of two
-    Gaussians. With kernels given by name the standard deviation is multiplied by
+    Gaussians. With kernels given by name the scale of errors is multiplied by
     :math:`\sqrt{n / (n - p)}`, p being the number of well determined parameters [5]_,
-    and ``likelihood="auto"`` has n - p degrees of freedom at most. For a standardised
-    target, noise variances have a log-normal prior (median .08, standard deviation 1.5
-    in the logarithm) there, length scales one about 1 (3), and standard deviations of
-    summands an exponential one [6]_ of mean .71. With the default kernel a feature
-    beyond the training samples by more than a standard deviation grows with its
-    logarithm.
+    and ``likelihood="auto"`` has n - p degrees of freedom at most (3 at least). For a
+    standardised target, noise variances have a log-normal prior (median .08, standard
+    deviation 1.5 in the logarithm) there, length scales one about 1 (3), and standard
+    deviations of summands an exponential one [6]_ of mean .71. With the default kernel
+    a feature beyond the training samples by more than a standard deviation grows with
+    its logarithm.
 
     A fitted object holds NumPy arrays alone: it unpickles without TensorFlow.
 

@@ -1,4 +1,4 @@
-"""Build the structures of CIF blocks with a whole atom on each site, which most are.
+"""Build the structures of CIF blocks whose sites are each filled by one element.
 
 pymatgen compares each image of a site with the others in loops of Python, which is most
 of the time that it takes to read a CIF. Here a tree finds the images that coincide.
@@ -23,10 +23,12 @@ _SAME, _APART = 5e-5, 2e-4
 _FAR = 1e3
 #: Most images of which all pairs may coincide: memory is proportional to the pairs.
 _MOST = 2000
+#: Most images that are computed at once.
+_IMAGES = 10**7
 
 
 def plain_structure(block):
-    """Return the structure of a CIF block as pymatgen does, or None where it must.
+    """Return the structure of a CIF block as pymatgen builds it, or None if it must.
 
     Parameters
     ----------
@@ -88,13 +90,17 @@ def _distinct_images(places, affine):
         raise ValueError("coordinates are too great")
     if not (affine == np.eye(4)).all(axis=(1, 2)).any():
         raise ValueError("the sites themselves are no images")
+    if len(places) * len(affine) > _IMAGES:
+        raise ValueError("there are too many images")
     points = np.column_stack([places, np.ones(len(places))])
     images = (affine @ points.T)[:, :3].transpose(2, 0, 1).reshape(-1, 3)
     images -= np.floor(images)
     site = np.repeat(np.arange(len(places)), len(affine))
     tree = cKDTree(images % 1.0, boxsize=1.0)
-    if len(site) > _MOST and tree.count_neighbors(tree, _APART, np.inf) > _MOST**2:
-        raise ValueError("too many images are equal")
+    if len(site) > _MOST:
+        pairs = tree.count_neighbors(tree, _APART, np.inf) - len(site)
+        if pairs > _MOST**2:
+            raise ValueError("too many images are equal")
     first, second = tree.query_pairs(_APART, np.inf, output_type="ndarray").T
     d = images[first] - images[second]
     if (site[first] != site[second]).any() or (np.abs(d - np.round(d)) > _SAME).any():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+import weakref
 
 import joblib
 import numpy as np
@@ -358,3 +359,19 @@ def test_failed_stream_leaves_no_file_and_the_model_whole(data, tmp_path, monkey
         model.fit_stream(broken())
     assert list(tmp_path.iterdir()) == []
     assert_array_equal(model.predict(X), before)
+
+
+def test_stream_keeps_no_batch_in_memory():
+    """Targets that are a column of a table do not keep the table."""
+    rng, tables = np.random.default_rng(0), []
+
+    def batches():
+        for _ in range(4):
+            table = rng.normal(size=(30, 8))
+            tables.append(weakref.ref(table))
+            yield table[:, :-2], table[:, -2], np.abs(table[:, -1])
+            # one batch may be at work
+            assert sum(one() is not None for one in tables[:-1]) == 0
+
+    VGPRegressor("rbf", max_iter=1, random_state=0).fit_stream(batches())
+    assert len(tables) == 4
