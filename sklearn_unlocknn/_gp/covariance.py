@@ -195,8 +195,9 @@ class Covariance:
             (self._noise_terms if term.noise else self._terms).append(term)
             for leaf in term.leaves:
                 self._uses[leaf] = self._uses.get(leaf, 0) + 1
+        for term in self._terms:
             variance = math.prod(leaf.variance for leaf in term.leaves)
-            for leaf in () if term.noise else term.scalars:
+            for leaf in term.scalars:
                 part = leaf.values[leaf.name][1]
                 if part is not None:
                     self.amplitudes[part.start] = math.sqrt(variance)

@@ -150,9 +150,20 @@ class Errors:
     def inflated(self, n, n_parameters, tails):
         """Return the errors with the effect of p fitted parameters.
 
-        The unbiased variance of n residuals is their sum of squares divided by n - p;
-        with ``tails``, a residual divided by its root is of a Student t with n - p
-        degrees of freedom. Parameters of the noise and of the growth are counted, too.
+        As in linear regression: the unbiased variance of n residuals is their sum of
+        squares divided by n - p, and a new residual divided by the root of it has a
+        Student t distribution of n - p degrees of freedom.
+
+        Parameters
+        ----------
+        n : float
+            Number of samples, or their weight.
+        n_parameters : float
+            Number of fitted parameters; those of the noise and of the growth of the
+            standard deviation are added.
+        tails : bool
+            Whether the distribution becomes that Student t. Of residuals that have one
+            already, inverse degrees of freedom are added.
         """
         if self.noise is not None:
             n_parameters += self.noise.n_parameters

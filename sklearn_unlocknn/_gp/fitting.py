@@ -184,18 +184,18 @@ def _fit_left_out(errors, posterior, given, weighted, subset, choice, rng):
     left_out : LeftOut
         The residuals that decided.
     """
-    index = subset
     if isinstance(posterior, LocalPosterior):
         some = given.take(subset)
         left_out = LeftOut.of(posterior, some, some, None)
         return Errors.fit(left_out, choice, rng)[0], left_out
-    if isinstance(posterior, ExactPosterior) and len(given.weights) > len(subset):
-        index = np.arange(len(given.weights))  # more residuals decide again
-    elif not errors.plain:
-        choice = errors.choice
+    n = len(given.weights)
+    more = isinstance(posterior, ExactPosterior) and n > len(subset)
+    index = np.arange(n) if more else subset
     left_out = LeftOut.of(posterior, given.take(index), weighted.take(index), index)
-    if index is not subset or not errors.plain:
+    if more:  # residuals decide again
         errors, _ = Errors.fit(left_out, choice, rng, errors)
+    elif not errors.plain:
+        errors, _ = Errors.fit(left_out, errors.choice, rng, errors)
     return errors, left_out
 
 
