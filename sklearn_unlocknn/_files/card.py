@@ -18,7 +18,7 @@ _LIBRARIES = {
     "Head": ("numpy", "scipy", "scikit-learn"),
     "NetworkHandle": ("tensorflow", "keras", "tf_keras"),
     "MEGNetSnapshot": ("tensorflow", "tf_keras", "megnet", "pymatgen"),
-    "StructureDescriptors": ("pymatgen", "spglib"),
+    "StructureDescriptors": ("pymatgen", "moyopy"),
 }
 _STRUCTURAL = ("MEGNetSnapshot", "StructureDescriptors")
 

@@ -100,7 +100,7 @@ def describe_structures(structures, groups, errors=None):
             if "geometry" in groups:
                 described.append((index, sites, find_neighbours(sites), primitive))
             amounts[index] = sites.amounts
-        except Exception as error:  # pymatgen and spglib raise errors of any class
+        except Exception as error:  # pymatgen raises errors of any class
             failure = structure_error(index, structure, error)
             if errors is None:
                 raise failure from error
@@ -264,10 +264,10 @@ class StructureDescriptors(TransformerMixin, BaseEstimator):
     :math:`\mu`, and the bulk modulus :math:`\sum_{ij} k_{ij} d_{ij}^2 / 18 V`. The
     unit of k is 1. The touching spheres of the packing fraction have half the
     nearest-neighbour distance as their radii. Cell lengths are those of the reduced
-    primitive cell. The symmetry is found by spglib [3]_ with a tolerance of 0.01
-    angstrom in a crystal scaled to 15 cubic angstrom a site. The complexity per site
-    is :math:`-\sum_i p_i \log_2 p_i`, with the share :math:`p_i` of the sites that
-    are equivalent to i.
+    primitive cell. The symmetry is found by moyo, which follows spglib [3]_, with a
+    tolerance of 0.01 angstrom in a crystal scaled to 15 cubic angstrom a site. The
+    complexity per site is :math:`-\sum_i p_i \log_2 p_i`, with the share :math:`p_i`
+    of the sites that are equivalent to i.
 
     NaN stands for what is undefined, and for nothing else if ``on_error="raise"``:
 

@@ -1,13 +1,9 @@
 """Cell shape, symmetry and complexity of a crystal."""
 
-import contextlib
 import functools
 import math
 
 import numpy as np
-
-from .cubes import analyse_cube, import_spglib
-from .parsing import recorded_warnings
 
 #: Tolerance of positions, in angstrom in a crystal scaled to _VOLUME per site.
 SYMPREC = 0.01
@@ -50,7 +46,7 @@ def describe_symmetry(matrix, fractional, kinds):
     Returns
     -------
     numbers : tuple of float
-        NaN if spglib finds no symmetry.
+        NaN if moyo finds no symmetry.
     site : ndarray of shape (n,)
         Index of the site of the primitive cell that each site repeats.
     """
@@ -59,26 +55,26 @@ def describe_symmetry(matrix, fractional, kinds):
     lattice = np.linalg.cholesky(matrix @ matrix.T) * scale
     numbers = {}
     return _analyse(
-        tuple(lattice.round(4).ravel().tolist()),
-        tuple((fractional.round(4) % 1.0).ravel().tolist()),
-        tuple(numbers.setdefault(kind, len(numbers)) for kind in kinds),
+        tuple(map(tuple, lattice.round(4).tolist())),
+        tuple(map(tuple, (fractional.round(4) % 1.0).tolist())),
+        tuple(numbers.setdefault(kind, len(numbers) + 1) for kind in kinds),
     )
 
 
 @functools.lru_cache(maxsize=10_000)
 def _analyse(lattice, fractional, types):
     """Analyse a cell, given as tuples; many crystals have one of few prototypes."""
-    cell = np.reshape(lattice, (3, 3)), np.reshape(fractional, (-1, 3)), types
-    found = None
-    # spglib warns that its failures will be exceptions.
-    with recorded_warnings(), contextlib.suppress(_errors()):
-        # A fifth of the tolerance: spglib finds the same symmetry for certain
-        found = analyse_cube(*cell, SYMPREC / 5) or _analyse_any(cell)
-    if found is None:
+    import moyopy
+
+    cell = moyopy.Cell(lattice, fractional, types)
+    try:
+        found = moyopy.MoyoDataset(cell, symprec=SYMPREC, rotate_basis=False)
+    except ValueError:  # atoms closer than the tolerance, for example
         return (math.nan,) * len(SYMMETRY + COMPLEXITY), np.arange(len(types))
-    reduced, number, order, orbits, site = found
+    reduced = np.array(moyopy.niggli_reduce(found.prim_std_cell.basis)[0])
+    site = np.array(found.mapping_std_prim)
     lengths = np.sqrt((reduced**2).sum(axis=1))
-    counts = np.bincount(orbits)
+    counts = np.bincount(found.orbits)
     counts = counts[counts > 0]
     n_sites = site.max() + 1
     p = counts / counts.sum()
@@ -87,9 +83,9 @@ def _analyse(lattice, fractional, types):
     numbers = (
         lengths.max() / lengths.min(),
         abs(np.linalg.det(reduced)) / lengths.prod(),
-        number,
-        sum(number >= first for first in _SYSTEMS),
-        order,
+        found.number,
+        sum(found.number >= first for first in _SYSTEMS),
+        _point_group_order(found.number),
         n_sites,
         len(counts) / n_sites,
         information,
@@ -98,32 +94,10 @@ def _analyse(lattice, fractional, types):
     return numbers, site
 
 
-def _analyse_any(cell):
-    """Analyse a cell by spglib.
-
-    Returns
-    -------
-    tuple or None
-        Reduced primitive cell, number of the space group, order of its point group,
-        and for each site the orbit and the site of the primitive cell.
-    """
-    spglib = import_spglib()
-    data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    if data is None:
-        return None
-    reduced = spglib.niggli_reduce(data.primitive_lattice)
-    order = _point_group_order(data.hall_number)
-    site = data.mapping_to_primitive
-    return reduced, data.number, order, data.crystallographic_orbits, site
-
-
-def _errors():
-    """Return the class of spglib's errors, which old versions do not have."""
-    return getattr(import_spglib(), "SpglibError", ())
-
-
 @functools.cache
-def _point_group_order(hall_number):
+def _point_group_order(number):
     """Return the number of rotations and rotoinversions of a space group."""
-    rotations = import_spglib().get_symmetry_from_database(hall_number)["rotations"]
+    import moyopy
+
+    rotations = moyopy.operations_from_number(number).rotations
     return len(np.unique(rotations, axis=0))
