@@ -20,7 +20,7 @@ from .encoded import blocks
 from .leave_out import leave_one_out
 from .linalg import product
 from .posterior import CHUNK, ExactPosterior, mean_coefficients
-from .samples import Samples
+from .samples import Samples, distinct_rows
 
 # Training samples whose leave-one-out errors scale the variance of a prediction near
 # them.
@@ -111,8 +111,7 @@ class TrainingRecord:
             # as `GroupedSamples.of` made the inducing points
             group = rows
             if samples.known is None:
-                every_X = samples.take(slice(None)).X
-                group = np.unique(every_X, axis=0, return_inverse=True)[1].ravel()
+                _, group = distinct_rows(samples.take(slice(None)).X)
         else:
             rows = np.union1d(_nearest_to_points(posterior, samples), ranked)
             ranked = np.searchsorted(rows, ranked)

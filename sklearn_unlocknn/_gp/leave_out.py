@@ -30,7 +30,7 @@ from .posterior import (
     mean_coefficients,
     sparse_posterior,
 )
-from .samples import GroupedSamples, Samples
+from .samples import GroupedSamples, Samples, distinct_rows
 
 # Small folds share passes over the inducing points, of about this number of samples.
 _PASS_SAMPLES = 512
@@ -123,7 +123,7 @@ def leave_one_out(posterior, samples, index=None):
         groups = index
         if index is None:
             stacked = np.vstack([posterior.Z, samples.X])
-            where = np.unique(stacked, axis=0, return_inverse=True)[1].ravel()
+            _, where = distinct_rows(stacked)
             place = np.empty(len(stacked), dtype=int)
             place[where[: len(posterior.Z)]] = np.arange(len(posterior.Z))
             groups = place[where[len(posterior.Z) :]]
@@ -143,12 +143,12 @@ def leave_one_out(posterior, samples, index=None):
 def _inverse_diagonal(L, index):
     """Return some elements of the diagonal of ``(L L')^-1``."""
     wanted, place = np.unique(index, return_inverse=True)
-    if 3 * len(wanted) < len(L):  # fewer operations than the inverse
-        columns = np.zeros((len(L), len(wanted)), order="F")
-        columns[wanted, np.arange(len(wanted))] = 1.0
-        inverse = dtrsm(1.0, L, columns, lower=1, overwrite_b=1)
-    else:
-        inverse = np.tril(lapack.dtrtri(L, lower=1)[0])[:, wanted]
+    if 3 * len(wanted) >= len(L):  # as many operations as the inverse
+        inverse, _ = lapack.dtrtri(L, lower=1)
+        return np.einsum("ij,ij->j", inverse, inverse)[index]
+    columns = np.zeros((len(L), len(wanted)), order="F")
+    columns[wanted, np.arange(len(wanted))] = 1.0
+    inverse = dtrsm(1.0, L, columns, lower=1, overwrite_b=1)
     return np.einsum("ij,ij->j", inverse, inverse)[place]
 
 
@@ -281,7 +281,7 @@ def _exact(posterior, samples, folds):
     kept = np.flatnonzero(samples.weights > 0)
     groups = GroupedSamples.of(samples.take(kept))
     member = np.full(len(samples.X), -1)
-    member[kept] = np.unique(samples.X[kept], axis=0, return_inverse=True)[1].ravel()
+    _, member[kept] = distinct_rows(samples.X[kept])
     factor, noise = posterior.factor(), posterior.noise
     if not np.array_equal(groups.X, posterior.Z):  # not grouped there
         K = posterior.kernel.lower(posterior.theta, groups.X)
@@ -297,7 +297,7 @@ def _exact(posterior, samples, folds):
         part = GroupedSamples.of(
             Samples(numbers, samples.T[taken], samples.weights[taken], k)
         )
-        index = part.X[:, 0]
+        index = part.X[:, 0].astype(int)
         G_ff = symmetric(G[np.ix_(index, index)])
         N = shrink[index]
         share = part.weights / groups.weights[index]

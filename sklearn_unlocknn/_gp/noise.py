@@ -21,6 +21,7 @@ from scipy.linalg.blas import dsyrk
 from .encoded import blocks
 from .linalg import JITTERS, cholesky, product
 from .posterior import CHUNK
+from .samples import distinct_rows
 
 # Inducing points of the noise, a third of the samples: it varies more slowly than the
 # function.
@@ -148,7 +149,7 @@ def fit_noise(kernel, theta, left_out, shape, rng, before=None):
     """
     _, samples, residual, variance, counts = left_out
     X, mean = samples.X, samples.T[:, : samples.n_outputs] - residual
-    distinct = np.unique(X, axis=0)
+    distinct, _ = distinct_rows(X)
     m = min(len(distinct) // 3 + 1, MAX_POINTS)
     Z = distinct[np.sort(rng.permutation(len(distinct))[:m])]
     if not kernel.diagonal(theta, Z).min() > 0.0:

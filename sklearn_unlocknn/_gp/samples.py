@@ -11,6 +11,32 @@ from .encoded import Standardisation
 LOG_2PI = np.log(2.0 * np.pi)
 
 
+def distinct_rows(X):
+    """Return the distinct rows of X and where each row of X is among them.
+
+    As `numpy.unique`, which compares rows number by number and takes five times as long
+    or more: here their bytes are compared at once.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Finite numbers in float64.
+
+    Returns
+    -------
+    distinct : ndarray of shape (g, d)
+        In lexicographic order.
+    index : ndarray of shape (n,)
+    """
+    rows = np.ascontiguousarray(X) + 0.0  # no -0.0
+    # Flipped bits, all of negative numbers, have the order of the numbers
+    bits = rows.view(np.int64)
+    bits = (bits ^ (bits >> 63 | np.iinfo(np.int64).min)).astype(">i8")
+    keys = bits.view(np.dtype((np.void, 8 * bits.shape[1]))).ravel()
+    _, first, index = np.unique(keys, return_index=True, return_inverse=True)
+    return rows[first], index
+
+
 @dataclasses.dataclass
 class Targets:
     """Targets of a batch of samples, made by `Targets.checked`.
@@ -171,8 +197,7 @@ class GroupedSamples(Samples):
             return cls(
                 samples.X, T, weights, samples.n_outputs, counts, samples.known, within
             )
-        distinct, index = np.unique(samples.X, axis=0, return_inverse=True)
-        index = index.ravel()
+        distinct, index = distinct_rows(samples.X)
         total = np.bincount(index, weights, len(distinct))
         means = np.empty((len(distinct), T.shape[1]))
         for column in range(T.shape[1]):

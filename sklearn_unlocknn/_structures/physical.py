@@ -126,7 +126,7 @@ def _check_distances(structure, numbers):
             "apart, closer than atoms ever are. Check the lattice vectors and their "
             "unit (angstrom)"
         )
-    if distances[k] < _SAME_ATOM:
+    if distances[k] < _SAME_ATOM and structure[i].species == structure[j].species:
         remedy = (
             "This is one atom written twice, by a repeated line or at a special "
             "position with few decimals (0.333 for 1/3). Write it once and with five "

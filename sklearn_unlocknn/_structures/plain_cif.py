@@ -90,6 +90,8 @@ def _distinct_images(places, affine):
         raise ValueError("coordinates are too great")
     if not (affine == np.eye(4)).all(axis=(1, 2)).any():
         raise ValueError("the sites themselves are no images")
+    if len(affine) == 1:  # sites that coincide are refused with all that are too close
+        return np.arange(len(places)), places - np.floor(places)
     if len(places) * len(affine) > _IMAGES:
         raise ValueError("there are too many images")
     points = np.column_stack([places, np.ones(len(places))])

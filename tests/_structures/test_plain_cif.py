@@ -26,6 +26,9 @@ RUTILE = Structure.from_spacegroup(
 )  # fmt: skip
 CRYSTALS = [rock_salt(), perovskite(), triclinic(), QUARTZ, RUTILE, GARNET]
 SITES = ["Na Na1 0 0 0", "Cl Cl1 0.5 0.5 0.5"]
+INVERSION = ["x, y, z", "-x, -y, -z"]
+#: Coordinates of a third site that nearly coincides with one of SITES.
+NEAR = ["Br Br1 0.5 0.5 0.50003", "Na Na2 0.00015 0 0", "Na Na2 0.00007 0 0"]
 
 
 def cif(sites=SITES, *, operations=("x, y, z",), head="", columns=(), cell=5.0):
@@ -74,8 +77,7 @@ def test_coordinates_outside_the_cell(shift):
 def test_order_of_sites_and_images():
     """By electronegativity, of which Ru and Pd have one, symbol, place in the file."""
     sites = ["Ru a 0 0 0", "Pd b .5 0 0", "Na c .1 .2 .3", "Ru d 0 .5 0", "Li e 0 0 .5"]
-    inversion = ["-x, -y, -z", "x, y, z"]
-    assert_as_pymatgen(cif(sites, operations=inversion))
+    assert_as_pymatgen(cif(sites, operations=INVERSION[::-1]))
 
 
 @pytest.mark.parametrize(
@@ -84,12 +86,9 @@ def test_order_of_sites_and_images():
         {"sites": ["Na1+ Na1 0 0 0", "Cl1- Cl1 0.5 0.5 0.5"]},
         {"sites": ["He He1 0 0 0"]},  # no electronegativity, which pymatgen sorts by
         {"sites": ["Xx Xx1 0 0 0"]},
-        {"sites": [*SITES, "Br Br1 0.5 0.5 0.50003"]},  # a mixed site
-        {"sites": [*SITES, "Na Na2 0.00015 0 0"]},
-        {"sites": [*SITES, "Na Na2 0.00007 0 0"]},
-        {"sites": ["Na Na1 0.25 0.1 0", "Na Na2 0.75 0.9 0"],
-         "operations": ["x, y, z", "-x, -y, -z"]},
-        {"sites": ["Na Na1 0.00003 0 0"], "operations": ["x, y, z", "-x, -y, -z"]},
+        *({"sites": [*SITES, near], "operations": INVERSION} for near in NEAR),
+        {"sites": ["Na Na1 0.25 0.1 0", "Na Na2 0.75 0.9 0"], "operations": INVERSION},
+        {"sites": ["Na Na1 0.00003 0 0"], "operations": INVERSION},
         {"operations": ["-x, -y, -z"]},
         {"operations": ["x, y, z", "x+1/0, y, z"]},
         {"operations": ["x, y, z"] * 3000},
@@ -106,6 +105,13 @@ def test_order_of_sites_and_images():
 def test_left_to_pymatgen(options):
     block, _ = block_of(cif(**options))
     assert plain_structure(block) is None
+
+
+@pytest.mark.parametrize("operations", [INVERSION[:1], INVERSION])
+@pytest.mark.parametrize("near", NEAR)
+def test_sites_that_nearly_coincide_are_refused(near, operations):
+    with pytest.raises(ValueError, match=r"closer than|Occupancy"):
+        as_structure(cif([*SITES, near], operations=operations))
 
 
 def test_left_to_pymatgen_without_operations():
