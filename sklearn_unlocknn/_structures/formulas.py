@@ -28,9 +28,10 @@ def formulas_of(fractions):
         whole numbers of at most 400 atoms has these.
     """
     names = []
-    for row in np.asarray(fractions):
-        present = np.flatnonzero(row > 0)
-        names.append(_formula(tuple(present), tuple(row[present])))
+    with recorded_warnings():  # helium has no electronegativity
+        for row in np.asarray(fractions):
+            present = np.flatnonzero(row > 0)
+            names.append(_formula(*(tuple(x.tolist()) for x in (present, row[present]))))
     return np.array(names, dtype=str)
 
 
@@ -38,13 +39,12 @@ def formulas_of(fractions):
 def _formula(places, values):
     from pymatgen.core import Composition
 
-    amounts = np.outer(np.arange(1, _MOST_ATOMS + 1), values)
-    whole = (np.abs(amounts - np.rint(amounts)) < _TOLERANCE).all(axis=1)
-    if whole.any():
-        values = np.rint(amounts[np.argmax(whole)])
-    with recorded_warnings():  # helium has no electronegativity
-        symbols = [_symbols()[place] for place in places]
-        return Composition(dict(zip(symbols, values, strict=True))).reduced_formula
+    for n in range(1, _MOST_ATOMS + 1):
+        if all(abs(n * value - round(n * value)) < _TOLERANCE for value in values):
+            values = [round(n * value) for value in values]
+            break
+    symbols = [_symbols()[place] for place in places]
+    return Composition(dict(zip(symbols, values, strict=True))).reduced_formula
 
 
 @functools.cache
