@@ -31,7 +31,8 @@ def formulas_of(fractions):
     with recorded_warnings():  # helium has no electronegativity
         for row in np.asarray(fractions):
             present = np.flatnonzero(row > 0)
-            names.append(_formula(*(tuple(x.tolist()) for x in (present, row[present]))))
+            values = row[present].tolist()
+            names.append(_formula(tuple(present.tolist()), tuple(values)))
     return np.array(names, dtype=str)
 
 

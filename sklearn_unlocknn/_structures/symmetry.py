@@ -1,6 +1,7 @@
 """Cell shape, symmetry and complexity of a crystal."""
 
 import functools
+import logging
 import math
 
 import numpy as np
@@ -64,8 +65,7 @@ def describe_symmetry(matrix, fractional, kinds):
 @functools.lru_cache(maxsize=10_000)
 def _analyse(lattice, fractional, types):
     """Analyse a cell, given as tuples; many crystals have one of few prototypes."""
-    import moyopy
-
+    moyopy = _import_moyopy()
     cell = moyopy.Cell(lattice, fractional, types)
     try:
         found = moyopy.MoyoDataset(cell, symprec=SYMPREC, rotate_basis=False)
@@ -97,7 +97,19 @@ def _analyse(lattice, fractional, types):
 @functools.cache
 def _point_group_order(number):
     """Return the number of rotations and rotoinversions of a space group."""
+    rotations = _import_moyopy().operations_from_number(number).rotations
+    return len(np.unique(rotations, axis=0))
+
+
+@functools.cache
+def _import_moyopy():
+    """Import moyopy without its log of supercells that lack symmetry of the crystal.
+
+    The descriptors are of the crystal, whatever cell it is written in.
+    """
     import moyopy
 
-    rotations = moyopy.operations_from_number(number).rotations
-    return len(np.unique(rotations, axis=0))
+    logging.getLogger("moyo").addFilter(
+        lambda record: "primitive-cell symmetry" not in record.getMessage()
+    )
+    return moyopy

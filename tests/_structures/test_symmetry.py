@@ -77,3 +77,12 @@ def test_atoms_on_each_other_have_no_symmetry():
     numbers, site = describe_symmetry(4.0 * np.eye(3), np.zeros((2, 3)), ["Na", "Cl"])
     assert np.isnan(numbers).all()
     assert_array_equal(site, [0, 1])
+
+
+def test_supercell_without_the_symmetry_of_its_crystal_is_not_logged(caplog):
+    crystal = PEROVSKITE * [[1, 0, 0], [0, 1, 0], [0, 0, 2]]
+    numbers, _ = describe_symmetry(
+        crystal.lattice.matrix, crystal.frac_coords, crystal.species
+    )
+    assert numbers[2] == 221
+    assert not caplog.records
