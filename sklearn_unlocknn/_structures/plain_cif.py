@@ -8,8 +8,6 @@ import functools
 
 import numpy as np
 
-from .physical import check_cell
-
 #: Keys of the symmetry operations, in the order in which pymatgen looks for them.
 _OPERATIONS = (
     "_symmetry_equiv_pos_as_xyz", "_symmetry_equiv_pos_as_xyz_",
@@ -69,7 +67,6 @@ def _build(block):
     ranks, species = zip(*[_species()[symbol] for symbol in symbols], strict=True)
     places = np.array(columns, float).T
     lattice = CifParser.get_lattice_no_exception(block)
-    check_cell(lattice.matrix)
     site, images = _distinct_images(places, np.stack([_affine(o) for o in operations]))
     order = np.argsort(np.array(ranks)[site], kind="stable")
     site, images = site[order], images[order]

@@ -96,7 +96,6 @@ def test_order_of_sites_and_images():
         {"sites": ["Na Na1 nan 0 0"]},
         {"sites": ["Na Na1 0.25(3) 0 0"]},
         {"sites": ["Na Na1 0 0 0 0.5"], "columns": ["occupancy"]},
-        {"cell": 0.2},
         {"cell": "?"},
         {"head": "loop_\n_atom_type_symbol\n_atom_type_oxidation_number\nNa 1\nCl -1"},
     ],
@@ -112,6 +111,11 @@ def test_left_to_pymatgen(options):
 def test_sites_that_nearly_coincide_are_refused(near, operations):
     with pytest.raises(ValueError, match=r"closer than|Occupancy"):
         as_structure(cif([*SITES, near], operations=operations))
+
+
+def test_cell_without_volume_is_refused():
+    with pytest.raises(ValueError, match=r"lattice planes are 0\.2 angstrom"):
+        as_structure(cif(cell=0.2))
 
 
 def test_left_to_pymatgen_without_operations():
