@@ -321,6 +321,8 @@ class Errors:
 
     def precisions(self, posterior, samples):
         """Return the weights by the residuals of samples that a posterior predicts."""
+        if np.isinf(self.shape.dof):
+            return np.ones(len(samples.weights))
         k, parts = samples.n_outputs, []
         for part in blocks(len(samples.weights), len(posterior.Z)):
             some = samples.take(part)

@@ -33,7 +33,7 @@ _POWERS = (1, 2, 4)
 _MEAN_VARIANCE = 4.0
 # Variance of the residuals of `Level`, relative to that of its values
 _LEVEL_PENALTY = 1e-3
-_MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 1e-2, 3.0, 0.7
+_MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 0.1, 3.0, 0.7
 # Least Fisher information of a sample, of one whose function value is not determined
 _LEAST_INFORMATION = 1e-6
 
@@ -163,6 +163,8 @@ def fit_noise(kernel, theta, left_out, shape, rng, before=None):
     def mode(power, level, prior):
         nonlocal g
         form = power, level is None
+        if (form, prior) in found:
+            return found[form, prior].evidence
         if form not in roots:
             K_Z, K_X = (_covariance(R, power, level) for R in (at_Z, at_X))
             L, _ = cholesky(K_Z, JITTERS)
