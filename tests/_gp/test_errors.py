@@ -353,7 +353,7 @@ def test_mode_of_the_noise_is_that_of_scipy(dof, monkeypatch):
     H = (FEATURES * information) @ FEATURES.T
     evidence = -loss(w) - 0.5 * np.linalg.slogdet(np.eye(3) + H)[1]
     assert_allclose(found.evidence, evidence, atol=0.02)
-    assert_allclose(near.evidence, evidence, atol=0.1)
+    assert_allclose(near.evidence, evidence, atol=0.2)
     share = np.trace(np.linalg.solve(np.eye(3) + H, H))
     assert_allclose(found.n_parameters, share, rtol=0.01)
     want = []
