@@ -161,8 +161,7 @@ class Leaf:
 class _Last:
     """What was computed last, of an array and of values."""
 
-    def __init__(self):
-        self.kept = None
+    kept = None
 
     def of(self, array, values, compute):
         """Return ``compute()``, or its last result for this array and these values."""
@@ -264,13 +263,10 @@ def _dot_product(leaf, theta, X, Z, scale):
     """Evaluate sigma_0^2 + x.z."""
     sigma, where = leaf.get("sigma_0", theta)
 
-    def augmented(A):
-        return np.column_stack([A, np.full(len(A), sigma)])
-
-    right = leaf.points.of(Z, sigma, lambda: augmented(Z))
-    left = right if X is Z else augmented(X)
-
     def evaluate(rows, columns):
+        K = product(X[rows], Z[columns].swapaxes(-1, -2), scale)
+        K += scale * sigma**2
+
         def pull(G, out):
             if where is not None:
                 out.theta[where] += 2.0 * scale * sigma**2 * np.sum(G)
@@ -278,7 +274,7 @@ def _dot_product(leaf, theta, X, Z, scale):
                 out.X[rows] += scale * product(G, Z[columns])
                 out.Z[columns] += scale * product(G.T, X[rows])
 
-        return product(left[rows], right[columns].swapaxes(-1, -2), scale), pull
+        return K, pull
 
     return evaluate
 
@@ -356,13 +352,14 @@ def _stationary(leaf, theta, X, Z, scale):
         else:
             # The squares of far samples overflow: k is zero well before.
             np.clip(S, 0.0, 1e300, out=S)
-        K, slope = _profile(kernel, alpha, S, scale)
+        K, numerator, denominator, factor = _profile(kernel, alpha, S, scale)
         isotropic = S if where is not None and not ard else None
         by_alpha = S if alpha_where is not None else None
 
         def pull(G, out):
-            M, factor = slope()
-            M = M * G
+            M = numerator * G
+            if denominator is not None:
+                M /= denominator
             if by_alpha is not None:
                 change = by_alpha / (1.0 + by_alpha) - np.log1p(by_alpha)
                 change *= K
@@ -407,33 +404,29 @@ def _squared_distances(A, B):
 
 
 def _profile(kernel, alpha, S, scale):
-    """Return k(S), and a function that returns dk / dS as an array and a factor."""
+    """Return k(S), and dk / dS as numerator, denominator (None: 1) and factor."""
     if isinstance(kernel, gpk.RationalQuadratic):
         base = 1.0 + S
         K = scale * base**-alpha
-        return K, lambda: (K / base, -alpha)
+        return K, K, base, -alpha
     nu = kernel.nu if isinstance(kernel, gpk.Matern) else np.inf
     log_scale = np.log(scale)
     if nu == np.inf:
         K = np.subtract(log_scale, S)
         np.exp(K, out=K)
-        return K, lambda: (K, -1.0)
+        return K, K, None, -1.0
     s = np.sqrt(S)
     decay = np.subtract(log_scale, s)
     np.exp(decay, out=decay)
     if nu == 0.5:
-
-        def slope():
-            # The kink at r = 0 has no slope; equal samples do not move apart.
-            return np.divide(decay, s, out=np.zeros_like(s), where=s > 0), -0.5
-
-        return decay, slope
+        s[s == 0.0] = np.inf  # the kink has no slope: equal samples do not move apart
+        return decay, decay, s, -0.5
     s += 1.0
     s *= decay
     if nu == 1.5:  # (1 + s) exp(-s)
-        return s, lambda: (decay, -0.5)
+        return s, decay, None, -0.5
     # (1 + s + s^2 / 3) exp(-s)
     K = S / 3.0
     K *= decay
     K += s
-    return K, lambda: (s, -1.0 / 6.0)
+    return K, s, None, -1.0 / 6.0

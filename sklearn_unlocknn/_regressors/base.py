@@ -287,9 +287,9 @@ class BaseVGPRegressor(
 
 def _report_invalid(encoded, least):
     """Warn of samples without features; raise if fewer than ``least`` have them."""
-    if encoded.index is None:
-        return
     n_valid, n = len(encoded.index), encoded.n
+    if n_valid == n:
+        return
     first = int(np.setdiff1d(np.arange(n), encoded.index)[0])
     reason = encoded.errors.get(first, f"sample {first}")
     if n_valid < least:

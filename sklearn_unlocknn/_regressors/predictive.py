@@ -135,8 +135,8 @@ class PredictiveMixin:
         """
         check_is_fitted(self)
         encoded = self._encoder.encode(self, X)
-        if encoded.index is not None:
-            missing = np.setdiff1d(np.arange(encoded.n), encoded.index)
+        missing = np.setdiff1d(np.arange(encoded.n), encoded.index)
+        if len(missing):
             raise ValueError(
                 f"Got {len(missing)} samples without features, the first being sample "
                 f"{missing[0]}: a joint distribution needs the features of all. Leave "
