@@ -179,10 +179,6 @@ class Head:
         X, H = self._inputs(encoded.features)
         return Samples(X, np.hstack([t, H]), self.weights, t.shape[1])
 
-    def inducing_points(self):
-        """Return the inducing points, of shape (m, d), in units of the features."""
-        return self.posterior.Z * self.scaling.x_scale + self.scaling.x_mean
-
     @np.errstate(**_OVERFLOW)
     def mean(self, encoded):
         """Predict the mean of a batch, of shape (n,) or (n, k)."""
