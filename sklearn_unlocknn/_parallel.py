@@ -1,14 +1,12 @@
 """Run tasks and networks in worker processes."""
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
 import pickle
 import sys
-import threading
-import uuid
-from collections import OrderedDict
 
 
 def in_worker():
@@ -35,41 +33,6 @@ def count_workers(n_jobs):
     return effective_n_jobs(n_jobs)
 
 
-class Recent:
-    """Dictionary of the values used last, safe with threads.
-
-    Parameters
-    ----------
-    size : int
-        Number of values.
-    """
-
-    def __init__(self, size):
-        self.size = size
-        self._values = OrderedDict()
-        self._lock = threading.RLock()
-
-    def get(self, key):
-        """Return the value of ``key``, now the newest, or None."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key, value):
-        """Store a value, drop the oldest above ``size``, and return the value."""
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self.size:
-                self._values.popitem(last=False)
-        return value
-
-
-#: Networks that this process received, by the key of their parcel.
-_ARRIVED = Recent(4)
-
-
 class Parcel:
     """A network for workers, pickled once and unpickled once in each process.
 
@@ -84,24 +47,21 @@ class Parcel:
 
     __slots__ = ("_content", "network")
 
-    def __init__(self, network):
-        self.network = network
-        self._content = None
+    def __init__(self, network, content=None):
+        self.network, self._content = network, content
 
     def __reduce__(self):
         if self._content is None:
             import cloudpickle
 
-            self._content = uuid.uuid4().hex, cloudpickle.dumps(self.network)
-        return _unpack, self._content
+            self._content = cloudpickle.dumps(self.network)
+        return _unpack, (self._content,)
 
 
-def _unpack(key, content):
-    parcel = _ARRIVED.get(key)
-    if parcel is None:
-        parcel = _ARRIVED.put(key, Parcel(pickle.loads(content)))
-        parcel._content = key, content
-    return parcel
+@functools.lru_cache(maxsize=4)
+def _unpack(content):
+    """Return the parcel of a pickled network, the same one for the same content."""
+    return Parcel(pickle.loads(content), content)
 
 
 def run_tasks(function, tasks, n_jobs, window=4):

@@ -341,12 +341,92 @@ class RecordedPrediction(RegressorMixin, BaseEstimator):
         return self.mean, self.std, self.quantiles, self.log_density
 
 
-class WrappingRegressor(RegressorMixin, BaseEstimator):
-    """Regressor around another one, with the quantiles of its own distribution.
+class DistributionMixin:
+    """Quantiles, intervals and log density of a regressor's own distribution.
+
+    Subclasses define ``_quantiles_at(X, q)``, of valid levels, and ``_density_at(X)``,
+    the shape of predictions and the function of their log density.
+    """
+
+    def predict_quantiles(self, X, q):
+        """Predict quantiles of a new observation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as in the class
+            Input samples.
+        q : float or array-like of shape (n_quantiles,)
+            Levels in (0, 1).
+
+        Returns
+        -------
+        quantiles : ndarray of shape (n_samples, n_quantiles) or \
+(n_samples, n_quantiles, n_outputs)
+            In target units.
+
+        Raises
+        ------
+        ValueError
+            If a level is not inside (0, 1).
+        """
+        return self._quantiles_at(X, check_levels(q))
+
+    def predict_interval(self, X, coverage=0.95):
+        """Predict the central interval of a new observation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as in the class
+            Input samples.
+        coverage : float, default=0.95
+            Probability that the interval contains the observation, in (0, 1).
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
+            Lower and upper end, in target units.
+
+        Raises
+        ------
+        ValueError
+            If ``coverage`` is not inside (0, 1).
+        """
+        return self._quantiles_at(X, interval_levels(check_coverage(coverage)))
+
+    def predict_log_density(self, X, y):
+        """Predict the log density of observations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or as in the class
+            Input samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observations, in target units.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In nats, of the density per target unit; minus infinity where that is zero,
+            as where a transformation of the target is not defined. NaN for samples
+            without a prediction.
+
+        Raises
+        ------
+        ValueError
+            If y has not the shape of the predictions.
+        TypeError
+            If a regressor inside has quantiles of its own and no log density, which
+            this one needs.
+        """
+        shape, log_density = self._density_at(X)
+        return density_at(log_density, y, shape)
+
+
+class WrappingRegressor(DistributionMixin, RegressorMixin, BaseEstimator):
+    """Regressor around another one, with a distribution of its own.
 
     Subclasses define ``_inner`` and ``_fitted_inner``, the regressor before and after
-    `fit`, ``_quantiles_at(X, q)``, and ``_density_at(X)``, the shape of predictions and
-    the function of their log density.
+    `fit`, and what `DistributionMixin` needs.
     """
 
     def __sklearn_tags__(self):
@@ -367,90 +447,6 @@ class WrappingRegressor(RegressorMixin, BaseEstimator):
     def feature_names_in_(self):
         """Names of the features seen in `fit`, where the inner regressor has them."""
         return self._fitted_inner.feature_names_in_
-
-    def predict_quantiles(self, X, q):
-        """Predict quantiles of a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what the regressor takes
-            Input samples.
-        q : float or array-like of shape (n_quantiles,)
-            Levels in (0, 1).
-
-        Returns
-        -------
-        quantiles : ndarray of shape (n_samples, n_quantiles) or \
-(n_samples, n_quantiles, n_outputs)
-            In target units. Conformal ones are the ends of intervals.
-
-        Raises
-        ------
-        ValueError
-            If a level is not inside (0, 1).
-
-        Warns
-        -----
-        UserWarning
-            If conformal quantiles are infinite, see :meth:`predict_interval`.
-        """
-        return self._quantiles_at(X, check_levels(q))
-
-    def predict_interval(self, X, coverage=0.95):
-        """Predict the central interval that holds a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what the regressor takes
-            Input samples.
-        coverage : float, default=0.95
-            Probability that the interval holds, in (0, 1).
-
-        Returns
-        -------
-        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
-            Lower and upper end, in target units.
-
-        Raises
-        ------
-        ValueError
-            If ``coverage`` is not inside (0, 1).
-
-        Warns
-        -----
-        UserWarning
-            If conformal calibration has too few samples for the coverage, less than
-            ``coverage / (1 - coverage)``: the intervals are infinite then.
-        """
-        return self._quantiles_at(X, interval_levels(check_coverage(coverage)))
-
-    def predict_log_density(self, X, y):
-        """Predict the log density of observations.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or what the regressor takes
-            Input samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Observations, in target units.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In nats, of the density per target unit; minus infinity where that is zero,
-            as where a transformation of the target is not defined. NaN for predictions
-            of NaN.
-
-        Raises
-        ------
-        ValueError
-            If y has not the shape of the predictions.
-        TypeError
-            If the inner regressor has quantiles of its own and no log density, and this
-            one needs it.
-        """
-        shape, log_density = self._density_at(X)
-        return density_at(log_density, y, shape)
 
 
 def plain(X, estimator):

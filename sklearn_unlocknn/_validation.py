@@ -70,14 +70,14 @@ def check_targets(y):
     return y
 
 
-def check_batch_size(batch_size, name):
+def check_batch_size(batch_size):
     """Raise unless it is a positive integer."""
     if (
         not isinstance(batch_size, Integral)
         or isinstance(batch_size, bool)
         or batch_size < 1
     ):
-        raise ValueError(f"Got `{name}`={batch_size!r}, expected an integer >= 1.")
+        raise ValueError(f"Got `batch_size`={batch_size!r}, expected an integer >= 1.")
 
 
 def warn_user(message, category=UserWarning):

@@ -5,6 +5,8 @@ import importlib
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
+from sklearn_unlocknn._keras.graph import split
+
 
 def build_net(K, name="net", seed=0, n_inputs=4):
     """Build a functional net with non-trivial batch normalisation and dropout."""
@@ -34,6 +36,13 @@ def build_net(K, name="net", seed=0, n_inputs=4):
     moments = [rng.normal(size=8), rng.uniform(0.5, 2, size=8)]
     net.get_layer("norm").set_weights([gamma, beta, *moments])
     return net
+
+
+def extract(handle, inputs, layer, batch_size=1024, with_output=False):
+    """Return the features of a layer, and on request the network's own output."""
+    values, width = handle.run(inputs, layer, batch_size, with_output)
+    features, output = split(values, width, with_output)
+    return (features, output) if with_output else features
 
 
 class Trainer(RegressorMixin, BaseEstimator):

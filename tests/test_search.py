@@ -145,7 +145,7 @@ def test_megnet_of_a_file_is_not_built(tiny_net, tmp_path, monkeypatch):
 
     monkeypatch.setattr(megnet_graphs, "build_network", counted)
     # without the handles of equal content that other tests keep
-    monkeypatch.setattr(megnet_graphs, "_HANDLES", megnet_graphs.Recent(2))
+    monkeypatch.setattr(megnet_graphs, "_HANDLES", {})
     model = MEGNetProbRegressor(str(save_megnet(tiny_net, tmp_path)), **HEAD)
     grid_search(model, make_structures(30), np.arange(30.0), 1)
     assert not builds  # NumPy runs it

@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from .. import __version__
+from .._files.card import as_json
 from .._files.model_file import save_model
 from .._gp.domain import is_outside
 from .._prediction import own_keywords, predict_distribution
@@ -232,7 +233,7 @@ def evaluate(args):
     inputs = [args.model, args.data]
     check_output(args.output, force=args.force, inputs=inputs, stdout=False)
     model = _load(args, args.memory)
-    target, log10 = _target(args, model), model["log10"]
+    target, log10 = find_target(args, model), model["log10"]
     samples = _read_samples(args, target, log10)
     output = open_output(args.output) if args.output else nullcontext()
     with output as file:
@@ -258,7 +259,7 @@ def evaluate(args):
     report = uq_report(y, mean, std, **own, output_dict=True)
     n_left_out = len(samples) - len(good)
     head = {"target": target, "log10": log10, "n_left_out": n_left_out}
-    print(json.dumps(_replace_nan(head | report), indent=2))
+    print(json.dumps(as_json(head | report), indent=2))
     return 0
 
 
@@ -277,7 +278,7 @@ def report(args):
     with open_output(args.output) as file, _memory(args) as memory:
         model = _load(args, memory)
         estimator, log10 = model["estimator"].set_params(verbose=1), model["log10"]
-        target = _target(args, model)
+        target = find_target(args, model)
         column = None if args.no_target else target
         samples = _read_samples(args, column, log10, args.group)
         rows = samples[samples["error"] == ""]
@@ -311,7 +312,7 @@ def report(args):
     return 0
 
 
-def _target(args, model):
+def find_target(args, model):
     """Return the name of the target column."""
     target = args.target or model["target"]
     if target is None:
@@ -319,13 +320,6 @@ def _target(args, model):
             f"{args.model} does not contain the name of its target. Give --target."
         )
     return target
-
-
-def _replace_nan(value):
-    """Replace numbers that JSON does not have by None."""
-    if isinstance(value, dict):
-        return {str(k): _replace_nan(v) for k, v in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def warn_about_version(args, model):

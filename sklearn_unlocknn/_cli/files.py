@@ -3,13 +3,13 @@
 import codecs
 import os
 import re
-import secrets
 import sys
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
 from .. import __version__
+from .._files.output import replacing
 
 #: Endings of the names of pickles.
 _PICKLES = (".joblib", ".pickle", ".pkl")
@@ -83,33 +83,29 @@ def check_output(path, *, force, inputs=(), stdout=True):
 
 @contextmanager
 def open_output(path, mode="w"):
-    """Open an output under a temporary name in its folder; rename it at the end.
+    """Open an output that is written whole or not at all, see `replacing`.
 
-    None and "-" are the standard output, text is UTF-8. After an exception, Ctrl-C
-    included, the temporary file is removed and an older file of this name is unchanged.
-    The temporary file is created before any work is done, so that a folder without
-    write permission is an early error.
+    None and "-" are the standard output, text is UTF-8. The temporary file is created
+    before any work is done, so that a folder without write permission is an early
+    error.
     """
     if path in (None, "-"):
         yield sys.stdout
         sys.stdout.flush()
         return
-    target = Path(os.path.realpath(path))  # a link remains a link
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     text = {} if "b" in mode else text
-    try:  # starts before the file exists: Ctrl-C may come while it is created
-        try:
-            file = open(part, mode.replace("w", "x"), **text)  # noqa: SIM115
-        except OSError as error:
-            raise CommandError(
-                f"Cannot write in the folder of {str(path)!r}: {error.strerror}."
-            ) from error
-        with file:
+    opened = False
+    try:
+        with replacing(path, mode, **text) as file:
+            opened = True
             yield file
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    except OSError as error:
+        if opened:
+            raise
+        raise CommandError(
+            f"Cannot write in the folder of {str(path)!r}: {error.strerror}."
+        ) from error
 
 
 def load_model(path, allow_pickle=False):

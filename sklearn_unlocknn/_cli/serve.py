@@ -7,7 +7,7 @@ import webbrowser
 
 import numpy as np
 
-from .commands import warn_about_version
+from .commands import find_target, warn_about_version
 from .files import CommandError, load_model, print_message, structure_rows
 from .tables import read_samples
 
@@ -102,11 +102,7 @@ def _training(args, model):
             [row[2] for row in rows], [os.path.basename(row[1]) for row in rows]
         )
     else:
-        target = args.target or model["target"]
-        if target is None:
-            raise CommandError(
-                f"{args.model} does not contain the name of its target. Give --target."
-            )
+        target = find_target(args, model)
         samples = read_samples(path, target, args.structures, log10=model["log10"])
         samples = samples[samples["error"] == ""]
         name = os.path.basename(path)

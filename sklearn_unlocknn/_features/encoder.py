@@ -44,8 +44,8 @@ class SharedNetworkMixin:
 
     `sklearn.base.clone` and `copy.deepcopy` would copy the model, which is never
     modified. A pickle holds it once, as plain arrays. The estimator's
-    ``_encoder_type`` recognises models (``is_model``) and converts between models and
-    their handles (``handle_of``, ``model_of``); ``_network_name`` is the parameter.
+    ``_encoder_type`` recognises models (``is_model``) and has what stands for them in a
+    pickle (``portable``); ``_network_name`` is the parameter.
     """
 
     _network_name = "network"
@@ -75,13 +75,11 @@ class SharedNetworkMixin:
     def __getstate__(self):
         state, model = dict(super().__getstate__()), self._live_model()
         if model is not None:
-            handle = self._encoder_type.handle_of(model)
-            state[self._network_name] = LiveModel(handle)
+            state[self._network_name] = self._encoder_type.portable(model)
         return state
 
     def __setstate__(self, state):
         network = state.get(self._network_name)
         if isinstance(network, LiveModel):
-            model = self._encoder_type.model_of(network.handle)
-            state = {**state, self._network_name: model}
+            state = {**state, self._network_name: network.handle.model}
         super().__setstate__(state)

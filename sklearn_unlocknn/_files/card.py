@@ -52,7 +52,7 @@ def make_card(model, objects, *, target, unit, log10, X, held_out):
         "log10": bool(log10),
         "n_samples": _count(objects) if X is None else len(X),
         "formulas": _formulas(X) if structural else None,
-        "held_out": _plain(held_out, "held_out"),
+        "held_out": as_json(held_out, "held_out"),
         "versions": versions,
     }
 
@@ -80,8 +80,8 @@ def _formulas(X):
     return sorted({one.reduced_formula for one in compositions if one is not None})
 
 
-def _plain(value, name):
-    """Return nested numbers and texts as JSON has them; NaN is None."""
+def as_json(value, name="value"):
+    """Return nested numbers and texts as JSON has them; NaN and infinity are None."""
     if value is None or isinstance(value, str | bool | np.bool_):
         return bool(value) if isinstance(value, np.bool_) else value
     if isinstance(value, numbers.Integral):
@@ -89,9 +89,9 @@ def _plain(value, name):
     if isinstance(value, numbers.Real):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): _plain(v, f"{name}[{k!r}]") for k, v in value.items()}
+        return {str(k): as_json(v, f"{name}[{k!r}]") for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(v, f"{name}[{i}]") for i, v in enumerate(value)]
+        return [as_json(v, f"{name}[{i}]") for i, v in enumerate(value)]
     raise ModelFileError(
         f"Got {name} of type {type(value).__name__}, expected numbers, texts, lists "
         "and dictionaries."

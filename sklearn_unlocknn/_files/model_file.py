@@ -1,11 +1,10 @@
 """Save and load models, and read their cards."""
 
 import os
-import secrets
-from pathlib import Path
 
 from .archive import ArchiveReader, ArchiveWriter, ModelFileError, reading
 from .card import make_card
+from .output import replacing
 from .read import Reader
 from .registry import PACKAGE
 from .write import Writer
@@ -86,14 +85,8 @@ def save_model(model, path, *, X=None, target=None, unit=None, log10=False,
     if hasattr(path, "write"):
         _write(model, path, described)
         return
-    destination = Path(os.path.realpath(path))  # a link remains a link
-    part = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as file:
-            _write(model, file, described)
-        os.replace(part, destination)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, "wb") as file:
+        _write(model, file, described)
 
 
 def load_model(path, *, max_bytes=2**32):

@@ -107,7 +107,7 @@ def fine_tune(model, encoded, targets, choice):
     """
     encoder, head, y = model._encoder, model._head, targets.columns
     kept = np.flatnonzero(encoded.pick(targets.weights) > 0)
-    places = encoded.positions[kept]
+    places = encoded.index[kept]
     used = dataclasses.replace(
         encoded,
         offset=None if encoded.offset is None else encoded.offset[kept],

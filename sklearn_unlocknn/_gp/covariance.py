@@ -19,11 +19,10 @@ from sklearn.gaussian_process import kernels as gpk
 
 from ..kernels import OnFeatures, TFPKernel
 from ..kernels._on_features import find_columns
-from .kernel_blocks import Gradients, Leaf, inner
+from .kernel_blocks import ALL, Gradients, Leaf, inner
 
 # Noise variance of a kernel without any, and its bounds
 ADDED_NOISE = 0.01, (1e-6, 10.0)
-ALL = slice(None)
 # Rows of a block of K(X, X), whose temporaries stay in the processor's cache: 2 to 3
 # times faster than all rows at once.
 BLOCK_ROWS = 128
@@ -78,7 +77,7 @@ class Term(NamedTuple):
                 gradient[where] += amount
 
 
-def read_terms(kernel, n_features, leaves, columns=None):
+def read_terms(kernel, n_features, leaves, columns=ALL):
     """Read a kernel as a sum of terms.
 
     Parameters
@@ -89,8 +88,8 @@ def read_terms(kernel, n_features, leaves, columns=None):
         Number of columns of the data.
     leaves : list of Leaf
         Those read so far; the kernel's own are added, in the order of theta.
-    columns : slice or list of int, default=None
-        Columns of the data that the kernel is a function of; None: all.
+    columns : slice or list of int, default=ALL
+        Columns of the data that the kernel is a function of.
 
     Returns
     -------
@@ -340,8 +339,7 @@ class Covariance:
                 dot = isinstance(leaf.kernel, gpk.DotProduct)
                 if curvature is None or (dot and len(term.leaves) > 1):
                     return None
-                columns = ALL if leaf.columns is None else leaf.columns
-                total[columns] += term.coefficient(theta) * curvature
+                total[leaf.columns] += term.coefficient(theta) * curvature
         return total if total.any() else None
 
     def _pull_diagonal(self, theta, X, cotangent, out):

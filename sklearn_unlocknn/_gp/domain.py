@@ -117,7 +117,7 @@ class TrainingRecord:
             ranked = np.searchsorted(rows, ranked)
             X = samples.take(rows).X
         y = y.reshape(encoded.n, -1)
-        every = encoded.positions[samples.rows(slice(None))]
+        every = encoded.index[samples.rows(slice(None))]
         formulas = encoded.formulas_of(samples.rows(rows))
         return cls(
             every[rows], y[every[rows]], samples.t[rows], samples.weights[rows], group,
@@ -127,7 +127,7 @@ class TrainingRecord:
 
     def extended(self, encoded, y, samples, Z):
         """Return the record with added samples, up to `LEAST_KEPT` or that of Z."""
-        every = encoded.positions[samples.rows(slice(None))]
+        every = encoded.index[samples.rows(slice(None))]
         y = y.reshape(encoded.n, -1)
         n_seen = self.n_seen + encoded.n
         if not len(every):

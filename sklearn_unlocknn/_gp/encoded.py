@@ -42,18 +42,9 @@ class TargetMap(NamedTuple):
         """Return the GP's targets, of shape (n, k)."""
         return (y - self.shift) / self.scale
 
-    def mean(self, t):
-        """Return means in target units, of shape (n, k)."""
-        return self.scale * t + self.shift
-
-    def std(self, t):
-        """Return standard deviations of shape (n, 1) or (n, k) in target units."""
-        return self.scale * t
-
     def log_det(self, weights):
         """Return the weighted sum of the log scales, over samples and outputs."""
-        logs = np.log(self.scale).sum(axis=1)
-        return float(np.sum(weights * logs))
+        return float(np.sum(weights[:, None] * np.log(self.scale)))
 
 
 @dataclasses.dataclass
@@ -70,9 +61,9 @@ class Encoded:
         Units of each target, the number of atoms for an extensive property; the GP
         models the target per unit.
     index : ndarray of shape (n_valid,), default=None
-        Positions of these samples in the batch; None: all of it.
-    n_all : int, default=None
-        Number of samples in the batch; None: that of the features.
+        Positions of these samples in the batch. None: all of it, from 0 on.
+    n : int, default=None
+        Number of samples in the batch. None: that of the features.
     errors : mapping of int to StructureError
         Reasons of samples without features, by their position.
     inputs : object
@@ -99,7 +90,7 @@ class Encoded:
     offset: np.ndarray | None = None
     scale: np.ndarray | None = None
     index: np.ndarray | None = None
-    n_all: int | None = None
+    n: int | None = None
     errors: Mapping = dataclasses.field(default_factory=dict)
     inputs: object = None
     dtype: type = np.float64
@@ -110,19 +101,14 @@ class Encoded:
     notes: Mapping = dataclasses.field(default_factory=dict)
     formulas: Callable | None = None
 
-    @property
-    def n(self):
-        """Number of samples in the batch."""
-        return len(self.features) if self.n_all is None else self.n_all
-
-    @property
-    def positions(self):
-        """Positions of the valid samples in the batch."""
-        return np.arange(self.n) if self.index is None else self.index
+    def __post_init__(self):
+        if self.index is None:
+            self.n = len(self.features)
+            self.index = np.arange(self.n)
 
     def pick(self, values):
         """Return the values of the valid samples, of an array over the batch."""
-        return values if self.index is None else values[self.index]
+        return values[self.index]
 
     def formulas_of(self, rows):
         """Return the formulas of some valid samples, or None."""
@@ -152,7 +138,7 @@ class Encoded:
         n_axes : int, default=1
             Number of leading axes that are samples: two for a covariance.
         """
-        if self.index is None:
+        if len(self.index) == self.n:
             return values
         whole = np.full((self.n,) * n_axes + values.shape[n_axes:], np.nan)
         whole[np.ix_(*[self.index] * n_axes)] = values

@@ -104,49 +104,9 @@ class Head:
         -------
         head : Head
         """
-        features, all_weights = encoded.features, encoded.pick(targets.weights)
-        y_rows = encoded.pick(targets.columns)
-        y_mean, y_scale = np.zeros(y_rows.shape[1]), np.ones(y_rows.shape[1])
-        t = encoded.target_map(y_mean, y_scale).forward(y_rows)
-        index, weights = None, all_weights
-        kept = all_weights > 0
-        if targets.std is not None:
-            variance = encoded.pick(targets.std) ** 2
-            if kept.any():
-                kept &= variance <= _MUCH_NOISE * np.median(variance[kept])
-        if not np.all(kept):
-            index = np.flatnonzero(kept)
-            t, weights = t[index], weights[index]
-        if not len(weights):
-            raise ValueError(
-                "No sample has both features and a positive weight, so nothing is left "
-                "to fit."
-            )
-        mean, scale, _ = scales(t, weights)
-        if params.normalize_y:
-            # A residual of the network has its prior mean at zero, not at its own.
-            y_mean = y_mean if params.mean == "network" else mean
-            y_scale = scale
-        elif np.abs(t).max() > 1e150:
-            raise ValueError(
-                f"Got targets up to {np.abs(t).max():.0e} with normalize_y=False, and "
-                "their squares exceed the range of float64. Pass normalize_y=True."
-            )
-        given = encoded.kernel if params.kernel is None else params.kernel
-        d, together = features.shape[1], encoded.together
-        kernel = make_kernel(given, d, encoded.blocks)
-        if not isinstance(given, str | type(None)):  # whose columns are resolved
-            kernel, some = resolve_columns(kernel, d, encoded.blocks)
-            together = (*together, *some)
-        x_mean, x_scale, largest = scales(
-            features, weights, index, encoded.dtype, together, encoded.gaps
+        kernel, scaling, y_mean, y_scale, target_variance = _standardise(
+            encoded, targets, params
         )
-        limits = None
-        if params.kernel is None and params.mean != "linear":
-            limits = largest / x_scale + _MARGIN
-            for columns in together:  # an element that no training sample has
-                limits[columns] = np.inf
-        scaling = Standardisation(x_mean, x_scale, params.mean, encoded.gaps, limits)
         samples = targets.training_samples(encoded, scaling, y_mean, y_scale)
         many = len(samples.weights) >= MANY_SAMPLES
         with free_threads() if many else contextlib.nullcontext():
@@ -158,18 +118,18 @@ class Head:
                 "The posterior exceeds the range of float64. Pass normalize_y=True and "
                 "check the units of features and targets."
             )
-        target_variance = float(np.mean((scale / y_scale) ** 2))
         if params.max_iter:
             warn_of_bounds(local or posterior, params, target_variance)
         noise = (local or posterior).noise * errors.shape.factor**2
         noise *= errors.mean_ratio(samples)
-        weights = np.zeros(len(all_weights))
+        given_weights = encoded.pick(targets.weights)
+        weights = np.zeros(len(given_weights))
         weights[slice(None) if samples.index is None else samples.index] = weighted
         record = TrainingRecord.of(
             encoded, targets.y, dataclasses.replace(samples, weights=weighted),
             posterior, target_variance,
         )  # fmt: skip
-        log_det = encoded.target_map(y_mean, y_scale).log_det(all_weights)
+        log_det = encoded.target_map(y_mean, y_scale).log_det(given_weights)
         return cls(
             posterior, scaling, y_mean, y_scale, targets.y.ndim == 1, log_det, errors,
             noise, curve, record, weights, local,
@@ -218,10 +178,6 @@ class Head:
         )
         X, H = self._inputs(encoded.features)
         return Samples(X, np.hstack([t, H]), self.weights, t.shape[1])
-
-    def inducing_points(self):
-        """Return the inducing points, of shape (m, d), in units of the features."""
-        return self.posterior.Z * self.scaling.x_scale + self.scaling.x_mean
 
     @np.errstate(**_OVERFLOW)
     def mean(self, encoded):
@@ -273,10 +229,9 @@ class Head:
         target = encoded.target_map(self.y_mean, self.y_scale)
         noise = self.predictor.noise * ratio
         factors = self.errors.factors(variance + noise)
-        stds = (
-            target.std((factors * np.sqrt(part))[:, None]) for part in (variance, noise)
-        )
-        return self._in_units(encoded, mean), *(self._placed(encoded, s) for s in stds)
+        stds = [np.sqrt(part) * factors for part in (variance, noise)]
+        stds = [self._placed(encoded, target.scale * std[:, None]) for std in stds]
+        return self._in_units(encoded, mean), *stds
 
     @np.errstate(**_OVERFLOW)
     def mean_and_covariance(self, encoded):
@@ -285,7 +240,7 @@ class Head:
         mean = self.predictor.mean(X, H)
         covariance = self._noisy_covariance(X, H)
         factors = self.errors.factors(np.diag(covariance))[:, None]
-        std = encoded.target_map(self.y_mean, self.y_scale).std(factors)
+        std = encoded.target_map(self.y_mean, self.y_scale).scale * factors
         covariance = covariance[:, :, None] * (std[:, None] * std[None])
         covariance = covariance[:, :, 0] if self.one_output else covariance
         covariance = encoded.scatter_rows(covariance, 2)
@@ -329,11 +284,10 @@ class Head:
         from .leave_out import predict_left_out
 
         samples = self.samples(encoded, targets)
-        if encoded.index is not None:  # positions among the valid samples
-            place = np.full(encoded.n, -1)
-            place[encoded.index] = np.arange(len(encoded.index))
-            folds = [place[fold] for fold in folds]
-            folds = [fold[fold >= 0] for fold in folds]
+        place = np.full(encoded.n, -1)  # among the valid samples
+        place[encoded.index] = np.arange(len(encoded.index))
+        folds = [place[fold] for fold in folds]
+        folds = [fold[fold >= 0] for fold in folds]
         mean, variance = predict_left_out(self.predictor, samples, folds)
         ratio = self.errors.ratio(samples.X)
         return self.in_target_units(encoded, mean, variance, ratio)
@@ -370,7 +324,7 @@ class Head:
         bad = int(np.argmin(finite))
         distance = np.abs(self.scaling.features(encoded.features[[bad]])).max()
         raise ValueError(
-            f"The prediction of sample {encoded.positions[bad]} exceeds the range of "
+            f"The prediction of sample {encoded.index[bad]} exceeds the range of "
             f"float64: its features lie up to {distance:.0e} standard deviations from "
             "the mean of the training samples. Check their units, or leave the sample "
             "out."
@@ -388,10 +342,71 @@ class Head:
 
     def _in_units(self, encoded, mean):
         target = encoded.target_map(self.y_mean, self.y_scale)
-        return self._placed(encoded, target.mean(mean))
+        return self._placed(encoded, target.scale * mean + target.shift)
 
     def _placed(self, encoded, values):
         return encoded.scatter_rows(values[:, 0] if self.one_output else values)
+
+
+def _standardise(encoded, targets, params):
+    """Choose the units of the Gaussian process, and read the kernel, which is in them.
+
+    Parameters
+    ----------
+    encoded, targets, params
+        As in `Head.fit`.
+
+    Returns
+    -------
+    kernel : sklearn.gaussian_process.kernels.Kernel
+        The initial kernel, its columns as positions.
+    scaling : Standardisation
+    y_mean, y_scale : ndarray of shape (k,)
+    variance : float
+        Variance of the standardised targets, averaged over outputs.
+    """
+    weights, y = encoded.pick(targets.weights), encoded.pick(targets.columns)
+    y_mean, y_scale = np.zeros(y.shape[1]), np.ones(y.shape[1])
+    t, index = encoded.target_map(y_mean, y_scale).forward(y), None
+    kept = weights > 0
+    if targets.std is not None and kept.any():
+        noise = encoded.pick(targets.std) ** 2
+        kept &= noise <= _MUCH_NOISE * np.median(noise[kept])
+    if not np.all(kept):
+        index = np.flatnonzero(kept)
+        t, weights = t[index], weights[index]
+    if not len(weights):
+        raise ValueError(
+            "No sample has both features and a positive weight, so nothing is left to "
+            "fit."
+        )
+    mean, scale, _ = scales(t, weights)
+    if params.normalize_y:
+        # A residual of the network has its prior mean at zero, not at its own.
+        y_mean = y_mean if params.mean == "network" else mean
+        y_scale = scale
+    elif np.abs(t).max() > 1e150:
+        raise ValueError(
+            f"Got targets up to {np.abs(t).max():.0e} with normalize_y=False, and "
+            "their squares exceed the range of float64. Pass normalize_y=True."
+        )
+    given = encoded.kernel if params.kernel is None else params.kernel
+    d, together = encoded.features.shape[1], encoded.together
+    kernel = make_kernel(given, d, encoded.blocks)
+    if not isinstance(given, str | type(None)):  # whose columns are resolved
+        kernel, some = resolve_columns(kernel, d, encoded.blocks)
+        together = (*together, *some)
+    x_mean, x_scale, largest = scales(
+        encoded.features, weights, index, encoded.dtype, together, encoded.gaps
+    )
+    limits = None
+    if params.kernel is None and params.mean != "linear":
+        limits = largest / x_scale + _MARGIN
+        for columns in together:  # an element that no training sample has
+            limits[columns] = np.inf
+    scaling = Standardisation(x_mean, x_scale, params.mean, encoded.gaps, limits)
+    variance = float(np.mean((scale / y_scale) ** 2))
+    return kernel, scaling, y_mean, y_scale, variance
 
 
 def _is_finite(posterior):

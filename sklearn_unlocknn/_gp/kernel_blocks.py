@@ -30,6 +30,7 @@ _TRANSLATED = (
     gpk.DotProduct,
 )
 _MATERN_NU = (0.5, 1.5, 2.5, np.inf)
+ALL = slice(None)
 
 
 class Leaf:
@@ -45,8 +46,8 @@ class Leaf:
         Number of columns that the kernel is a function of.
     position : int
         Index in theta of its first free hyperparameter.
-    columns : slice or list of int, default=None
-        Columns of the data that the kernel is a function of; None: all.
+    columns : slice or list of int, default=ALL
+        Columns of the data that the kernel is a function of.
 
     Attributes
     ----------
@@ -61,14 +62,15 @@ class Leaf:
         Whether the kernel is of the user's own class.
     variance : float
         Mean initial K(x, x) of a translated kernel over standardised features.
-    points : _Last
-        Terms of the last points Z, as a model predicts from the same ones.
+    points : tuple or None
+        The last points Z, their units, and the result of `_scaled`, as a model predicts
+        from the same ones.
     evaluator : callable
         ``evaluator(theta, X, Z, scale)`` returns ``evaluate(rows, columns)``; see the
         module.
     """
 
-    def __init__(self, kernel, n_features, position, columns=None):
+    def __init__(self, kernel, n_features, position, columns=ALL):
         # By exact type: a subclass may compute something else.
         self.custom = type(kernel) not in _TRANSLATED
         _check(kernel, n_features)
@@ -84,41 +86,18 @@ class Leaf:
         self.end = position
         linear = type(kernel) is gpk.DotProduct
         self.variance = n_features + kernel.sigma_0**2 if linear else 1.0
-        self._columns, self.points = _Last(), _Last()
-        self.name = next(iter(self.values), None)
+        self.name, self.points = next(iter(self.values), None), None
         special = {gpk.DotProduct: _dot_product, gpk.ExpSineSquared: _periodic}
         default = _custom if self.custom else _stationary
-        self._prepare = functools.partial(special.get(type(kernel), default), self)
-        whole = columns is None
-        self.evaluator = self._prepare if whole else self._evaluator_of_columns
-
-    def _evaluator_of_columns(self, theta, X, Z, scale):
-        """Return ``evaluate(rows, columns)`` on some columns of the data."""
-        where = self.columns
-        some = X[:, where]
-        of_Z = some if X is Z else self._columns.of(Z, 0, lambda: Z[:, where])
-        whole = self._prepare(theta, some, of_Z, scale)
-
-        def evaluate(rows, columns):
-            value, pull = whole(rows, columns)
-
-            def pull_columns(G, out):
-                part = out.of(where)
-                pull(G, part)
-                if part.X is not None:  # a list of columns makes copies
-                    out.X[:, where], out.Z[:, where] = part.X, part.Z
-
-            return value, pull_columns
-
-        return evaluate
+        self.evaluator = functools.partial(special.get(type(kernel), default), self)
 
     def diagonal(self, theta, X):
         """Return the diagonal of the kernel's matrix, of shape (n,), or 1."""
-        X = X if self.columns is None else X[:, self.columns]
+        if not (self.custom or isinstance(self.kernel, gpk.DotProduct)):
+            return 1.0
+        X = X[:, self.columns]
         if self.custom:
             return self.at(theta).diag(X)
-        if not isinstance(self.kernel, gpk.DotProduct):
-            return 1.0
         sigma, _ = self.get("sigma_0", theta)
         return sigma**2 + np.einsum("ij,ij->i", X, X)
 
@@ -154,22 +133,8 @@ class Leaf:
         if where is not None:
             out.theta[where] += 2.0 * sigma**2 * np.sum(G)
         if out.X is not None:
-            where = slice(None) if self.columns is None else self.columns
-            out.X[:, where] += 2.0 * np.reshape(G, (-1, 1)) * X[:, where]
-
-
-class _Last:
-    """What was computed last, of an array and of values."""
-
-    def __init__(self):
-        self.kept = None
-
-    def of(self, array, values, compute):
-        """Return ``compute()``, or its last result for this array and these values."""
-        kept = self.kept  # read once, as another thread may replace it
-        if kept is None or kept[0] is not array or not np.array_equal(kept[1], values):
-            self.kept = kept = array, values, compute()
-        return kept[2]
+            some = X[:, self.columns]
+            out.X[:, self.columns] += 2.0 * np.reshape(G, (-1, 1)) * some
 
 
 @dataclasses.dataclass
@@ -179,12 +144,6 @@ class Gradients:
     theta: np.ndarray
     X: np.ndarray | None = None
     Z: np.ndarray | None = None
-
-    def of(self, columns):
-        """Return those by some columns of X and Z."""
-        if self.X is None:
-            return self
-        return Gradients(self.theta, self.X[:, columns], self.Z[:, columns])
 
 
 def inner(A, B):
@@ -241,16 +200,17 @@ def _custom(leaf, theta, X, Z, scale):
     an array of shape (n, n, n_theta).
     """
     kernel, gradient = leaf.at(theta), []
+    some, others = X[:, leaf.columns], Z[:, leaf.columns]
 
     def evaluate(rows, columns):
-        K = scale * kernel(X[rows], Z[columns])
+        K = scale * kernel(some[rows], others[columns])
 
         def pull(G, out):
             if X is not Z or out.X is not None:
                 raise _no_gradient(kernel)
             if leaf.end > leaf.start:
                 if not gradient:
-                    gradient.append(kernel(X, eval_gradient=True)[1])
+                    gradient.append(kernel(some, eval_gradient=True)[1])
                 by_theta = gradient[0][rows, columns]
                 amount = np.einsum("ij,ijp->p", G, by_theta)
                 out.theta[leaf.start : leaf.end] += scale * amount
@@ -263,22 +223,20 @@ def _custom(leaf, theta, X, Z, scale):
 def _dot_product(leaf, theta, X, Z, scale):
     """Evaluate sigma_0^2 + x.z."""
     sigma, where = leaf.get("sigma_0", theta)
-
-    def augmented(A):
-        return np.column_stack([A, np.full(len(A), sigma)])
-
-    right = leaf.points.of(Z, sigma, lambda: augmented(Z))
-    left = right if X is Z else augmented(X)
+    some, others = X[:, leaf.columns], Z[:, leaf.columns]
 
     def evaluate(rows, columns):
+        K = product(some[rows], others[columns].swapaxes(-1, -2), scale)
+        K += scale * sigma**2
+
         def pull(G, out):
             if where is not None:
                 out.theta[where] += 2.0 * scale * sigma**2 * np.sum(G)
             if out.X is not None:
-                out.X[rows] += scale * product(G, Z[columns])
-                out.Z[columns] += scale * product(G.T, X[rows])
+                out.X[rows, leaf.columns] += scale * product(G, others[columns])
+                out.Z[columns, leaf.columns] += scale * product(G.T, some[rows])
 
-        return product(left[rows], right[columns].swapaxes(-1, -2), scale), pull
+        return K, pull
 
     return evaluate
 
@@ -287,9 +245,10 @@ def _periodic(leaf, theta, X, Z, scale):
     """Evaluate exp(-2 sin^2(pi |x - z| / p) / l^2) of one feature."""
     length, length_where = leaf.get("length_scale", theta)
     period, period_where = leaf.get("periodicity", theta)
+    some, others = X[:, leaf.columns], Z[:, leaf.columns]
 
     def evaluate(rows, columns):
-        angle = np.pi / period * (X[rows] - Z[columns].T)
+        angle = np.pi / period * (some[rows] - others[columns].T)
         sine = np.sin(angle)
         K = scale * np.exp(-2.0 * (sine / length) ** 2)
 
@@ -302,8 +261,9 @@ def _periodic(leaf, theta, X, Z, scale):
             if period_where is not None:
                 out.theta[period_where] -= np.sum(GK * angle)
             if out.X is not None:
-                out.X[rows, 0] += np.pi / period * GK.sum(axis=1)
-                out.Z[columns, 0] -= np.pi / period * GK.sum(axis=0)
+                GK *= np.pi / period
+                out.X[rows, leaf.columns] += GK.sum(axis=1)[:, None]
+                out.Z[columns, leaf.columns] -= GK.sum(axis=0)[:, None]
 
         return K, pull
 
@@ -327,17 +287,11 @@ def _stationary(leaf, theta, X, Z, scale):
     unit = length / np.sqrt(squared_unit)
     ard = where is not None and np.ndim(length) == 1
 
-    def of_Z():
-        Zs = Z / unit
-        # |x - z|^2 = |x|^2 + |z|^2 - 2 x.z, about a common origin: it cancels less.
-        # That of some samples, and a median, as one far sample moves a mean far.
-        origin = np.median(Zs[:: len(Zs) // 32 + 1], axis=0)
-        Zs -= origin
-        norms = np.einsum("ij,ij->i", Zs, Zs)
-        return Zs, origin, norms, np.column_stack([-2.0 * Zs, np.ones(len(Z)), norms])
-
-    Zs, origin, norms_z, right = leaf.points.of(Z, unit, of_Z)
-    Xs = Zs if X is Z else X / unit - origin
+    kept = leaf.points  # read once, as another thread may replace it
+    if kept is None or kept[0] is not Z or not np.array_equal(kept[1], unit):
+        leaf.points = kept = Z, unit, _scaled(Z[:, leaf.columns] / unit)
+    Zs, origin, norms_z, right = kept[2]
+    Xs = Zs if X is Z else X[:, leaf.columns] / unit - origin
     norms_x = norms_z if X is Z else np.einsum("ij,ij->i", Xs, Xs)
     left = np.column_stack([Xs, norms_x, np.ones(len(X))])
     # Matern 1/2 has a kink at zero, which turns rounding errors between equal samples
@@ -356,13 +310,14 @@ def _stationary(leaf, theta, X, Z, scale):
         else:
             # The squares of far samples overflow: k is zero well before.
             np.clip(S, 0.0, 1e300, out=S)
-        K, slope = _profile(kernel, alpha, S, scale)
+        K, numerator, denominator, factor = _profile(kernel, alpha, S, scale)
         isotropic = S if where is not None and not ard else None
         by_alpha = S if alpha_where is not None else None
 
         def pull(G, out):
-            M, factor = slope()
-            M = M * G
+            M = numerator * G
+            if denominator is not None:
+                M /= denominator
             if by_alpha is not None:
                 change = by_alpha / (1.0 + by_alpha) - np.log1p(by_alpha)
                 change *= K
@@ -382,14 +337,27 @@ def _stationary(leaf, theta, X, Z, scale):
                 by_feature += np.einsum("ik,ik->k", some, MZ)
                 out.theta[where] -= 2.0 * factor * by_feature
             if out.X is not None:
-                out.X[rows] += factor / unit * (2.0 * by_row[:, None] * some + MZ)
+                by_X = factor / unit * (2.0 * by_row[:, None] * some + MZ)
+                out.X[rows, leaf.columns] += by_X
                 MX = product(M.T, some)
                 MX -= by_column[:, None] * Zs[columns]
-                out.Z[columns] -= 2.0 * factor / unit * MX
+                out.Z[columns, leaf.columns] -= 2.0 * factor / unit * MX
 
         return K, pull
 
     return evaluate
+
+
+def _scaled(Zs):
+    """Return points about an origin, that, their squared norms, and a factor of S.
+
+    The origin is near the points: |x - z|^2 = |x|^2 + |z|^2 - 2 x.z cancels less.
+    """
+    # The median of some, as one far point moves a mean far
+    origin = np.median(Zs[:: len(Zs) // 32 + 1], axis=0)
+    Zs = Zs - origin
+    norms = np.einsum("ij,ij->i", Zs, Zs)
+    return Zs, origin, norms, np.column_stack([-2.0 * Zs, np.ones(len(Zs)), norms])
 
 
 def _squared_distances(A, B):
@@ -407,33 +375,29 @@ def _squared_distances(A, B):
 
 
 def _profile(kernel, alpha, S, scale):
-    """Return k(S), and a function that returns dk / dS as an array and a factor."""
+    """Return k(S), and dk / dS as numerator, denominator (None: 1) and factor."""
     if isinstance(kernel, gpk.RationalQuadratic):
         base = 1.0 + S
         K = scale * base**-alpha
-        return K, lambda: (K / base, -alpha)
+        return K, K, base, -alpha
     nu = kernel.nu if isinstance(kernel, gpk.Matern) else np.inf
     log_scale = np.log(scale)
     if nu == np.inf:
         K = np.subtract(log_scale, S)
         np.exp(K, out=K)
-        return K, lambda: (K, -1.0)
+        return K, K, None, -1.0
     s = np.sqrt(S)
     decay = np.subtract(log_scale, s)
     np.exp(decay, out=decay)
     if nu == 0.5:
-
-        def slope():
-            # The kink at r = 0 has no slope; equal samples do not move apart.
-            return np.divide(decay, s, out=np.zeros_like(s), where=s > 0), -0.5
-
-        return decay, slope
+        s[s == 0.0] = np.inf  # the kink has no slope: equal samples do not move apart
+        return decay, decay, s, -0.5
     s += 1.0
     s *= decay
     if nu == 1.5:  # (1 + s) exp(-s)
-        return s, lambda: (decay, -0.5)
+        return s, decay, None, -0.5
     # (1 + s + s^2 / 3) exp(-s)
     K = S / 3.0
     K *= decay
     K += s
-    return K, lambda: (s, -1.0 / 6.0)
+    return K, s, None, -1.0 / 6.0

@@ -18,15 +18,14 @@ Targets T hold outputs and basis functions side by side, as in
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.linalg.blas import dgemm, dsyrk, dtrmm, dtrsm
+from scipy.linalg.blas import dtrmm, dtrsm
 
-from .encoded import blocks
 from .linalg import JITTERS, cholesky, product, symmetric
 from .neighbours import LocalPosterior
 from .posterior import (
-    CHUNK,
     ExactPosterior,
     SufficientStatistics,
+    collect_statistics,
     mean_coefficients,
     sparse_posterior,
 )
@@ -34,8 +33,6 @@ from .samples import GroupedSamples, Samples, distinct_rows
 
 # Small folds share passes over the inducing points, of about this number of samples.
 _PASS_SAMPLES = 512
-# Whitened blocks of a large fold are kept between their two uses, up to this size.
-_KEPT_BYTES = 2**28
 # Least value of 1 - h, of a sample that alone determines its function value.
 _LEAST_KEPT = 1e-9
 # A sum of squares that decreases to this share of itself is rounding.
@@ -347,48 +344,18 @@ def _by_statistics(posterior, samples, folds):
     kernel, theta, Z = posterior.kernel, posterior.theta, posterior.Z
     k = samples.n_outputs
     total, Lz, jitter = posterior.statistics()
-
-    def whitened(block):
-        K = kernel.matrix(theta, samples.X[block], Z)
-        return dtrsm(1.0, Lz, K.T, lower=1, overwrite_b=1)
-
     for fold in folds:
-        parts = [fold[part] for part in blocks(len(fold), len(Z), *CHUNK)]
-        kept = []
-        Phi, b, TT = total.Phi.copy(order="F"), total.b.copy(), total.TT.copy()
-        trace = total.trace
-        for block in parts:
-            A = whitened(block)
-            if len(kept) * CHUNK[0] < _KEPT_BYTES:
-                kept.append(A)
-            weights = samples.weights[block]
-            root = np.sqrt(weights)
-            A, T = A * root, root[:, None] * samples.T[block]
-            Phi = dsyrk(-1.0, A, beta=1.0, c=Phi, lower=1, overwrite_c=1)
-            b -= dgemm(1.0, A, T)
-            TT -= product(T.T, T)
-            trace -= weights @ kernel.diagonal(theta, samples.X[block])
+        some = samples.take(fold)
+        own = collect_statistics(kernel, theta, Z, Lz, some)
+        b, TT = total.b - own.b, total.TT - own.TT
         gone = _gone(TT, total.TT, k)
         TT[gone] = TT[:, gone] = b[:, gone] = 0.0
-        without = sparse_posterior(
-            kernel, theta, Z, Lz,
-            SufficientStatistics(Phi, b, TT, trace, total.count, total.log_ratio), k,
-            jitter,
+        others = SufficientStatistics(
+            total.Phi - own.Phi, b, TT, total.trace - own.trace, total.count,
+            total.log_ratio,
         )  # fmt: skip
-
-        # Kuf' alpha = A' Lz' alpha
-        whitened_alpha = dtrmm(1.0, Lz, without.alpha, lower=1, trans_a=1)
-        mean = samples.T[fold, k:] @ without.beta
-        variance = kernel.diagonal(theta, samples.X[fold])
-        done = 0
-        for number, block in enumerate(parts):
-            A = kept[number] if number < len(kept) else whitened(block)
-            C = dtrsm(1.0, without.Lb, A, lower=1)
-            part = slice(done, done := done + len(block))
-            mean[part] += product(A.T, whitened_alpha)
-            variance[part] -= np.einsum("ij,ij->j", A, A)
-            variance[part] += np.einsum("ij,ij->j", C, C)
-        yield fold, (mean, np.maximum(variance, 0.0))
+        without = sparse_posterior(kernel, theta, Z, Lz, others, k, jitter)
+        yield fold, without.mean_and_variance(some.X, some.T[:, k:])
 
 
 def _by_blocks(posterior, samples, folds):

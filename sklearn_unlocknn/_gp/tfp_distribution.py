@@ -7,22 +7,10 @@ from scipy.linalg import lapack
 from scipy.linalg.blas import dtrmm
 
 from .posterior import ExactPosterior, sparse_posterior
+from .tfp_kernels import OnColumns
 
 tfd = tfp.distributions
 tfpk = tfp.math.psd_kernels
-
-
-class _LeadingFeatures(tfpk.FeatureTransformed):
-    """A kernel of the first columns alone, with the batch shape that TFP requires."""
-
-    def __init__(self, kernel, n_features):
-        super().__init__(kernel, lambda x, *_: x[..., :n_features])
-
-    def _batch_shape(self):
-        return self.kernel.batch_shape
-
-    def _batch_shape_tensor(self):
-        return self.kernel.batch_shape_tensor()
 
 
 def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_output):
@@ -85,8 +73,7 @@ def variational_gaussian_process(posterior, X, output, y_mean, y_scale, one_outp
         scale, pick = y_scale[0], lambda array: array[0]
     else:
         scale, pick = y_scale, lambda array: array
-    leading = _LeadingFeatures(latent, d)
-    scaled = tfpk.Constant(tf.constant(scale**2)) * leading
+    scaled = tfpk.Constant(tf.constant(scale**2)) * OnColumns(latent, slice(d))
     # Each output has the jitter of its posterior, in its own units.
     jitter = tf.constant(posterior.jitter * scale[..., None] ** 2)
 

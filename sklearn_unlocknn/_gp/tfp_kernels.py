@@ -17,7 +17,7 @@ _MATERN = {
 }
 
 
-class _OnColumns(tfpk.FeatureTransformed):
+class OnColumns(tfpk.FeatureTransformed):
     """A kernel on some columns of its inputs."""
 
     def __init__(self, kernel, columns):
@@ -64,7 +64,7 @@ def translate(kernel):
         return power
     if isinstance(kernel, OnFeatures):
         base = translate(kernel.kernel)
-        return None if base is None else _OnColumns(base, kernel.columns)
+        return None if base is None else OnColumns(base, kernel.columns)
     if isinstance(kernel, TFPKernel):
         return kernel.kernel
     return _leaf(kernel)

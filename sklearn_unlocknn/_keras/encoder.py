@@ -5,9 +5,8 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from .._features.cache import MAX_ROWS, FeatureCache, cache_location, hash_rows
-from .._features.encoder import train
-from .._gp.encoded import Encoded
-from .._validation import check_targets
+from .._features.encoder import LiveModel, train
+from .._gp.encoded import Encoded, NumericEncoder
 from .graph import library_of, split
 from .inputs import network_inputs
 from .network import NetworkHandle
@@ -36,7 +35,7 @@ def resolve_network(network, X, y=None, sample_weight=None):
     return NetworkHandle.of(model)
 
 
-class KerasEncoder:
+class KerasEncoder(NumericEncoder):
     """Encode samples as the features of a layer of a frozen Keras network.
 
     See `sklearn_unlocknn._gp.encoded.NumericEncoder` for the methods of an encoder.
@@ -59,14 +58,9 @@ class KerasEncoder:
         return library_of(network) is not None
 
     @staticmethod
-    def handle_of(model):
-        """Return the handle of a live model."""
-        return NetworkHandle.of(model)
-
-    @staticmethod
-    def model_of(handle):
-        """Return the live model of an unpickled handle."""
-        return handle.model
+    def portable(model):
+        """Return what stands for a live model in a pickle."""
+        return LiveModel(NetworkHandle.of(model))
 
     @property
     def public(self):
@@ -94,7 +88,6 @@ class KerasEncoder:
         self.with_output = getattr(estimator, "mean", None) == "network"
         if estimator.network is not None:
             network = resolve_network(estimator.network, X, y, sample_weight)
-            network.resolve_layer(self.layer)
             network.warn_of_outputs(self.layer)
             self.use(network)
         elif self.with_output:
@@ -136,14 +129,6 @@ class KerasEncoder:
                 "choose a layer whose size does not depend on it."
             )
         return encoded
-
-    def check_added(self, X, y, start=0):
-        """Return samples and their targets, checked."""
-        return X, check_targets(y)
-
-    def chunks(self, estimator, stream):
-        """Return the stream's own batches."""
-        return stream
 
     def _plan(self, estimator, arrays):
         """Return whether features pay to be cached, and whether to compute outputs."""

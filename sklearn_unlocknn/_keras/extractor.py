@@ -127,7 +127,7 @@ list of array-like or DataFrame
         FileNotFoundError
             When there is no such file.
         """
-        check_batch_size(self.batch_size, "batch_size")
+        check_batch_size(self.batch_size)
         encoder = KerasEncoder()
         arrays = encoder.freeze(self, X, y)
         first = encoder._run(self, [array[:1] for array in arrays], keep=True)

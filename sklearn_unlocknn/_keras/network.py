@@ -29,7 +29,6 @@ from .graph import (
     limit_threads,
     multiply_adds,
     outputs_of,
-    split,
     traced,
     unsteady_layer,
 )
@@ -238,13 +237,14 @@ class NetworkHandle:
     def warn_of_outputs(self, layer):
         """Warn of a layer that is an output of the network though its index is not -1.
 
-        Names are taken as they are, and so is the last layer.
+        Names are taken as they are, and so is the last layer. Raises the errors of
+        `resolve_layer`.
         """
         graph, layers = graph_of(self.model), self.model.layers
-        for item in layer if isinstance(layer, list | tuple) else [layer]:
-            if graph is None or isinstance(item, str):
+        items = layer if isinstance(layer, list | tuple) else [layer]
+        for item, name in zip(items, self.resolve_layer(layer), strict=False):
+            if isinstance(item, str):
                 continue
-            (name,) = self.resolve_layer(item)
             with contextlib.suppress(ValueError):  # called several times
                 if name == layers[-1].name or not follows_only_scaling(graph, name):
                     continue
@@ -256,25 +256,6 @@ class NetworkHandle:
                     "afterwards: the features of a hidden layer are usually better. "
                     f"{remedy}layer={name!r} to take this one as it is."
                 )
-
-    def extract(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
-        """Run the network up to a layer, in inference mode.
-
-        Parameters
-        ----------
-        inputs, layer, batch_size, with_output, n_jobs
-            As in `run`.
-
-        Returns
-        -------
-        features : ndarray of shape (n_samples, n_features), float64
-            Output of the layer, flattened to two dimensions.
-        output : ndarray of shape (n_samples, n_outputs), float64
-            Only if ``with_output``: the network's own output.
-        """
-        values, width = self.run(inputs, layer, batch_size, with_output, n_jobs)
-        features, outputs = split(values, width, with_output)
-        return (features, outputs) if with_output else features
 
     def run(self, inputs, layer, batch_size=1024, with_output=False, n_jobs=None):
         """Run the network up to a layer; every pass through it starts here.
@@ -319,12 +300,8 @@ class NetworkHandle:
                 ([a[i : i + size] for a in inputs], *options) for i in range(0, n, size)
             )
             done = run_blocks(NetworkHandle._run_block, self, blocks, n_jobs)
-            part, width = next(done)
-            values, start = np.empty((n, part.shape[1]), part.dtype), len(part)
-            values[:start] = part
-            for part, _ in done:
-                values[start : start + len(part)] = part
-                start += len(part)
+            parts, widths = zip(*done, strict=True)
+            values, width = np.concatenate(parts), widths[0]
         bad = ~np.isfinite(values)
         if bad.any():
             sample, column = np.argwhere(bad)[0]

@@ -78,17 +78,12 @@ class MEGNetEncoder:
         return hasattr(type(network), "save_model") and hasattr(network, "model")
 
     @staticmethod
-    def handle_of(model):
-        """Return a snapshot of a live model; of a list, of each."""
+    def portable(model):
+        """Return what stands for a live model in a pickle; of a list, for each."""
         if isinstance(model, list | tuple):
             is_model = MEGNetEncoder.is_model
             return [MEGNetSnapshot.of(one) if is_model(one) else one for one in model]
         return MEGNetSnapshot.of(model)
-
-    @staticmethod
-    def model_of(handle):
-        """Return what replaces the live model in an unpickled estimator."""
-        return handle
 
     @property
     def public(self):
@@ -157,16 +152,16 @@ class MEGNetEncoder:
 
     def _encoded(self, done):
         """Return the samples with features as an `Encoded` batch."""
-        valid = done.n_atoms > 0
-        index = None if valid.all() else np.flatnonzero(valid)
-        pick = slice(None) if index is None else index
+        n = len(done.n_atoms)
+        index = np.flatnonzero(done.n_atoms > 0)
+        pick = slice(None) if len(index) == n else index  # without a copy
         offset = scale = None
         if self.with_output:
             offset = done.prediction[pick]
             if self.network.extensive:
                 scale = done.n_atoms[pick, None].astype(float)
         return Encoded(
-            done.features[pick], offset, scale, index, len(valid), done.errors,
+            done.features[pick], offset, scale, index, n, done.errors,
             dtype=np.float32, gaps=bool(self.groups), blocks=self.blocks.slices,
             together=self.blocks.together, kernel=self.blocks.kernel, notes=done.notes,
             formulas=self.blocks.formulas if self.blocks.together else None,

@@ -147,7 +147,7 @@ class MEGNetFeatureExtractor(
         OSError
             If a pretrained network cannot be fetched.
         """
-        check_batch_size(self.batch_size, "batch_size")
+        check_batch_size(self.batch_size)
         encoder = MEGNetEncoder()
         encoder.freeze(self, X, y)
         self._encoder = encoder

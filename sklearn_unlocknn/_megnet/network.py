@@ -10,7 +10,7 @@ import numpy as np
 
 from .._gp.linalg import map_in_threads
 from .._keras.graph import limit_threads
-from .._parallel import Recent, run_blocks
+from .._parallel import run_blocks
 from .._structures.read import StructureError, as_items
 from .batches import Extraction, batches, cut, join
 from .convert import Graph, convert_many
@@ -29,7 +29,7 @@ from .state import build_network, network_state
 
 #: Snapshots used last, by fingerprint and by file: clones, copies, candidates of a
 #: search and tasks of a worker share a snapshot and its compiled functions.
-_HANDLES = Recent(8)
+_HANDLES, _MOST_HANDLES = {}, 8
 _LOCK = threading.RLock()
 
 #: Number of structures that a process converts and runs at a time.
@@ -78,9 +78,13 @@ class MEGNetSnapshot:
             if handle is None:
                 new = cls(network)
                 handle = _HANDLES.get(new.fingerprint) or new
-            if file is not None:
-                _HANDLES.put(file, handle)
-            return _HANDLES.put(handle.fingerprint, handle)
+            for key in (file, handle.fingerprint):
+                if key is not None:
+                    _HANDLES.pop(key, None)
+                    _HANDLES[key] = handle  # the newest
+            for key in list(_HANDLES)[:-_MOST_HANDLES]:
+                del _HANDLES[key]
+            return handle
 
     def __reduce__(self):
         # A function: cloudpickle would send a class method by value, with what it uses.

@@ -37,20 +37,17 @@ class BaseVGPRegressor(
     _encoder_type = NumericEncoder
     _means = ("zero", "constant", "linear")
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        state.pop("inducing_points_", None)  # half of the size, as the head has them
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if hasattr(self, "n_inducing_points_"):
-            self.inducing_points_ = self._head.inducing_points()
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+    @property
+    def inducing_points_(self):
+        """Inducing points, in units of the features."""
+        check_is_fitted(self)
+        scaling = self._head.scaling
+        return self._head.posterior.Z * scaling.x_scale + scaling.x_mean
 
     def fit(self, X, y, sample_weight=None, y_std=None):
         """Fit hyperparameters, inducing points and posterior, from scratch.
@@ -124,7 +121,6 @@ class BaseVGPRegressor(
         posterior = head.posterior
         self.kernel_ = posterior.kernel.fitted_kernel(head.predictor.theta)
         self.n_neighbors_ = None if head.local is None else N_NEAREST
-        self.inducing_points_ = head.inducing_points()
         self.n_inducing_points_ = len(posterior.Z)
         noise_std = np.sqrt(head.mean_noise) * head.y_scale
         self.noise_std_ = float(noise_std[0]) if head.one_output else noise_std
@@ -241,44 +237,35 @@ class BaseVGPRegressor(
 
     def _check_parameters(self):
         """Raise if a parameter is invalid for any data."""
-        count = self.n_inducing_points
-        whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-        share = isinstance(count, numbers.Real) and not isinstance(count, bool)
-        auto = isinstance(count, str) and count == "auto"
-        share = share and not whole and 0 < count <= 1
-        if not (auto or share or (whole and count >= 1)):
-            raise ValueError(
-                f"Got n_inducing_points={count!r}, expected an int of at least 1, a "
-                'float in (0, 1], a share of the samples, or "auto".'
-            )
-        init = self.inducing_init
-        if isinstance(init, str) and init not in _INITS:
-            raise ValueError(
-                f"Got inducing_init={init!r}, expected one of {list(_INITS)} or an "
-                "array of shape (m, n_features)."
-            )
-        if not (isinstance(self.mean, str) and self.mean in self._means):
-            raise ValueError(
-                f"Got mean={self.mean!r}, expected one of {list(self._means)}."
-            )
-        for name, words in _WORDS.items():
+        count, init = self.n_inducing_points, self.inducing_init
+        valid = isinstance(count, str) and count == "auto"
+        if isinstance(count, numbers.Real) and not isinstance(count, bool):
+            whole = isinstance(count, numbers.Integral)
+            valid = count >= 1 if whole else 0 < count <= 1
+        checks = [
+            ("n_inducing_points", valid, "an int of at least 1, a float in (0, 1], a "
+             'share of the samples, or "auto"'),
+            ("inducing_init", not isinstance(init, str) or init in _INITS,
+             f"one of {list(_INITS)} or an array of shape (m, n_features)"),
+        ]  # fmt: skip
+        for name, words in {"mean": self._means, **_WORDS}.items():
             value = getattr(self, name)
-            if not (isinstance(value, str) and value in words):
-                raise ValueError(
-                    f"Got {name}={value!r}, expected one of {list(words)}."
-                )
-        counts = [("max_iter", 0, ""), ("hyper_subset_size", 2, "auto")]
+            valid = isinstance(value, str) and value in words
+            checks.append((name, valid, f"one of {list(words)}"))
+        counts = {"max_iter": 0, "hyper_subset_size": 2}
         if hasattr(self, "extract_batch_size"):
-            counts.append(("extract_batch_size", 1, ""))
-        for name, least, word in counts:
-            value = getattr(self, name)
-            if word and isinstance(value, str) and value == word:
-                continue
-            if not (isinstance(value, numbers.Integral) and value >= least):
-                other = f" or {word!r}" if word else ""
-                raise ValueError(
-                    f"Got {name}={value!r}, expected an int of at least {least}{other}."
-                )
+            counts["extract_batch_size"] = 1
+        for name, least in counts.items():
+            value, expected = getattr(self, name), f"an int of at least {least}"
+            valid = isinstance(value, numbers.Integral) and value >= least
+            if name == "hyper_subset_size":
+                valid = valid or (isinstance(value, str) and value == "auto")
+                expected += " or 'auto'"
+            checks.append((name, valid, expected))
+        for name, valid, expected in checks:
+            if not valid:
+                value = getattr(self, name)
+                raise ValueError(f"Got {name}={value!r}, expected {expected}.")
         if getattr(self, "fine_tuning", None) is not None:
             from .._fine_tuning.parameters import check_fine_tuning
 
@@ -287,9 +274,9 @@ class BaseVGPRegressor(
 
 def _report_invalid(encoded, least):
     """Warn of samples without features; raise if fewer than ``least`` have them."""
-    if encoded.index is None:
-        return
     n_valid, n = len(encoded.index), encoded.n
+    if n_valid == n:
+        return
     first = int(np.setdiff1d(np.arange(n), encoded.index)[0])
     reason = encoded.errors.get(first, f"sample {first}")
     if n_valid < least:

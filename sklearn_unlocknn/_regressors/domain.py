@@ -163,7 +163,7 @@ class DomainMixin:
         n, k = rows.shape
         chosen, record = rows.ravel(), head.record
         columns = {
-            "sample": np.repeat(encoded.positions, k),
+            "sample": np.repeat(encoded.index, k),
             "rank": np.tile(np.arange(1, k + 1), n),
             "index": record.index[chosen],
             "distance": distance.ravel(),

@@ -84,7 +84,7 @@ def _predict(estimator, items):
         head = estimator._head
         numbers = np.full((len(items), 4), np.nan)
         numbers[:, 0], numbers[:, 1] = head.mean_and_std(encoded)
-        valid = encoded.positions
+        valid = encoded.index
         nearest = np.full(len(items), "", object)
         if len(valid) and head.record is not None:  # which old files lack
             numbers[valid, 2:] = np.transpose(domain_scores(head, encoded))

@@ -4,41 +4,20 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._prediction import (
-    Prediction,
-    check_coverage,
-    check_levels,
-    density_at,
-    interval_levels,
-)
+from .._prediction import DistributionMixin, Prediction
 
 
-class PredictiveMixin:
+class PredictiveMixin(DistributionMixin):
     """Quantiles, intervals, samples and the TFP distribution of a fitted head."""
 
-    def predict_quantiles(self, X, q):
-        """Predict quantiles of a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or as in the class
-            Samples to predict.
-        q : float or array-like of shape (n_quantiles,)
-            Levels in (0, 1).
-
-        Returns
-        -------
-        quantiles : ndarray of shape (n_samples, n_quantiles) or \
-(n_samples, n_quantiles, n_outputs)
-            In target units.
-
-        Raises
-        ------
-        ValueError
-            If a level is not inside (0, 1).
-        """
-        q = check_levels(q)
+    def _quantiles_at(self, X, q):
+        """Return quantiles at valid levels."""
         return self._functions(*self.predict(X, return_std=True))[0](q)
+
+    def _density_at(self, X):
+        """Return the shape of predictions and the function of their log density."""
+        mean, std = self.predict(X, return_std=True)
+        return mean.shape, self._functions(mean, std)[1]
 
     def _predict_distribution(self, X):
         """Return the `Prediction` of samples."""
@@ -67,51 +46,6 @@ class PredictiveMixin:
 
         return quantiles, log_density
 
-    def predict_log_density(self, X, y):
-        """Predict the log density of observations.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or as in the class
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Observations, in target units.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In nats, of the density per target unit; NaN for samples without features.
-
-        Raises
-        ------
-        ValueError
-            If y has not the shape of the predictions.
-        """
-        mean, std = self.predict(X, return_std=True)
-        return density_at(self._functions(mean, std)[1], y, mean.shape)
-
-    def predict_interval(self, X, coverage=0.95):
-        """Predict the central interval of a new observation.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or as in the class
-            Samples to predict.
-        coverage : float, default=0.95
-            Probability that the interval contains the observation, in (0, 1).
-
-        Returns
-        -------
-        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
-            Lower and upper end, in target units.
-
-        Raises
-        ------
-        ValueError
-            If ``coverage`` is not inside (0, 1).
-        """
-        return self.predict_quantiles(X, interval_levels(check_coverage(coverage)))
-
     def predict_dist(self, X):
         """Return the joint predictive distribution as a TFP object.
 
@@ -135,8 +69,8 @@ class PredictiveMixin:
         """
         check_is_fitted(self)
         encoded = self._encoder.encode(self, X)
-        if encoded.index is not None:
-            missing = np.setdiff1d(np.arange(encoded.n), encoded.index)
+        missing = np.setdiff1d(np.arange(encoded.n), encoded.index)
+        if len(missing):
             raise ValueError(
                 f"Got {len(missing)} samples without features, the first being sample "
                 f"{missing[0]}: a joint distribution needs the features of all. Leave "

@@ -173,7 +173,7 @@ class _Spool:
             file.write(np.ascontiguousarray(encoded.features, dtype=np.float64).data)
         for i, error in encoded.errors.items():
             self.errors[self.n + i] = error.at(self.n + i)
-        index = self.n + encoded.positions
+        index = self.n + encoded.index
         rest = dataclasses.replace(encoded, features=None, inputs=None, index=index)
         own = copy.deepcopy(targets)  # a view would keep the user's batch in memory
         self.batches.append((rest, own))
@@ -196,8 +196,8 @@ class _Spool:
         # the first batch was fitted, so it has the names of columns
         encoded = dataclasses.replace(
             batches[0], features=features, offset=joined(batches, "offset"),
-            scale=joined(batches, "scale"), n_all=self.n, errors=self.errors,
-            index=None if len(index) == self.n else index, notes={},
+            scale=joined(batches, "scale"), index=index, n=self.n, errors=self.errors,
+            notes={},
         )  # fmt: skip
         y = joined(targets, "columns").reshape(self.n, *targets[0].y.shape[1:])
         return encoded, Targets(y, joined(targets, "weights"), joined(targets, "std"))

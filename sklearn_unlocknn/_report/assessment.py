@@ -223,7 +223,7 @@ class _Domain:
         if self.encoded is None or self.encoded.formulas is None:
             return None
         every = np.full(self.encoded.n, "", object)
-        every[self.encoded.positions] = self.encoded.formulas_of(slice(None))
+        every[self.encoded.index] = self.encoded.formulas_of(slice(None))
         return [str(formula) for formula in every[positions]]
 
     def reason(self, position):

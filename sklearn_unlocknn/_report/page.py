@@ -2,12 +2,11 @@
 
 import base64
 import hashlib
-import os
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
+from .._files.output import replacing
 from ..plotting._display import import_pyplot, with_units
 from . import tables, verdicts
 from .assessment import assess
@@ -121,14 +120,8 @@ def write_report(
         structures=structures,
     )  # fmt: skip
     page = render(assessment, quantity, card=card or None)
-    destination = Path(os.path.realpath(path))  # a link remains a link
-    part = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "x", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        os.replace(part, destination)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, encoding="utf-8", newline="\n") as file:
+        file.write(page)
 
 
 def render(assessment, quantity, *, card=None, made_from=()):

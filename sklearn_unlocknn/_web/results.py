@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._features.cache import forget
+from .._files.card import as_json
 from .._gp.domain import is_outside
 from .._regressors.predictions import predictions
 from .._structures.read import StructureError, as_structure, read_upload
@@ -153,13 +154,13 @@ def _predict(samples, pictures):
     near = _nearest(samples["structure"].iloc[good].tolist())
     results = []
     for i, row in enumerate(table.to_dict("records")):
-        result = {k: _plain(v) for k, v in row.items() if k != "nearest"}
+        result = as_json(row)
         structure = samples["structure"].iloc[i]
         result |= {"formula": None, "n_atoms": None}
         if structure is not None:
             result["formula"] = structure.composition.reduced_formula
             result["n_atoms"] = len(structure)
-        rank = _plain(ranks.iloc[i])
+        rank = as_json(ranks.iloc[i])
         result["domain_rank"] = rank
         result["outside"] = None if rank is None else bool(is_outside(rank))
         result["nearest"] = near.pop(0) if row["error"] == "" else []
@@ -179,7 +180,7 @@ def _nearest(structures):
     found = [[] for _ in structures]
     for row in table.to_dict("records"):
         sample = int(row.pop("sample"))
-        found[sample].append({k: _plain(v) for k, v in row.items()})
+        found[sample].append(as_json(row))
     return found
 
 
@@ -224,12 +225,3 @@ def draw_training(index):
         }  # fmt: skip
     except Exception as error:  # readers raise errors of any class
         return {"error": " ".join(str(error).split()) or type(error).__name__}
-
-
-def _plain(value):
-    """Return a value as JSON has it; NaN and infinity are None."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -61,10 +61,7 @@ def error_uncertainty_correlation(
     """
     if method not in _METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {_METHODS}.")
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
-    )
-    columns = zip(np.abs(y_true - y_pred).T, y_std.T, strict=True)
+    columns, weights = _errors_and_std(y_true, y_pred, y_std, sample_weight)
     values = [_correlation(error, std, weights, method) for error, std in columns]
     return float(np.mean(values))
 
@@ -120,10 +117,7 @@ def large_error_auc(y_true, y_pred, y_std, *, factor=3.0, sample_weight=None):
     """
     if not factor > 0:
         raise ValueError(f"Got factor={factor!r}, expected a number above 0.")
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
-    )
-    columns = zip(np.abs(y_true - y_pred).T, y_std.T, strict=True)
+    columns, weights = _errors_and_std(y_true, y_pred, y_std, sample_weight)
     values = []
     for error, std in columns:
         large = error > factor * _weighted_median(error, weights)
@@ -185,10 +179,7 @@ def sparsification_error(y_true, y_pred, y_std, *, sample_weight=None):
     >>> round(sparsification_error(y_true, y_pred, [0.3, 0.2, 0.1]), 3)
     1.273
     """
-    y_true, y_pred, y_std, weights = check_predictions(
-        y_true, y_pred, y_std, sample_weight
-    )
-    columns = zip(np.abs(y_true - y_pred).T, y_std.T, strict=True)
+    columns, weights = _errors_and_std(y_true, y_pred, y_std, sample_weight)
     values = [_ause(error, std, weights) for error, std in columns]
     return float(np.mean(values))
 
@@ -260,6 +251,14 @@ def sparsification_curve(y_true, y_pred, y_std, *, sample_weight=None, n_levels=
         for key in (y_std[:, 0], error)
     ]
     return discarded, *kept_errors
+
+
+def _errors_and_std(y_true, y_pred, y_std, sample_weight):
+    """Return pairs of absolute errors and std, one an output, and the weights."""
+    y_true, y_pred, y_std, weights = check_predictions(
+        y_true, y_pred, y_std, sample_weight
+    )
+    return zip(np.abs(y_true - y_pred).T, y_std.T, strict=True), weights
 
 
 def _correlation(error, std, weights, method):

@@ -8,7 +8,7 @@ import battery
 import numpy as np
 import pytest
 from _megnet.megnet_nets import make_megnet, make_structures
-from networks import build_net
+from networks import build_net, extract
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.gaussian_process import kernels as gpk
@@ -146,7 +146,7 @@ def test_prior_means_outputs_and_weights(keras_net, mean):
     assert_allclose(predictions(weighted), predictions(few), rtol=1e-3, atol=1e-4)
     assert few.fine_tune_curve_[-1] > few.fine_tune_curve_[0]
     if mean == "network":
-        output = weighted.network_.extract([X_NEW.astype("f4")], -1)
+        output = extract(weighted.network_, [X_NEW.astype("f4")], -1)
         # the output layer is trained too
         own = keras_net(X_NEW.astype(np.float32)).numpy()
         assert np.abs(output - own).max() > 0.1

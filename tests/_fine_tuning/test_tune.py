@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 from _megnet.megnet_nets import make_megnet, make_structures
-from networks import build_net
+from networks import build_net, extract
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import kernels as gpk
 
@@ -138,7 +138,7 @@ def test_keras_copy_runs_as_the_network(K):
     trainable = KerasTrainableCopy(network, ["hidden", "latent"], [INPUTS], True)
     index = np.array([5, 1, 8])
     features, output, _ = trainable.forward(index)
-    want = network.extract([INPUTS[index]], ["hidden", "latent"], with_output=True)
+    want = extract(network, [INPUTS[index]], ["hidden", "latent"], with_output=True)
     assert_allclose(features, want[0], rtol=1e-6)
     assert_allclose(output, want[1], rtol=1e-6)
     weights = net.get_weights()
@@ -146,8 +146,8 @@ def test_keras_copy_runs_as_the_network(K):
     for before, after in zip(weights, net.get_weights(), strict=True):
         assert_array_equal(before, after)
     # The compiled pass is the same, with the new weights.
-    tuned = trainable.freeze().extract([INPUTS], "latent")
-    assert np.abs(tuned - network.extract([INPUTS], "latent")).max() > 0.1
+    tuned = extract(trainable.freeze(), [INPUTS], "latent")
+    assert np.abs(tuned - extract(network, [INPUTS], "latent")).max() > 0.1
     assert trainable.freeze().checksum() != network.checksum()
 
 
@@ -286,7 +286,7 @@ def tuned(validation_fraction=0.0, epochs=8, batch_size=60, rate=1e-3, kernel=No
     X = rng.normal(size=(60, 4)).astype(np.float32)
     y = np.sin(2 * X[:, :1]) + 0.1 * rng.normal(size=(60, 1))
     network = NetworkHandle.of(build_net(keras))
-    features = network.extract([X], "hidden")
+    features = extract(network, [X], "hidden")
     d = features.shape[1]
     target = make_target("constant", y, np.ones(60), np.ones(1))
     scaling = MovingScaling(features.mean(axis=0), features.std(axis=0), target.weights)

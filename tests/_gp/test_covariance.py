@@ -8,9 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
-from sklearn_unlocknn._gp import covariance
+from sklearn_unlocknn._gp import covariance, kernel_blocks
 from sklearn_unlocknn._gp.covariance import Covariance
-from sklearn_unlocknn._gp.kernel_blocks import Leaf
 from sklearn_unlocknn.kernels import OnFeatures
 
 C, White, RBF, Matern = gpk.ConstantKernel, gpk.WhiteKernel, gpk.RBF, gpk.Matern
@@ -316,15 +315,19 @@ def test_what_is_kept_of_points_is_that_of_the_same_points_and_values(kernel):
         assert_array_equal(covariance.matrix(at, X, points), want)
 
 
-def test_terms_of_the_same_points_are_computed_once():
-    leaf, computed = Leaf(RBF(0.8), D, 0), []
-    Z = np.ones((2, D))
+def test_terms_of_the_same_points_are_computed_once(monkeypatch):
+    covariance, computed = Covariance(RBF(0.8), D), []
+    X, Z = np.zeros((3, D)), np.ones((2, D))
+    scaled = kernel_blocks._scaled
 
-    def terms():
-        computed.append("points")
+    def counted(points):
+        computed.append(points)
+        return scaled(points)
 
-    for points, length, count in ((Z, 0.8, 1), (Z, 0.8, 1), (Z, 0.9, 2)):
-        leaf.points.of(points, length, terms)
+    monkeypatch.setattr(kernel_blocks, "_scaled", counted)
+    for points, shift, count in ((Z, 0.0, 1), (Z, 0.0, 1), (Z, 0.1, 2)):
+        covariance.matrix(covariance.theta + shift, X, points)
         assert len(computed) == count
-    leaf.points.of(Z.copy(), 0.9, terms)  # whose values may be others
+    # whose values may be others
+    covariance.matrix(covariance.theta + 0.1, X, Z.copy())
     assert len(computed) == 3

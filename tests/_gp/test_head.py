@@ -105,7 +105,7 @@ def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
 def test_nothing_to_fit_is_named(data):
     X, y = data
     weights = (np.arange(80) < 3).astype(float)
-    encoded = Encoded(X[3:], index=np.arange(3, 80), n_all=80)
+    encoded = Encoded(X[3:], index=np.arange(3, 80), n=80)
     with pytest.raises(ValueError, match="both features and a positive weight"):
         Head.fit(encoded, Targets(y, weights), VGPRegressor(), None)
 
@@ -137,7 +137,7 @@ def test_sample_is_named_by_its_place_in_the_batch(data):
     model = fit(data, kernel="linear")
     head = model._head
     features = np.array([[0.0, 5.0], [1e300, 5.0]])
-    encoded = Encoded(features, index=np.array([1, 4]), n_all=6)
+    encoded = Encoded(features, index=np.array([1, 4]), n=6)
     for predict in (head.mean_and_std, head.mean_and_covariance):
         with pytest.raises(ValueError, match="prediction of sample 4 exceeds"):
             predict(encoded)
@@ -145,7 +145,7 @@ def test_sample_is_named_by_its_place_in_the_batch(data):
 
 def test_batch_without_features_has_no_predictions(data):
     head = fit(data)._head
-    encoded = Encoded(np.empty((0, 2)), index=np.arange(0), n_all=3)
+    encoded = Encoded(np.empty((0, 2)), index=np.arange(0), n=3)
     for values in (*head.components(encoded), head.mean(encoded)):
         assert_array_equal(values, np.full(3, np.nan))
     assert head.sample(encoded, 2, np.random.RandomState(0)).shape == (3, 2)

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from networks import extract
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -30,7 +31,7 @@ def test_transform(net, small_data):
     features = extractor.transform(X)
     assert features.shape == (60, 5)
     assert features.dtype == np.float64
-    assert_allclose(features, NetworkHandle.of(net).extract([X.astype("f4")], -2))
+    assert_allclose(features, extract(NetworkHandle.of(net), [X.astype("f4")], -2))
     assert extractor.n_features_in_ == 4
     assert extractor.n_features_out_ == 5
     assert extractor.network_ is NetworkHandle.of(net)

@@ -9,6 +9,7 @@ from collections import deque
 import numpy as np
 import pytest
 from keras_networks import ARRAYS, LAYER, X, builders, nested, shared_layer, two_inputs
+from networks import extract
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -33,23 +34,23 @@ def reference(K, net, names, *arrays):
 
 @pytest.mark.parametrize("names", [["latent"], ["hidden"], ["hidden", "latent"]])
 def test_extract_equals_keras(K, net, names):
-    got = NetworkHandle.of(net).extract([X], names, 3)
+    got = extract(NetworkHandle.of(net), [X], names, 3)
     assert got.dtype == np.float64
     assert_allclose(got, reference(K, net, names, X), rtol=1e-5, atol=1e-6)
 
 
 def test_index_and_name_are_the_same_layer(net):
     handle = NetworkHandle.of(net)
-    by_name = handle.extract([X], "latent")
+    by_name = extract(handle, [X], "latent")
     for layer in (-2, np.int64(-2), len(net.layers) - 2, [-2]):
-        assert_array_equal(handle.extract([X], layer), by_name)
+        assert_array_equal(extract(handle, [X], layer), by_name)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
 def test_any_number_of_samples_in_batches_with_one_cut(net, n):
     handle = NetworkHandle.of(net)
-    every = handle.extract([X], "latent", 1024)
-    assert_allclose(handle.extract([X[:n]], "latent", 3), every[:n], rtol=1e-6)
+    every = extract(handle, [X], "latent", 1024)
+    assert_allclose(extract(handle, [X[:n]], "latent", 3), every[:n], rtol=1e-6)
     assert len(handle._cuts) == 1
 
 
@@ -65,16 +66,16 @@ def test_one_trace_for_all_batch_sizes(keras3_net, monkeypatch):
 
     monkeypatch.setattr("keras.Model", Counted)
     for n, batch_size in ((7, 3), (1, 3), (5, 2)):
-        handle.extract([X[:n]], "latent", batch_size)
+        extract(handle, [X[:n]], "latent", batch_size)
     assert len(calls) == 1
 
 
 def test_features_and_output_from_one_pass(K, net):
     handle = NetworkHandle.of(net)
-    features, output = handle.extract([X], "latent", 4, with_output=True)
+    features, output = extract(handle, [X], "latent", 4, with_output=True)
     assert len(handle._cuts) == 1
-    assert_allclose(features, handle.extract([X], "latent"), rtol=1e-6)
-    assert_allclose(output, handle.extract([X], -1), rtol=1e-6)
+    assert_allclose(features, extract(handle, [X], "latent"), rtol=1e-6)
+    assert_allclose(output, extract(handle, [X], -1), rtol=1e-6)
     assert_allclose(output, np.asarray(net(X, training=False)), rtol=1e-5)
     assert handle.n_outputs == 1
 
@@ -85,17 +86,17 @@ def test_every_kind_of_network(K, build):
     arrays = ARRAYS.get(build.__name__, [X])
     handle = NetworkHandle.of(net)
     expected = net(arrays if len(arrays) > 1 else arrays[0], training=False)
-    assert_allclose(handle.extract(arrays, -1, 3), expected, rtol=1e-5, atol=1e-6)
-    assert handle.extract(arrays, LAYER.get(build.__name__, -2), 3).shape[0] == 7
+    assert_allclose(extract(handle, arrays, -1, 3), expected, rtol=1e-5, atol=1e-6)
+    assert extract(handle, arrays, LAYER.get(build.__name__, -2), 3).shape[0] == 7
     assert len(handle.input_specs) == len(arrays)
 
 
 def test_features_of_a_nested_model_are_its_output_in_the_outer_graph(K):
     net = nested(K)
     inner = net.layers[-2]
-    middle = NetworkHandle.of(net).extract([X], "middle")
+    middle = extract(NetworkHandle.of(net), [X], "middle")
     expected = np.asarray(inner(middle.astype("float32"), training=False))
-    assert_allclose(NetworkHandle.of(net).extract([X], -2), expected, rtol=1e-5)
+    assert_allclose(extract(NetworkHandle.of(net), [X], -2), expected, rtol=1e-5)
 
 
 def test_input_specs(K):
@@ -107,7 +108,7 @@ def test_input_specs(K):
 def test_network_of_a_fixed_batch_size(K):
     inputs = K.Input((4,), batch_size=4)
     net = K.Model(inputs, K.layers.Dense(1)(K.layers.Dense(3, name="h")(inputs)))
-    got = NetworkHandle.of(net).extract([X], "h", 1024)
+    got = extract(NetworkHandle.of(net), [X], "h", 1024)
     weights, bias = net.get_layer("h").get_weights()
     assert_allclose(got, X @ weights + bias, rtol=1e-5, atol=1e-6)
 
@@ -115,14 +116,14 @@ def test_network_of_a_fixed_batch_size(K):
 def test_sequential_built_by_data_takes_any_batch(K):
     net = K.Sequential([K.layers.Dense(3), K.layers.Dense(1)])
     net(X[:2])
-    assert NetworkHandle.of(net).extract([X], 0).shape == (7, 3)
+    assert extract(NetworkHandle.of(net), [X], 0).shape == (7, 3)
     assert NetworkHandle.of(net).input_specs[0].batch is None
 
 
 def test_layer_that_depends_on_one_of_the_inputs(K):
     arrays = ARRAYS["two_inputs"]
     handle = NetworkHandle.of(two_inputs(K))
-    assert handle.extract(arrays, "dense_a").shape == (7, 4)
+    assert extract(handle, arrays, "dense_a").shape == (7, 4)
 
 
 def test_purely_subclassed_model_runs_whole(K):
@@ -139,11 +140,11 @@ def test_purely_subclassed_model_runs_whole(K):
     handle = NetworkHandle.of(net)
     assert handle.input_specs is None
     assert handle.n_outputs is None
-    assert_allclose(handle.extract([X], -1, 3), expected, rtol=1e-5)
-    features, output = handle.extract([X], -1, 3, with_output=True)
+    assert_allclose(extract(handle, [X], -1, 3), expected, rtol=1e-5)
+    features, output = extract(handle, [X], -1, 3, with_output=True)
     assert_array_equal(features, output)
     with pytest.raises(ValueError, match="cannot be cut"):
-        handle.extract([X], -2)
+        extract(handle, [X], -2)
 
 
 # --- errors ---------------------------------------------------------------------
@@ -153,34 +154,34 @@ def test_purely_subclassed_model_runs_whole(K):
 def test_error_of_an_unknown_layer_lists_all_layers(net, layer):
     message = r"index from -6 to 5.*'latent', 'out'" if layer != [] else "empty `layer`"
     with pytest.raises(ValueError, match=message):
-        NetworkHandle.of(net).extract([X], layer)
+        extract(NetworkHandle.of(net), [X], layer)
 
 
 def test_layer_called_twice(K):
     handle = NetworkHandle.of(shared_layer(K))
     with pytest.raises(ValueError, match="'twice' is called 2 times"):
-        handle.extract([X], "twice")
-    assert handle.extract([X], "head").shape == (7, 1)
+        extract(handle, [X], "twice")
+    assert extract(handle, [X], "head").shape == (7, 1)
 
 
 def test_unbuilt_sequential(K):
     net = K.Sequential([K.layers.Dense(3)])
     with pytest.raises(ValueError, match="has not been built"):
-        NetworkHandle.of(net).extract([X], -1)
+        extract(NetworkHandle.of(net), [X], -1)
 
 
 def test_stateful_network(K):
     inputs = K.Input((2, 2), batch_size=4)
     net = K.Model(inputs, K.layers.LSTM(2, stateful=True)(inputs))
     with pytest.raises(ValueError, match="is stateful"):
-        NetworkHandle.of(net).extract([np.zeros((4, 2, 2), "f4")], -1)
+        extract(NetworkHandle.of(net), [np.zeros((4, 2, 2), "f4")], -1)
 
 
 def test_error_of_features_that_are_not_finite_names_the_sample(net):
     bad = X.copy()
     bad[5] = np.nan
     with pytest.raises(ValueError, match=r"layer 'hidden'.*not finite for sample 5"):
-        NetworkHandle.of(net).extract([bad], "hidden", 3)
+        extract(NetworkHandle.of(net), [bad], "hidden", 3)
 
 
 def test_not_a_network(K):
@@ -198,8 +199,8 @@ def test_file_is_loaded_by_the_library_that_wrote_it(K, net, tmp_path, suffix):
     path = tmp_path / f"net{suffix}"
     net.save(path)
     handle = NetworkHandle.of(path)
-    expected = NetworkHandle.of(net).extract([X], "latent")
-    assert_allclose(handle.extract([X], "latent"), expected, rtol=1e-6)
+    expected = extract(NetworkHandle.of(net), [X], "latent")
+    assert_allclose(extract(handle, [X], "latent"), expected, rtol=1e-6)
     assert NetworkHandle.of(str(path)) is handle
     assert suffix == ".h5" or handle.library == K.__name__
 
@@ -231,7 +232,7 @@ def test_only_the_handles_used_last_are_kept(make_net, monkeypatch):
 
     monkeypatch.setattr(network, "_RECENT", deque(maxlen=2))
     handle = NetworkHandle.of(make_net(keras))
-    handle.extract([X], "latent")
+    extract(handle, [X], "latent")
     dead = weakref.ref(handle)
     del handle
     gc.collect()

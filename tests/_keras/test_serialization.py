@@ -10,6 +10,7 @@ import cloudpickle
 import joblib
 import pytest
 from keras_networks import ARRAYS, LAYER, X, builders, sequential, subclass
+from networks import extract
 from numpy.testing import assert_array_equal
 
 from sklearn_unlocknn._keras import serialization
@@ -25,12 +26,12 @@ def test_pickle_round_trip(K, build):
     assert loaded is not handle
     assert loaded.model is not net
     assert loaded.library == K.__name__
-    assert_array_equal(loaded.extract(arrays, -1), handle.extract(arrays, -1))
+    assert_array_equal(extract(loaded, arrays, -1), extract(handle, arrays, -1))
     layer = LAYER.get(build.__name__, -2)
     names = handle.resolve_layer(layer)
     assert loaded.checksum() == handle.checksum()
     assert loaded.identity(names) == handle.identity(names)
-    assert_array_equal(loaded.extract(arrays, layer), handle.extract(arrays, layer))
+    assert_array_equal(extract(loaded, arrays, layer), extract(handle, arrays, layer))
     assert [type(layer) for layer in loaded.model.layers] == [
         type(layer) for layer in net.layers
     ]
@@ -62,13 +63,17 @@ def test_pickle_model_types(K):
     net = OwnSequential([K.Input((4,)), K.layers.Dense(2)])
     loaded = pickle.loads(pickle.dumps(NetworkHandle.of(net)))
     assert type(loaded.model) is K.Sequential
-    assert_array_equal(loaded.extract([X], -1), NetworkHandle.of(net).extract([X], -1))
+    assert_array_equal(
+        extract(loaded, [X], -1), extract(NetworkHandle.of(net), [X], -1)
+    )
 
 
 def test_compiled_network_with_custom_loss_pickles(K, net):
     net.compile("adam", lambda a, b: (a - b) ** 2)
     loaded = pickle.loads(pickle.dumps(NetworkHandle.of(net)))
-    assert_array_equal(loaded.extract([X], -1), NetworkHandle.of(net).extract([X], -1))
+    assert_array_equal(
+        extract(loaded, [X], -1), extract(NetworkHandle.of(net), [X], -1)
+    )
 
 
 CUSTOM_MODULE = """
@@ -102,7 +107,7 @@ LOAD = """
 import pickle, numpy as np
 X, handles = pickle.load(open("nets.pkl", "rb"))
 for handle, expected in handles:
-    np.testing.assert_array_equal(handle.extract([X], "scaled"), expected)
+    np.testing.assert_array_equal(handle.run([X], "scaled")[0], expected)
 """
 
 
@@ -112,7 +117,7 @@ def test_pickle_with_custom_layers_loads_in_a_fresh_process(tmp_path, monkeypatc
     for name in ("keras", "tf_keras"):
         (tmp_path / f"own_{name}.py").write_text(CUSTOM_MODULE.format(K=name))
         handle = NetworkHandle.of(importlib.import_module(f"own_{name}").build())
-        handles.append((handle, handle.extract([X], "scaled")))
+        handles.append((handle, extract(handle, [X], "scaled")))
     (tmp_path / "nets.pkl").write_bytes(pickle.dumps((X, handles)))
     done = subprocess.run(
         [sys.executable, "-c", LOAD], cwd=tmp_path, capture_output=True, text=True
@@ -232,7 +237,7 @@ def with_local_classes(K):
 
 
 def extract_and_return(handle):
-    return handle, handle.extract([X], "scaled")
+    return handle, handle.run([X], "scaled")[0]
 
 
 def test_local_classes_reach_loky_workers_and_come_back():
@@ -244,8 +249,8 @@ def test_local_classes_reach_loky_workers_and_come_back():
     run.__module__ = "__main__"
     results = joblib.Parallel(n_jobs=2)(joblib.delayed(run)(h) for h in handles)
     for handle, (returned, value) in zip(handles, results, strict=True):
-        assert_array_equal(value, handle.extract([X], "scaled"))
-        assert_array_equal(value, returned.extract([X], "scaled"))
+        assert_array_equal(value, extract(handle, [X], "scaled"))
+        assert_array_equal(value, extract(returned, [X], "scaled"))
         assert returned.identity(("scaled",)) == handle.identity(("scaled",))
 
 
@@ -273,4 +278,4 @@ def test_joblib_dump(net, tmp_path):
     joblib.dump(handle, tmp_path / "net.joblib")
     first, second = (joblib.load(tmp_path / "net.joblib") for _ in range(2))
     assert first.model is not second.model
-    assert_array_equal(first.extract([X], -1), handle.extract([X], -1))
+    assert_array_equal(extract(first, [X], -1), extract(handle, [X], -1))
