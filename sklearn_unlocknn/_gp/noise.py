@@ -32,6 +32,8 @@ _POWERS = (1, 2, 4)
 _MEAN_VARIANCE = 4.0
 # Variance of the residuals of `Level`, relative to that of its values
 _LEVEL_PENALTY = 1e-3
+# Fisher scoring ends at a step whose squared length, by the information, is below the
+# tolerance: half of that is a gain in nats.
 _MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 1e-2, 3.0, 0.7
 # Least Fisher information of a sample, of one whose function value is not determined
 _LEAST_INFORMATION = 1e-6
@@ -275,10 +277,11 @@ class _LogScale:
             L, _ = cholesky(B, (0.0, *JITTERS))
             weights = cho_solve((L, True), features @ (information * working))
             new = features.T @ weights
-            change = np.abs(new - g).max()
-            g = g + _DAMPING * (new - g)
+            change = information @ (new - g) ** 2
             if change < _TOLERANCE:
                 break
+            g = g + _DAMPING * (new - g)
+        g = new
         evidence = self.value(g) - 0.5 * weights @ weights
         evidence -= np.log(np.diag(L)).sum()
         half = solve_triangular(L, features, lower=True)
