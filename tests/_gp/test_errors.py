@@ -21,6 +21,7 @@ from sklearn_unlocknn._gp.likelihood import (
     expected_precisions,
 )
 from sklearn_unlocknn._gp.noise import _LogScale, fit_noise
+from sklearn_unlocknn._gp.noise_level import exact_at_best_noise
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
 from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
 from sklearn_unlocknn._gp.training import (
@@ -407,6 +408,40 @@ def test_noise_varies_where_that_of_the_data_does(growth):
         errors, _ = Errors.fit(left_out, ("auto", "auto"), rng)
         chosen.append(errors.choice[1])
     assert chosen.count("varying" if growth else "constant") >= 7
+
+
+@pytest.fixture(scope="module")
+def strongly_varying():
+    """Return samples of noise that grows a hundredfold, their function, a model."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (300, 2))
+    function = 0.5 * np.sin(3 * X[:, 0])
+    y = function + 0.3 * np.exp(1.2 * X[:, 1]) * rng.normal(size=300)
+    return X, y, function, VGPRegressor("rbf_ard", random_state=0).fit(X, y)
+
+
+def test_hyperparameters_are_fitted_again_where_noise_varies(strongly_varying):
+    X, y, function, model = strongly_varying
+    plain = VGPRegressor(
+        "rbf_ard", random_state=0, noise="constant", likelihood="gaussian"
+    ).fit(X, y)
+    posterior = model._head.posterior
+    weighted = Samples(posterior.Z, posterior.T, posterior.weights, 1, np.ones(300))
+    before = exact_at_best_noise(
+        posterior.kernel, plain._head.posterior.theta, GroupedSamples.of(weighted),
+        lambda *_: None,
+    )  # fmt: skip
+    assert posterior.elbo > before.elbo + 5.0
+    error, plain_error = (np.std(one.predict(X) - function) for one in (model, plain))
+    assert error < 0.5 * plain_error
+
+
+def test_samples_of_large_noise_are_no_outliers_where_noise_varies(strongly_varying):
+    """Beside constant noise they are: half of these determined none."""
+    *_, model = strongly_varying
+    at = np.column_stack([np.zeros(9), np.linspace(-1.8, 1.8, 9)])
+    _, _, aleatoric = model.predict_components(at)
+    assert_allclose(aleatoric, 0.3 * np.exp(1.2 * at[:, 1]), rtol=0.3)
 
 
 def test_varying_noise_is_predicted():
