@@ -38,7 +38,7 @@ LEAST_SAMPLES = 100
 _ROUNDS, _MOST_ROUNDS, _LITTLE_LESS = 2, 8, 0.8
 # Where noise varies, hyperparameters are fitted again, as the first fit took it for
 # constant: iterations, relative to those of that fit.
-_AGAIN = 0.4
+_AGAIN = 0.3
 # Samples with a weight below this are outliers: they do not inform about noise that
 # varies, and the hyperparameters that they determined are fitted again.
 _OUTLIER = 0.02

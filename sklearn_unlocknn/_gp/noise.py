@@ -168,10 +168,12 @@ def fit_noise(kernel, theta, left_out, shape, rng, before=None):
             K_Z, K_X = (_covariance(R, power, level) for R in (at_Z, at_X))
             L, _ = cholesky(K_Z, JITTERS)
             roots[form] = L, solve_triangular(L, K_X.T, lower=True)
-        features = np.empty((m + 1, len(X)))
-        np.multiply(np.sqrt(prior), roots[form][1], out=features[:-1])
-        features[-1] = np.sqrt(_MEAN_VARIANCE)
-        one = found[form, prior] = target.maximise(features, g)
+        if (form, prior) not in found:
+            features = np.empty((m + 1, len(X)))
+            np.multiply(np.sqrt(prior), roots[form][1], out=features[:-1])
+            features[-1] = np.sqrt(_MEAN_VARIANCE)
+            found[form, prior] = target.maximise(features, g)
+        one = found[form, prior]
         g = one.g
         return one.evidence
 
@@ -272,7 +274,8 @@ class _LogScale:
             slope, information = self.score(g)
             step = np.clip(slope / information, -_LONGEST_STEP, _LONGEST_STEP)
             working = g + step
-            B = dsyrk(1.0, features * np.sqrt(information), lower=1)
+            root = features * np.sqrt(information)
+            B = dsyrk(1.0, root.T, trans=1, lower=1)  # in order, without a copy
             B[np.diag_indices_from(B)] += 1.0
             L, _ = cholesky(B, (0.0, *JITTERS))
             weights = cho_solve((L, True), features @ (information * working))
