@@ -3,7 +3,7 @@
 The hyperparameters are fitted with Gaussian noise of constant variance. Each sample is
 then predicted without itself, in closed form; the residuals decide about a Student t
 and about noise that varies with x. Both turn into weights of the samples, with which
-the posterior is computed again.
+the posterior is computed again. Where noise varies, hyperparameters are fitted again.
 """
 
 import dataclasses
@@ -36,6 +36,9 @@ LEAST_SAMPLES = 100
 # Rounds of weights and posterior; more where the noise is constant and still falls, as
 # outliers lose their weight.
 _ROUNDS, _MOST_ROUNDS, _LITTLE_LESS = 2, 8, 0.8
+# Where noise varies, hyperparameters are fitted again, as the first fit took it for
+# constant: iterations, relative to those of that fit.
+_AGAIN = 0.3
 # Samples with a weight below this are outliers: they do not inform about noise that
 # varies, and the hyperparameters that they determined are fitted again.
 _OUTLIER = 0.02
@@ -208,7 +211,7 @@ class Errors:
         rng : numpy.random.RandomState
             Chooses inducing points of the noise.
         before : Errors, default=None
-            Those of an earlier fit.
+            Those of an earlier fit, beside whose noise outliers are found.
 
         Returns
         -------
@@ -246,7 +249,9 @@ class Errors:
             start = heavy
             if likelihood == "gaussian":
                 start = Shape.gaussian(z(constant), weights)
-            usual = expected_precisions(z(constant), weights, heavy).reshape(-1, k)
+            judged = z(constant if before is None else before.ratio(samples.X))
+            usual = expected_precisions(judged, weights, Shape.fit(judged, weights))
+            usual = usual.reshape(-1, k)
             kept = usual.min(axis=1) >= _OUTLIER
             varying, left_out_ratio = fit_noise(
                 posterior.kernel, posterior.theta, left_out.take(kept), start, rng,
@@ -400,12 +405,15 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
         if not (turn and max_iter):
             posterior = exact_posterior(kernel, theta, groups)
         else:
-            posterior = exact_at_best_noise(kernel, theta, groups, report)
-            if not again and np.min(precisions) < _OUTLIER:
-                again = True
-                start = _scaled_start(kernel, groups)
-                theta, _ = fit_hyperparameters(kernel, groups, max_iter, report, start)
+            spoiled = not again and np.min(precisions) < _OUTLIER
+            if spoiled or errors.noise is not None:
+                n_iter, start = int(np.ceil(_AGAIN * max_iter)), theta
+                if spoiled:
+                    again, n_iter, start = True, max_iter, _scaled_start(kernel, groups)
+                theta, _ = fit_hyperparameters(kernel, groups, n_iter, report, start)
                 posterior = exact_posterior(kernel, theta, groups)
+            else:
+                posterior = exact_at_best_noise(kernel, theta, groups, report)
             theta = posterior.theta
         left_out = LeftOut.of(posterior, samples, weighted, everywhere)
         errors, precisions = Errors.fit(left_out, choice, rng, errors)

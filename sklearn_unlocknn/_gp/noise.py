@@ -33,7 +33,9 @@ _POWERS = (1, 2, 4)
 _MEAN_VARIANCE = 4.0
 # Variance of the residuals of `Level`, relative to that of its values
 _LEVEL_PENALTY = 1e-3
-_MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 0.1, 3.0, 0.7
+# Fisher scoring ends at a step whose squared length, by the information, is below the
+# tolerance: half of that is a gain in nats.
+_MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 1e-2, 3.0, 0.7
 # Least Fisher information of a sample, of one whose function value is not determined
 _LEAST_INFORMATION = 1e-6
 
@@ -163,16 +165,16 @@ def fit_noise(kernel, theta, left_out, shape, rng, before=None):
     def mode(power, level, prior):
         nonlocal g
         form = power, level is None
-        if (form, prior) in found:
-            return found[form, prior].evidence
         if form not in roots:
             K_Z, K_X = (_covariance(R, power, level) for R in (at_Z, at_X))
             L, _ = cholesky(K_Z, JITTERS)
             roots[form] = L, solve_triangular(L, K_X.T, lower=True)
-        features = np.empty((m + 1, len(X)))
-        np.multiply(np.sqrt(prior), roots[form][1], out=features[:-1])
-        features[-1] = np.sqrt(_MEAN_VARIANCE)
-        one = found[form, prior] = target.maximise(features, g)
+        if (form, prior) not in found:
+            features = np.empty((m + 1, len(X)))
+            np.multiply(np.sqrt(prior), roots[form][1], out=features[:-1])
+            features[-1] = np.sqrt(_MEAN_VARIANCE)
+            found[form, prior] = target.maximise(features, g)
+        one = found[form, prior]
         g = one.g
         return one.evidence
 
@@ -273,15 +275,17 @@ class _LogScale:
             slope, information = self.score(g)
             step = np.clip(slope / information, -_LONGEST_STEP, _LONGEST_STEP)
             working = g + step
-            B = dsyrk(1.0, features * np.sqrt(information), lower=1)
+            root = features * np.sqrt(information)
+            B = dsyrk(1.0, root.T, trans=1, lower=1)  # in order, without a copy
             B[np.diag_indices_from(B)] += 1.0
             L, _ = cholesky(B, (0.0, *JITTERS))
             weights = cho_solve((L, True), features @ (information * working))
             new = features.T @ weights
-            change = np.abs(new - g).max()
-            g = g + _DAMPING * (new - g)
+            change = information @ (new - g) ** 2
             if change < _TOLERANCE:
                 break
+            g = g + _DAMPING * (new - g)
+        g = new
         evidence = self.value(g) - 0.5 * weights @ weights
         evidence -= np.log(np.diag(L)).sum()
         half = solve_triangular(L, features, lower=True)
