@@ -65,8 +65,8 @@ mean, std = model.predict(X[test], return_std=True)
 # --------
 # ``groups`` are any labels, here the anion; ``by=`` derives them from structures:
 # chemical system, element, space group. Nitrides have the largest standard deviations,
-# and yet far too small ones: no interval of 95 % contains its target, and ``z_mean``
-# shows that all errors have the same sign. Far from the data an error bar depends on
+# and yet far too small ones: most intervals of 95 % miss their target, and ``z_mean``
+# shows that errors have the same sign. Far from the data an error bar depends on
 # the kernel, not on data. Do not use the model for a group with such a row in the
 # table.
 

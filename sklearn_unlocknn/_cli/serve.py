@@ -1,5 +1,6 @@
 """The command serve: a model as a web page of this machine."""
 
+import logging
 import os
 import signal
 import socket
@@ -59,6 +60,8 @@ def serve(args):
 
 def _listen(waitress, app, port):
     """Return the server. It keeps requests and answers in memory, not in files."""
+    # It warns whenever a request waits for a thread
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     listener = socket.socket()
     try:
         # waitress leaves a socket open that it cannot bind
