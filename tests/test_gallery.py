@@ -70,7 +70,8 @@ def test_domain_of_applicability(tmp_path):
     assert nitrides > 80
     assert others < 15
     assert without["N"][2] > max(v[2] for k, v in without.items() if k != "N")
-    assert without["N"][3] < 0.5  # most intervals of 95 % miss
+    least = min(v[3] for k, v in without.items() if k != "N")
+    assert 2 * without["N"][3] < least  # coverage
     assert ten["N"][3] > 0.8
     assert ten["N"][1] < 0.5 * without["N"][1]  # mean absolute error
 

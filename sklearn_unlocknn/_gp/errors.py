@@ -249,9 +249,11 @@ class Errors:
             start = heavy
             if likelihood == "gaussian":
                 start = Shape.gaussian(z(constant), weights)
-            judged = z(constant if before is None else before.ratio(samples.X))
-            usual = expected_precisions(judged, weights, Shape.fit(judged, weights))
-            usual = usual.reshape(-1, k)
+            judged, tails = z(constant), heavy
+            if before is not None and before.noise is not None:
+                judged = z(before.ratio(samples.X))
+                tails = Shape.fit(judged, weights)
+            usual = expected_precisions(judged, weights, tails).reshape(-1, k)
             kept = usual.min(axis=1) >= _OUTLIER
             varying, left_out_ratio = fit_noise(
                 posterior.kernel, posterior.theta, left_out.take(kept), start, rng,

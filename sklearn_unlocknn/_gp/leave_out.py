@@ -138,7 +138,10 @@ def leave_one_out(posterior, samples, index=None):
 
 
 def _inverse_diagonal(L, index):
-    """Return some elements of the diagonal of ``(L L')^-1``."""
+    """Return some elements of the diagonal of ``(L L')^-1``.
+
+    L is lower triangular, with zeros above the diagonal.
+    """
     wanted, place = np.unique(index, return_inverse=True)
     if 3 * len(wanted) >= len(L):  # as many operations as the inverse
         inverse, _ = lapack.dtrtri(L, lower=1)

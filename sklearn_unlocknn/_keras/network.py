@@ -300,8 +300,13 @@ class NetworkHandle:
                 ([a[i : i + size] for a in inputs], *options) for i in range(0, n, size)
             )
             done = run_blocks(NetworkHandle._run_block, self, blocks, n_jobs)
-            parts, widths = zip(*done, strict=True)
-            values, width = np.concatenate(parts), widths[0]
+            part, width = next(done)
+            # Filled block by block: two copies of all features may exceed the memory
+            values, start = np.empty((n, part.shape[1]), part.dtype), len(part)
+            values[:start] = part
+            for part, _ in done:
+                values[start : start + len(part)] = part
+                start += len(part)
         bad = ~np.isfinite(values)
         if bad.any():
             sample, column = np.argwhere(bad)[0]

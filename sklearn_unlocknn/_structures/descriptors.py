@@ -293,7 +293,7 @@ class StructureDescriptors(TransformerMixin, BaseEstimator):
        radii (MEFIR)", Z. Kristallogr. 1979, doi:10.1524/zkri.1979.150.14.23.
     .. [3] A. Togo, K. Shinohara, I. Tanaka, "Spglib: a software library for crystal
        symmetry search", Sci. Technol. Adv. Mater. Meth. 2024,
-       doi:10.1080/27660400.2024.2384822.
+       doi:10.1080/27660400.2024.2384822. Of moyo: https://github.com/spglib/moyo.
     .. [4] S. V. Krivovichev, "Topological complexity of crystal structures:
        quantitative approach", Acta Cryst. A 2012, doi:10.1107/S0108767312012044.
     .. [5] B. Cordero et al., "Covalent radii revisited", Dalton Trans. 2008,

@@ -37,7 +37,7 @@ def plain_structure(block):
     -------
     Structure or None
         None for oxidation states, partial occupancies, species that are no elements,
-        symmetry without its operations, sites that nearly coincide, and all errors.
+        symmetry without its operations, images that nearly coincide, and all errors.
     """
     try:
         return _build(block)
@@ -79,7 +79,7 @@ def _distinct_images(places, affine):
     """Return the site and the coordinates of each image, of equal ones the first.
 
     Raises ValueError if sites have images in common, or if images are neither equal
-    nor apart.
+    nor apart; sites without symmetry are not compared.
     """
     from scipy.spatial import cKDTree
 
