@@ -35,7 +35,7 @@ _MEAN_VARIANCE = 4.0
 _LEVEL_PENALTY = 1e-3
 # Fisher scoring ends at a step whose squared length, by the information, is below the
 # tolerance: half of that is a gain in nats.
-_MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 1e-2, 3.0, 0.7
+_MAX_STEPS, _TOLERANCE, _LONGEST_STEP, _DAMPING = 20, 0.1, 3.0, 0.7
 # Least Fisher information of a sample, of one whose function value is not determined
 _LEAST_INFORMATION = 1e-6
 

@@ -232,6 +232,7 @@ def test_wrong_kinds_of_fine_tuning_are_named(keras_net):
             quick(keras_net, wrong).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:Fine-tuning keeps the original")
 def test_parameters_are_those_of_a_scikit_learn_estimator(keras_net):
     settings = FineTuning(epochs=4, batch_size=16)
     assert settings.get_params() == {

@@ -90,7 +90,7 @@ def test_terms_that_vanish_do_not_warn(kernel, y):
 def test_variance_of_a_name_does_not_warn():
     """Fit a linear function by a length scale and a variance that grow without end."""
     X = np.random.default_rng(0).normal(size=(200, 3))
-    y = X @ [1.0, 2.0, 3.0] + 0.1 * np.random.default_rng(1).normal(size=200)
+    y = X @ [5.0, 10.0, 15.0] + 0.5 * np.random.default_rng(1).normal(size=200)
     model = VGPRegressor("rbf", normalize_y=False)  # without a prior of the variance
     assert not bounds_named(model, X, y)
     assert model.kernel_.k1.constant_value > 9e3

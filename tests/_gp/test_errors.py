@@ -175,7 +175,7 @@ def test_errors_far_from_the_samples_exceed_those_of_a_wrong_kernel():
         return X[:, None], np.sin(X) + 0.4 * (np.abs(X) > 1) * np.sign(np.sin(9 * X))
 
     (X, y), (X_new, y_new) = draw(400), draw(4000)
-    kernel = 1.0 * gpk.RBF(1.0)
+    kernel = 1.0 * gpk.RBF(0.3, "fixed")
     grown = VGPRegressor(kernel, noise="constant", random_state=0).fit(X, y)
     plain = VGPRegressor(
         kernel, noise="constant", likelihood=grown.likelihood_, random_state=0

@@ -232,12 +232,27 @@ def test_steps_to_values_that_are_not_finite_are_shortened():
             return -((x[0] - 1.9) ** 2), -2.0 * (x - 1.9)
 
         bounds = np.array([[-500.0, 500.0]])
-        # The first step, of length 1, and the first of quadratic models are too long.
+        # The first step, of length 2, and the first of quadratic models are too long.
         found, curve = training.maximise(
             objective, np.array([1.5]), bounds, 50, lambda *_: None, "test"
         )
         assert_allclose(found, 1.9, atol=1e-2)
         assert np.all(np.diff(curve) > 0)
+
+
+@pytest.mark.parametrize("steep", [1e-3, 1.0, 1e6, 1e250])
+def test_first_step_does_not_depend_on_the_gradient(steep):
+    seen, target = [], np.array([3.0, -4.0])
+
+    def objective(x):
+        seen.append(x)
+        return -steep * np.abs(x - target).sum(), steep * np.sign(target - x)
+
+    bounds = np.full((2, 2), [-500.0, 500.0])
+    training.maximise(objective, np.zeros(2), bounds, 1, lambda *_: None, "test")
+    start, first = seen[:2]  # the value at the start is computed once
+    assert_array_equal(start, 0.0)
+    assert_allclose(np.linalg.norm(first), training.FIRST_STEP)
 
 
 ARD = gpk.ConstantKernel(1.2) * gpk.RBF([0.4, 3.0]) + gpk.WhiteKernel(0.1)
