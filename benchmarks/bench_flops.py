@@ -6,7 +6,7 @@ FEATURES.npz holds ``X`` and ``y``, made by ``make_features.py``. One fit is run
 every BLAS and LAPACK call and every evaluated kernel element counted:
 
 * matrix products, factorisations and triangular solves by their textbook counts: 2 mnk
-  for dgemm, nk(n + 1) for dsyrk, n^3 / 3 for dpotrf, 2 n^3 / 3 for dpotri, m^2 n for
+  for dgemm, nk(n + 1) for dsyrk, n^3 / 3 for dpotrf and dtrtri, 2 n^3 / 3 for dpotri, m^2 n for
   dtrsm;
 * a kernel element by the additions, multiplications, divisions, maxima, square roots
   and exponentials that `kernel_blocks._stationary` writes down for it, each as one,
@@ -31,6 +31,7 @@ COUNTS = {
     "dsymm": lambda out, a, b, **o: 2.0 * out.size * len(a),
     "dtrsm": lambda out, L, b, **o: 1.0 * out.size * len(L),
     "dpotrf": lambda out, a, **o: len(a) ** 3 / 3.0,
+    "dtrtri": lambda out, a, **o: len(a) ** 3 / 3.0,
     "dpotri": lambda out, a, **o: 2.0 * len(a) ** 3 / 3.0,
 }
 # For each element: distance and function; in a gradient, slope and pull.
@@ -43,6 +44,7 @@ def count(fit):
     from scipy.linalg import lapack
 
     from sklearn_unlocknn._gp import (
+        covariance,
         inducing,
         kernel_blocks,
         linalg,
@@ -69,22 +71,27 @@ def count(fit):
         for name in ("dgemm", "dsyrk", "dsymm", "dtrsm"):
             if hasattr(module, name):
                 patch(module, name, counted(name, getattr(module, name), 1))
-    for name in ("dpotrf", "dpotri"):
+    for name in ("dpotrf", "dtrtri", "dpotri"):
         patch(lapack, name, counted(name, getattr(lapack, name), 0))
-    real_profile = kernel_blocks._profile
+    real_profile, real_vjp = kernel_blocks._profile, covariance.Covariance.lower_vjp
+    elements = Counter()
 
-    def profile(kernel, alpha, S, scale):
+    def profile(kernel, *args):
+        K, *slope = real_profile(kernel, *args)
         nu = getattr(kernel, "nu", float("inf"))
-        done["kernel elements"] += FORWARD[nu] * S.size
-        K, slope = real_profile(kernel, alpha, S, scale)
+        elements[nu] += K.size
+        done["kernel elements"] += FORWARD[nu] * K.size
+        return K, *slope
 
-        def counted_slope():
-            done["kernel gradients"] += BACKWARD[nu] * S.size
-            return slope()
-
-        return K, counted_slope
+    def lower_vjp(self, theta, X):
+        before = elements.copy()
+        K, pull_back = real_vjp(self, theta, X)
+        for nu, size in (elements - before).items():
+            done["kernel gradients"] += BACKWARD[nu] * size
+        return K, pull_back
 
     patch(kernel_blocks, "_profile", profile)
+    patch(covariance.Covariance, "lower_vjp", lower_vjp)
     try:
         fit()
     finally:
