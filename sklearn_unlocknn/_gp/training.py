@@ -290,7 +290,7 @@ def maximise(objective, start, bounds, max_iter, report, stage):
         )
     curve = [value]
     # In units of the vector in which the first gradient is a step of that length
-    unit = np.sqrt(FIRST_STEP / (norm(gradient) or 1.0))  # of numbers up to 1e308
+    unit = np.sqrt(FIRST_STEP / (norm(gradient) or 1.0))  # that of BLAS: no overflow
 
     def negated(vector):
         nonlocal first
