@@ -6,8 +6,8 @@ FEATURES.npz holds ``X`` and ``y``, made by ``make_features.py``. One fit is run
 every BLAS and LAPACK call and every evaluated kernel element counted:
 
 * matrix products, factorisations and triangular solves by their textbook counts: 2 mnk
-  for dgemm, nk(n + 1) for dsyrk, n^3 / 3 for dpotrf and dtrtri, 2 n^3 / 3 for dpotri, m^2 n for
-  dtrsm;
+  for dgemm, nk(n + 1) for dsyrk, n^3 / 3 for dpotrf and dtrtri, 2 n^3 / 3 for dpotri,
+  m^2 n for dtrsm;
 * a kernel element by the additions, multiplications, divisions, maxima, square roots
   and exponentials that `kernel_blocks._stationary` writes down for it, each as one,
   though a square root takes ten and an exponential some twenty times as long.
