@@ -109,7 +109,7 @@ def test_targets_far_from_unit_scale_warn_without_standardisation(scale, side):
 
 
 def test_noise_that_is_added_to_a_kernel_object_follows_the_rule_of_names():
-    kernel = gpk.ConstantKernel(1.0, (1e-9, 1e9)) * gpk.RBF(1.0, (1e-3, 1e5))
+    kernel = gpk.ConstantKernel(1.0, (1e-9, 1e9)) * gpk.RBF(1.0, "fixed")
     assert not bounds_named(VGPRegressor(kernel), X, SMOOTH)
     model = VGPRegressor(kernel, normalize_y=False)
     assert ("upper", "noise_level") in bounds_named(model, X, 1e3 * (SMOOTH + NOISE))

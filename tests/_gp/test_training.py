@@ -232,7 +232,7 @@ def test_steps_to_values_that_are_not_finite_are_shortened():
             return -((x[0] - 1.9) ** 2), -2.0 * (x - 1.9)
 
         bounds = np.array([[-500.0, 500.0]])
-        # The first step, of length 2, and the first of quadratic models are too long.
+        # The first step, of length 1, and the first of quadratic models are too long.
         found, curve = training.maximise(
             objective, np.array([1.5]), bounds, 50, lambda *_: None, "test"
         )
