@@ -73,7 +73,7 @@ class DomainMixin:
         >>> model = VGPRegressor("rbf", random_state=0).fit(X, np.sin(X[:, 0]))
         >>> score, rank = model.domain_score([[3.03], [60.0]], return_rank=True)
         >>> score.round(1), rank < 0.05
-        (array([1. , 0.4]), array([False,  True]))
+        (array([1. , 0.5]), array([False,  True]))
         """
         self._check_recorded()
         encoded = self._encoder.encode(self, X)
