@@ -289,8 +289,8 @@ def maximise(objective, start, bounds, max_iter, report, stage):
             "Pass a kernel with other values, such as a noise level above 0."
         )
     curve = [value]
-    # In units of the vector in which the first gradient is a step of that length
-    unit = np.sqrt(FIRST_STEP / (norm(gradient) or 1.0))  # that of BLAS: no overflow
+    # Units of the vector in which the first gradient is a step of that length
+    unit = np.sqrt(FIRST_STEP / (norm(gradient) or 1.0))  # BLAS's does not overflow
 
     def negated(vector):
         nonlocal first
