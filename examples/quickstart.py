@@ -35,8 +35,8 @@ TARGET = "log10(-energy / (eV/atom))"
 NEXT = """\
 Open the report in a browser. Predict crystals on a page of your own machine:
 
-    pip install "sklearn-unlocknn[web]"
-    unlocknn serve {model}
+    .venv/bin/pip install -e ".[web]"
+    .venv/bin/unlocknn serve {model}
 
 For your own crystals start from a network trained on 133,000 of them (0.8 MB,
 downloaded once), without training. X may hold pymatgen Structures or paths of CIF

@@ -12,9 +12,7 @@ def check_weights(sample_weight, n, some=True):
     """Return float64 weights, of which with ``some`` at least one is positive."""
     if sample_weight is None:
         return np.ones(n)
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
+    weights = _column(sample_weight, "sample_weight")
     if weights.shape != (n,):
         raise ValueError(
             f"Got sample_weight of shape {weights.shape}, expected ({n},), one weight "
@@ -31,11 +29,18 @@ def check_weights(sample_weight, n, some=True):
     return weights
 
 
+def _column(values, name):
+    """Return float64 values, whose shape, that of one number too, is checked later."""
+    return check_array(
+        values, ensure_2d=False, ensure_min_samples=0, dtype=np.float64, input_name=name
+    )
+
+
 def check_y_std(y_std, y):
     """Return the known standard deviation of each target as float64, or None."""
     if y_std is None:
         return None
-    y_std = check_array(y_std, ensure_2d=False, dtype=np.float64, input_name="y_std")
+    y_std = _column(y_std, "y_std")
     if y.ndim > 1 and y.shape[1] > 1:
         raise ValueError(
             f"Got y_std with y of {y.shape[1]} outputs, expected one output: several "

@@ -210,7 +210,10 @@ def check_partial_fit_in_any_split(model):
             models[2].partial_fit(X[part], y[part])
         for updated in models:
             assert updated.kernel_ == kernel
-            assert_allclose(updated.inducing_points_, points)
+            if len(points) < 15:
+                assert_allclose(updated.inducing_points_, points)
+            else:  # an exact GP stays one: all samples are its points
+                assert updated.n_inducing_points_ == len(np.unique(X, axis=0))
             assert_allclose(predictions(updated), predictions(models[0]), **SAME)
             assert_allclose(updated.elbo_, models[0].elbo_, **SAME)
         std = [m.predict(X[15:], return_std=True)[1].mean() for m in (start, models[0])]

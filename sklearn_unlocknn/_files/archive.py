@@ -219,7 +219,7 @@ def check_dtype(dtype, name):
 
 
 @contextmanager
-def reading(path):
+def reading(path, file):
     """Turn every error of a damaged file into a `ModelFileError` with its path."""
     try:
         yield
@@ -227,7 +227,16 @@ def reading(path):
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, ModelFileError):
             reason = f"{type(error).__name__}: {reason}"
+        if not _starts_as_zip(file):
+            reason = "it is another kind of file, or its start is lost"
+            remedy = "Pass a file that save_model or the command unlocknn wrote"
+        else:
+            remedy = "Copy it again, or save the model again by save_model"
         raise ModelFileError(
-            f"Cannot read {str(path)!r} as a model file: {reason[:500]}. Copy it "
-            "again, or save the model again by save_model."
+            f"Cannot read {str(path)!r} as a model file: {reason[:500]}. {remedy}."
         ) from error
+
+
+def _starts_as_zip(file):
+    file.seek(0)
+    return file.read(2) == b"PK"

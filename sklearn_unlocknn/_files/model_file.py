@@ -182,13 +182,13 @@ def read_model_card(path):
     >>> card["model"], card["n_samples"], card["target"], card["held_out"]
     ('VGPRegressor', 442, 'progression', {'mae': 44.0})
     """
-    with open(path, "rb") as file, reading(path):
+    with _opened(path) as file, reading(path, file):
         return _read_card(ArchiveReader(file))
 
 
 def read_model_file(path, max_bytes=2**32):
     """Return the card and the model of a file."""
-    with open(path, "rb") as file, reading(path):
+    with _opened(path) as file, reading(path, file):
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise ModelFileError(
@@ -198,6 +198,14 @@ def read_model_file(path, max_bytes=2**32):
         archive = ArchiveReader(file)
         card = _read_card(archive)
         return card, Reader(archive, card["protocol"]).build(archive.text("model.json"))
+
+
+def _opened(path):
+    """Open a file; a number would be that of an open one."""
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"Got the folder {path!r}, expected a model file.")
+    return open(path, "rb")
 
 
 def _write(model, file, described):

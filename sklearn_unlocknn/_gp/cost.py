@@ -11,6 +11,9 @@ inducing points:
 The exact GP is more accurate, and so may take half as many operations again.
 """
 
+import bisect
+import math
+import numbers
 import os
 from pathlib import Path
 
@@ -20,6 +23,8 @@ _WORTH = 1.5
 # Bytes of the exact GP for each pair of samples, its covariance and two factors, and
 # the most that they take of the machine's memory.
 _PAIR_BYTES, _SHARE = 24, 0.25
+# More samples than an exact GP pays for on any machine.
+_MOST_TRIED = 100_000
 
 
 def exact_pays(n, n_all):
@@ -30,6 +35,24 @@ def exact_pays(n, n_all):
     memory = _memory()
     fits = memory is None or _PAIR_BYTES * n**2 <= _SHARE * memory
     return fits and exact <= _WORTH * sparse
+
+
+def most_exact(n_points, m):
+    """Return up to how many distinct samples an exact GP stays one as some are added.
+
+    Parameters
+    ----------
+    n_points : int, float or "auto"
+        ``n_inducing_points`` of the regressor.
+    m : int
+        Distinct samples so far.
+    """
+    if isinstance(n_points, str):
+        tried = range(1, _MOST_TRIED)
+        return bisect.bisect_left(tried, True, key=lambda n: not exact_pays(n, n))
+    if isinstance(n_points, numbers.Integral):
+        return int(n_points)
+    return math.inf if n_points == 1.0 else m
 
 
 def _memory():

@@ -169,6 +169,8 @@ class Covariance:
         target; set by the head.
     custom : bool
         Whether a kernel of the user's own class, not of TFP, is part of it.
+    translated : bool
+        Whether all parts are kernels of scikit-learn, which their parameters determine.
 
     Raises
     ------
@@ -190,6 +192,7 @@ class Covariance:
         self._terms, self._noise_terms, self._uses = [], [], {}
         self.vectors, self.noise_index, self.custom = [], [], False
         self.amplitudes, self.lengths = {}, []
+        self.translated = not any(leaf.custom for leaf in leaves)
         for term in terms:
             (self._noise_terms if term.noise else self._terms).append(term)
             for leaf in term.leaves:

@@ -20,7 +20,7 @@ from .encoded import blocks
 from .leave_out import leave_one_out
 from .linalg import product
 from .posterior import CHUNK, ExactPosterior, mean_coefficients
-from .samples import Samples, distinct_rows
+from .samples import Samples, distinct_rows, places_among
 
 # Training samples whose leave-one-out errors scale the variance of a prediction near
 # them.
@@ -125,8 +125,17 @@ class TrainingRecord:
             y[every].max(axis=0),
         )  # fmt: skip
 
-    def extended(self, encoded, y, samples, Z):
-        """Return the record with added samples, up to `LEAST_KEPT` or that of Z."""
+    def extended(self, encoded, y, samples, before, after):
+        """Return the record with added samples, some of them if there are many.
+
+        Parameters
+        ----------
+        encoded, y, samples
+            As in `of`.
+        before, after : ExactPosterior or SparsePosterior
+            The posterior without and with them. At most `LEAST_KEPT` samples are kept,
+            or as many as ``after`` has inducing points.
+        """
         every = encoded.index[samples.rows(slice(None))]
         y = y.reshape(encoded.n, -1)
         n_seen = self.n_seen + encoded.n
@@ -135,8 +144,12 @@ class TrainingRecord:
         low = np.minimum(self.low, y[every].min(axis=0))
         high = np.maximum(self.high, y[every].max(axis=0))
         record = dataclasses.replace(self, n_seen=n_seen, low=low, high=high)
-        room = max(LEAST_KEPT, len(Z)) - len(self.index)
+        room = max(LEAST_KEPT, len(after.Z)) - len(self.index)
         rows = np.arange(min(max(room, 0), len(every)))
+        X, group = np.vstack([self.samples(before.Z), samples.take(rows).X]), None
+        if isinstance(after, ExactPosterior):
+            X, group = None, places_among(after.Z, X)
+        record = dataclasses.replace(record, X=X, group=group)
         if not len(rows):
             return record
         formulas = encoded.formulas_of(samples.rows(rows))
@@ -149,8 +162,6 @@ class TrainingRecord:
             y=np.concatenate([self.y, y[every[rows]]]),
             t=np.concatenate([self.t, samples.t[rows]]),
             weights=np.concatenate([self.weights, samples.weights[rows]]),
-            group=None,
-            X=np.concatenate([self.samples(Z), samples.take(rows).X]),
             ranked=ranked[_even(len(ranked), N_RANKED)],
             formulas=formulas,
         )
@@ -284,8 +295,7 @@ def _weights_of(posterior, record, R, H_R):
         H_Z = posterior.T[:, -q:] if q else np.empty((len(Z), 0))
         GH, _ = lapack.dpotrs(L, H_Z, lower=1)
         P = inverse(product(H_Z.T, GH)) if q else None
-        total = np.bincount(record.group, record.weights, len(Z))
-        share = record.weights / total[record.group]
+        share = record.weights / posterior.weights[record.group]
 
         def weigh(K, H, rows):
             W, _ = lapack.dpotrs(L, K.T, lower=1, overwrite_b=1)

@@ -64,6 +64,8 @@ class LeftOut(NamedTuple):
         The posterior of all.
     samples : Samples
         Samples, with the user's weights.
+    target : ndarray of shape (n, k)
+        Targets of the k outputs that have noise.
     residual : ndarray of shape (n, k)
         Target less latent mean.
     variance : ndarray of shape (n,)
@@ -74,6 +76,7 @@ class LeftOut(NamedTuple):
 
     posterior: object
     samples: Samples
+    target: np.ndarray
     residual: np.ndarray
     variance: np.ndarray
     counts: np.ndarray
@@ -101,15 +104,16 @@ class LeftOut(NamedTuple):
             # residuals inform about the noise as far as that is not known
             known, own = samples.known * counts, variance + noise
             counts, variance = counts * own / (own + known), variance + known
-        return cls(posterior, samples, residual, variance, counts)
+        seen = _noisy(residual / np.sqrt(variance + noise)[:, None])
+        target = samples.T[:, : samples.n_outputs][:, seen]
+        return cls(posterior, samples, target, residual[:, seen], variance, counts)
 
     def take(self, index):
         """Return some of the samples."""
-        _, samples, residual, variance, counts = self
-        return self._replace(
-            samples=samples.take(index), residual=residual[index],
-            variance=variance[index], counts=counts[index],
-        )  # fmt: skip
+        posterior, samples, *arrays = self
+        return LeftOut(
+            posterior, samples.take(index), *(array[index] for array in arrays)
+        )
 
     @property
     def few(self):
@@ -119,6 +123,15 @@ class LeftOut(NamedTuple):
     def std(self, ratio):
         """Return standard deviations (n, 1), given noise variances by the constant."""
         return np.sqrt(self.variance + self.posterior.noise * ratio)[:, None]
+
+
+def _noisy(z):
+    """Return which outputs, columns of z, are not predicted exactly; all if none is.
+
+    A constant output says nothing about the errors of others.
+    """
+    noisy = np.abs(z).max(axis=0) > _EXACT
+    return noisy if noisy.any() else np.ones_like(noisy)
 
 
 @dataclasses.dataclass
@@ -219,8 +232,8 @@ class Errors:
         precisions : ndarray of shape (n,)
             Weight of each sample by its residual: 1 for a Gaussian.
         """
-        posterior, samples, residual, _, counts = left_out
-        k = samples.n_outputs
+        posterior, samples, _, residual, _, counts = left_out
+        k = residual.shape[1]
         weights = np.repeat(counts, k)
         penalty = 0.5 * np.log(max(counts.sum(), 1.0))
 
@@ -280,14 +293,14 @@ class Errors:
         left_out : LeftOut
             Residuals.
         """
-        samples, counts = left_out.samples, left_out.counts
-        k, std = samples.n_outputs, left_out.std(self.ratio(samples.X))
+        counts, k = left_out.counts, left_out.residual.shape[1]
+        std = left_out.std(self.ratio(left_out.samples.X))
         z, weights = (left_out.residual / std).ravel(), np.repeat(counts, k)
         if left_out.few or not np.abs(z).max() > _EXACT:
             return self
-        targets = samples.T[:, :k]
-        mean = np.average(targets, axis=0, weights=counts)
-        most = np.average((targets - mean) ** 2, axis=0, weights=counts).mean()
+        mean = np.average(left_out.target, axis=0, weights=counts)
+        square = (left_out.target - mean) ** 2
+        most = np.average(square, axis=0, weights=counts).mean()
         growth, shape, value = StdGrowth.fit(
             z, np.repeat(std, k), weights, np.isfinite(self.shape.dof), np.sqrt(most)
         )
@@ -338,7 +351,8 @@ class Errors:
             if some.known is not None:
                 variance = variance + some.known * some.weights
             parts.append((some.T[:, :k] - mean) / np.sqrt(variance)[:, None])
-        return self._precisions_of(np.concatenate(parts), samples.weights)
+        z = np.concatenate(parts)
+        return self._precisions_of(z[:, _noisy(z)], samples.weights)
 
     def _precisions_of(self, z, counts):
         """Return weights by residuals of shape (n, k): 1 for a Gaussian."""

@@ -130,7 +130,7 @@ def fit_posterior(samples, kernel, params, choice, report):
         warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
         judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
         if max_iter:
-            judge = left_out_slopes(posterior, samples.take(judged))
+            judge = left_out_slopes(posterior, samples.with_copies(judged))
             if samples.known is None:
                 posterior = refit_noise_by_slopes(
                     posterior_at, posterior, report, judge
@@ -191,7 +191,10 @@ def _fit_left_out(errors, posterior, given, weighted, subset, choice, rng):
     n = len(given.weights)
     more = isinstance(posterior, ExactPosterior) and n > len(subset)
     index = np.arange(n) if more else subset
-    left_out = LeftOut.of(posterior, given.take(index), weighted.take(index), index)
+    take = (
+        weighted.take if isinstance(posterior, ExactPosterior) else weighted.with_copies
+    )
+    left_out = LeftOut.of(posterior, given.take(index), take(index), index)
     if more:  # residuals decide again
         errors, _ = Errors.fit(left_out, choice, rng, errors)
     elif not errors.plain:

@@ -5,8 +5,10 @@ import dataclasses
 
 import numpy as np
 
+from .._validation import warn_user
 from ..kernels import make_kernel
 from ..kernels._on_features import resolve_columns
+from .cost import most_exact
 from .domain import TrainingRecord
 from .encoded import Standardisation, blocks, scales
 from .errors import PLAIN, Errors
@@ -21,8 +23,8 @@ from .training import warn_of_bounds
 MANY_SAMPLES = 500
 # Overflow, which `Head` looks for in its results
 _OVERFLOW = {"over": "ignore", "invalid": "ignore"}
-# A sample with a known noise variance beyond this number of medians is not part of the
-# standardisation of features and targets.
+# A sample with a known noise variance beyond this number of medians, and beyond the
+# median of the targets' squared deviations, is not part of the standardisation.
 _MUCH_NOISE = 1e6
 # With the default kernel a feature beyond those of the training samples by more than
 # this number of standard deviations has an effect that grows with its logarithm.
@@ -136,7 +138,7 @@ class Head:
         )  # fmt: skip
 
     @np.errstate(**_OVERFLOW)
-    def update(self, encoded, targets, n_jobs):
+    def update(self, encoded, targets, params):
         """Return the head with samples added to its posterior; all else stays."""
         samples = targets.training_samples(
             encoded, self.scaling, self.y_mean, self.y_scale
@@ -147,20 +149,25 @@ class Head:
         elif len(samples.weights):
             local = local.update(samples.at(local.noise).take(slice(None)))
             samples = samples.at(self.posterior.noise)
+        posterior = cause = None
         try:
-            posterior = self.posterior.update(samples, n_jobs)
-            finite = _is_finite(posterior)
-        except np.linalg.LinAlgError:
-            finite = False
-        if not finite:
+            most = most_exact(params.n_inducing_points, len(self.posterior.Z))
+            posterior = self.posterior.update(samples, params.n_jobs, most)
+        except np.linalg.LinAlgError as error:
+            cause = error
+        if posterior is None or not _is_finite(posterior):
             raise ValueError(
                 "The posterior with the added samples exceeds the range of float64. "
                 "Check the units of their features and targets, which are standardised "
                 "as those of the first fit."
-            )
+            ) from cause
         target = encoded.target_map(self.y_mean, self.y_scale)
         log_det = self.log_det + target.log_det(encoded.pick(targets.weights))
-        record = self.record.extended(encoded, targets.y, samples, self.posterior.Z)
+        record = self.record
+        if record is not None:  # of a file of an old number
+            record = record.extended(
+                encoded, targets.y, samples, self.posterior, posterior
+            )
         return dataclasses.replace(
             self, posterior=posterior, log_det=log_det, record=record, weights=None,
             local=local,
@@ -337,7 +344,10 @@ class Head:
             scale = np.sqrt(self.local.mean_and_variance(X, H)[1] / variance)
             covariance = scale[:, None] * covariance * scale
         noise = self.predictor.noise * self.errors.ratio(X)
-        covariance[np.diag_indices_from(covariance)] += noise
+        # Above the rounding errors of a difference from the prior, it stays regular.
+        prior = self.posterior.kernel.diagonal(self.predictor.theta, X)
+        rounding = 4.0 * np.finfo(float).eps * len(X) * prior
+        covariance[np.diag_indices_from(covariance)] += np.maximum(noise, rounding)
         return covariance
 
     def _in_units(self, encoded, mean):
@@ -370,8 +380,9 @@ def _standardise(encoded, targets, params):
     t, index = encoded.target_map(y_mean, y_scale).forward(y), None
     kept = weights > 0
     if targets.std is not None and kept.any():
-        noise = encoded.pick(targets.std) ** 2
-        kept &= noise <= _MUCH_NOISE * np.median(noise[kept])
+        noise, own = encoded.pick(targets.std) ** 2, y[kept]
+        usual = np.median((own - np.median(own, axis=0)) ** 2)
+        kept &= noise <= max(_MUCH_NOISE * np.median(noise[kept]), usual)
     if not np.all(kept):
         index = np.flatnonzero(kept)
         t, weights = t[index], weights[index]
@@ -381,6 +392,13 @@ def _standardise(encoded, targets, params):
             "fit."
         )
     mean, scale, _ = scales(t, weights)
+    same = (t == t[0]).all(axis=0)
+    if same.any() and not same.all():
+        warn_user(
+            f"y is constant in the outputs {np.flatnonzero(same).tolist()}: all share "
+            "one kernel and noise, which these make too small for the others. Leave "
+            "them out."
+        )
     if params.normalize_y:
         # A residual of the network has its prior mean at zero, not at its own.
         y_mean = y_mean if params.mean == "network" else mean

@@ -29,11 +29,12 @@ from .posterior import (
     mean_coefficients,
     sparse_posterior,
 )
-from .samples import GroupedSamples, Samples, distinct_rows
+from .samples import GroupedSamples, Samples, distinct_rows, places_among
 
 # Small folds share passes over the inducing points, of about this number of samples.
 _PASS_SAMPLES = 512
-# Least value of 1 - h, of a sample that alone determines its function value.
+# Least value of 1 - h by a sparse posterior, of samples that alone determine their
+# function value.
 _LEAST_KEPT = 1e-9
 # A sum of squares that decreases to this share of itself is rounding.
 _ROUNDING = 1e-10
@@ -91,7 +92,8 @@ def predict_left_out(posterior, samples, folds):
 def leave_one_out(posterior, samples, index=None):
     """Predict each training sample from the posterior of all others.
 
-    The coefficients of the prior mean stay those of all samples. With the leverage
+    Samples that are equal, target included, are one, whose weights add up. The
+    coefficients of the prior mean stay those of all samples. With the leverage
     ``h = w S / s2`` the residual grows by 1 / (1 - h), and so does the variance
     (Rasmussen and Williams 2006, section 5.4.2).
 
@@ -101,6 +103,7 @@ def leave_one_out(posterior, samples, index=None):
         Posterior.
     samples : Samples
         Some or all of its samples, with positive weights; without known variances.
+        Of an exact posterior all that are equal, or none.
     index : ndarray of shape (n,), default=None
         Their positions among those of an exact posterior; None: by their features,
         which are then distinct there.
@@ -117,13 +120,7 @@ def leave_one_out(posterior, samples, index=None):
         return posterior.leave_one_out(samples)
     if isinstance(posterior, ExactPosterior):
         # N = s2 / w, G = (K + N)^-1: 1 - h = N G, without a difference of near equals
-        groups = index
-        if index is None:
-            stacked = np.vstack([posterior.Z, samples.X])
-            _, where = distinct_rows(stacked)
-            place = np.empty(len(stacked), dtype=int)
-            place[where[: len(posterior.Z)]] = np.arange(len(posterior.Z))
-            groups = place[where[len(posterior.Z) :]]
+        groups = places_among(posterior.Z, samples.X) if index is None else index
         G = _inverse_diagonal(posterior.factor(), groups)
         total = posterior.weights[groups]
         N = noise / total
@@ -131,8 +128,11 @@ def leave_one_out(posterior, samples, index=None):
         basis = samples.T[:, k:] - posterior.T[groups, k:]
         error = error - basis @ posterior.beta + N[:, None] * posterior.alpha[groups]
         S = N * np.maximum(1.0 - N * G, 0.0)
-        kept = 1.0 - samples.weights / total * (1.0 - N * G)
-        kept = np.maximum(kept, _LEAST_KEPT)
+        _, same = distinct_rows(np.hstack([samples.X, samples.T[:, :k]]))
+        # more than 1 of samples with known variances, which are not grouped
+        share = np.bincount(same, samples.weights)[same] / total
+        share = np.minimum(share, 1.0)
+        kept = 1.0 - share + share * N * G
         return error / kept[:, None], S / kept
     return sparse_leave_one_out(posterior, samples)(posterior, samples.weights)
 
@@ -176,9 +176,10 @@ def sparse_leave_one_out(posterior, samples):
     A = dtrsm(1.0, posterior.factor(), K.T, lower=1)
     missing = kernel.diagonal(theta, samples.X) - np.einsum("ij,ij->j", A, A)
     missing = np.maximum(missing, 0.0)
+    copies = 1.0 if samples.copies is None else samples.copies
 
     def predict(posterior, weights, slopes=False):
-        noise = posterior.noise
+        noise, weights = posterior.noise, weights * copies
         C = dtrsm(1.0, posterior.Lb, A, lower=1)
         S = np.einsum("ij,ij->j", C, C)
         kept = np.maximum(1.0 - weights * S / noise, _LEAST_KEPT)

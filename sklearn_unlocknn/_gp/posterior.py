@@ -20,7 +20,7 @@ from .._parallel import run_tasks
 from .._validation import warn_user
 from .encoded import blocks
 from .linalg import JITTERS, cholesky, product, solve_lower, symmetric
-from .samples import LOG_2PI
+from .samples import LOG_2PI, GroupedSamples, Samples, distinct_rows
 
 # Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
 # cache: they are twice as fast as those of 2**26 bytes.
@@ -234,11 +234,18 @@ class _Posterior:
             covariance += sign * product(factor.T, factor)
         return 0.5 * (covariance + covariance.T)
 
-    def update(self, samples, n_jobs=1):
+    def update(self, samples, n_jobs=1, most=0):
         """Return the posterior with samples added, and the same hyperparameters.
 
-        That of an exact GP becomes sparse: its training samples are the inducing
-        points.
+        Parameters
+        ----------
+        samples : RawSamples
+            With positive weights.
+        n_jobs : int or None, default=1
+            As in `collect_statistics`.
+        most : int or float, default=0
+            Up to how many distinct samples the posterior of an exact GP stays exact.
+            Further ones make it sparse, with those as inducing points.
         """
         statistics, Lz, jitter = self.statistics()
         statistics += collect_statistics(
@@ -281,6 +288,38 @@ class ExactPosterior(_Posterior):
 
     def _factors(self, K):
         yield -1.0, solve_lower(self.factor(), K.T, overwrite=True)
+
+    def update(self, samples, n_jobs=1, most=0):
+        """Return the posterior with samples added; see the base class."""
+        n, room = len(samples.weights), most - len(self.Z)
+        if not n:
+            return self
+        some = samples.take(slice(int(min(n, max(room, 0) + PART_ROWS))))
+        _, where = distinct_rows(np.vstack([self.Z, some.X]))
+        _, first = np.unique(where, return_index=True)
+        new = np.sort(first[first >= len(self.Z)]) - len(self.Z)
+        n_fit = len(some.weights) if len(new) <= room else int(new[max(room, 0)])
+        if not n_fit:
+            return super().update(samples, n_jobs)
+        extended = self._extended(some.take(slice(n_fit)))
+        return extended.update(samples.part(slice(n_fit, None)), n_jobs, most)
+
+    def _extended(self, samples):
+        """Return the posterior with samples in memory added, exact as well."""
+        count, log_ratio = samples.tally()
+        groups = GroupedSamples.of(
+            Samples(
+                np.vstack([self.Z, samples.X]), np.vstack([self.T, samples.T]),
+                np.concatenate([self.weights, samples.weights]), samples.n_outputs,
+            )
+        )  # fmt: skip
+        within = self.TT - self.T.T @ (self.weights[:, None] * self.T)
+        share = (self.count + count) / groups.counts.sum()
+        groups = dataclasses.replace(
+            groups, counts=share * groups.counts, within=groups.within + within,
+            log_ratio=self.log_ratio + log_ratio,
+        )  # fmt: skip
+        return exact_posterior(self.kernel, self.theta, groups)
 
     def statistics(self):
         """Return the statistics of the samples as inducing points, Lz and jitter."""
@@ -370,8 +409,9 @@ def sparse_posterior(kernel, theta, Z, Lz, statistics, n_outputs, jitter=0.0):
     Lb, info = lapack.dpotrf(B, lower=1, overwrite_a=1)
     if info:
         raise np.linalg.LinAlgError(
-            "I + Phi / noise is not positive definite: the statistics do not come "
-            "from samples of these inducing points."
+            f"I + Phi / noise is not positive definite: the noise variance {noise:.1e} "
+            "is too small beside that of the function, in double precision, or the "
+            "statistics do not come from samples of these inducing points."
         )
     c = dtrsm(1.0 / noise, Lb, statistics.b, lower=1)
     # Q = T' (A' A + s2 W^-1)^-1 T by the matrix inversion lemma

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 
 from .._validation import check_weights, check_y_std
-from .encoded import Standardisation
+from .encoded import Standardisation, blocks
 
 LOG_2PI = np.log(2.0 * np.pi)
 
@@ -35,6 +35,14 @@ def distinct_rows(X):
     keys = bits.view(np.dtype((np.void, 8 * bits.shape[1]))).ravel()
     _, first, index = np.unique(keys, return_index=True, return_inverse=True)
     return rows[first], index
+
+
+def places_among(Z, X):
+    """Return where the rows of X are among those of Z, which are distinct."""
+    _, index = distinct_rows(np.vstack([Z, X]))
+    place = np.empty(len(index), dtype=int)
+    place[index[: len(Z)]] = np.arange(len(Z))
+    return place[index[len(Z) :]]
 
 
 @dataclasses.dataclass
@@ -118,6 +126,9 @@ class Samples:
         likelihood: the user's weights. None: the same as ``weights``.
     known : ndarray of shape (n,), default=None
         Known variances, added to s2 / weight.
+    copies : ndarray of shape (n,), default=None
+        Weight of all training samples that are equal, in units of the sample's own;
+        see `RawSamples.with_copies`.
     """
 
     X: np.ndarray
@@ -126,12 +137,13 @@ class Samples:
     n_outputs: int
     counts: np.ndarray | None = None
     known: np.ndarray | None = None
+    copies: np.ndarray | None = None
 
     def take(self, index):
         """Return some of the samples, by a slice or by indices."""
         return Samples(
             self.X[index], self.T[index], self.weights[index], self.n_outputs,
-            *_some(self, index),
+            *_some(self, index), None if self.copies is None else self.copies[index],
         )  # fmt: skip
 
     part = take
@@ -195,8 +207,9 @@ class GroupedSamples(Samples):
         if samples.known is not None:
             within = np.zeros((T.shape[1],) * 2)
             return cls(
-                samples.X, T, weights, samples.n_outputs, counts, samples.known, within
-            )
+                samples.X, T, weights, samples.n_outputs, counts, samples.known,
+                within=within,
+            )  # fmt: skip
         distinct, index = distinct_rows(samples.X)
         total = np.bincount(index, weights, len(distinct))
         means = np.empty((len(distinct), T.shape[1]))
@@ -207,8 +220,8 @@ class GroupedSamples(Samples):
         within = scatter.T @ (weights[:, None] * scatter)
         counts = np.bincount(index, counts, len(distinct))
         return cls(
-            distinct, means, total, samples.n_outputs, counts, None, within,
-            samples.tally()[1],
+            distinct, means, total, samples.n_outputs, counts, within=within,
+            log_ratio=samples.tally()[1],
         )  # fmt: skip
 
     def variances(self, noise):
@@ -277,6 +290,27 @@ class RawSamples:
         T = np.hstack([some.t, self.scaling.basis(X)])
         return Samples(X, T, some.weights, self.n_outputs, some.counts, some.known)
 
+    def with_copies(self, index):
+        """Return some of the samples, with the weight of all that are equal to each.
+
+        Parameters
+        ----------
+        index : ndarray of shape (n_some,)
+            Their positions.
+        """
+        some = self.part(index)
+        wanted, place = distinct_rows(_features_and_targets(some))
+        totals = np.zeros(len(wanted))
+        alike = np.flatnonzero(np.isin(self.t[:, 0], some.t[:, 0]))
+        for part in blocks(len(alike), wanted.shape[1]):
+            rows = self.part(alike[part])
+            joined = np.vstack([wanted, _features_and_targets(rows)])
+            _, group = distinct_rows(joined)
+            found = np.bincount(group[len(wanted) :], rows.weights, group.max() + 1)
+            totals += found[group[: len(wanted)]]
+        copies = totals[place] / some.weights
+        return dataclasses.replace(self.take(index), copies=copies)
+
     def part(self, index):
         """Return some of the samples as given, not standardised."""
         return RawSamples(
@@ -287,6 +321,10 @@ class RawSamples:
     def rows(self, index):
         """Return the rows of ``features`` that hold some of the samples."""
         return index if self.index is None else self.index[index]
+
+
+def _features_and_targets(samples):
+    return np.hstack([np.asarray(samples.features, float), samples.t])
 
 
 def _some(samples, index):

@@ -79,8 +79,9 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
         # One observation of one point does not determine scales: keep the initial ones.
         max_iter = 0
     data = tuple(vars(groups).values())
-    prior = kernel.has_noise, kernel.scale_priors
-    key = joblib.hash((kernel.template, prior, max_iter, start, *data))
+    prior, key = (kernel.has_noise, kernel.scale_priors), None
+    if kernel.translated:  # a digest has no more of a user's class than its name
+        key = joblib.hash((kernel.template, prior, max_iter, start, *data))
     with _LOCK:
         if key in _OPTIMA:
             theta, curve = _OPTIMA[key]
@@ -111,10 +112,11 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
     theta, curve = maximise(
         objective, start, kernel.bounds, max_iter, report, "hyperparameters"
     )
-    with _LOCK:
-        while len(_OPTIMA) >= _MAX_OPTIMA:
-            del _OPTIMA[next(iter(_OPTIMA))]
-        _OPTIMA[key] = theta.copy(), curve.copy()
+    if key is not None:
+        with _LOCK:
+            while len(_OPTIMA) >= _MAX_OPTIMA:
+                del _OPTIMA[next(iter(_OPTIMA))]
+            _OPTIMA[key] = theta.copy(), curve.copy()
     return theta, curve
 
 

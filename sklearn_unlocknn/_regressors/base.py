@@ -132,10 +132,11 @@ class BaseVGPRegressor(
     def partial_fit(self, X, y, sample_weight=None, y_std=None):
         """Add samples to the posterior, without a pass over those before.
 
-        Hyperparameters, standardisation and inducing points stay as the first call
-        (which is :meth:`fit`) or ``fit`` left them, and so do likelihood and noise. The
-        order of the samples and the way they are cut into calls make no difference:
-        added samples are weighted by their noise and not by their residuals, so that an
+        Hyperparameters, standardisation, likelihood and noise stay as the first call
+        (which is :meth:`fit`) or ``fit`` left them. The exact GP stays one while
+        ``n_inducing_points`` allows it; then, as of a sparse model, inducing points
+        stay. The way in which samples are cut into calls makes no difference: added
+        samples are weighted by their noise and not by their residuals, so that an
         outlier among them moves the mean.
 
         Parameters
@@ -171,7 +172,7 @@ class BaseVGPRegressor(
                 "the first call."
             )
         _report_invalid(encoded, least=0)
-        self._head = self._head.update(encoded, targets, self.n_jobs)
+        self._head = self._head.update(encoded, targets, self)
         self._publish(encoded)
         return self
 

@@ -58,9 +58,11 @@ class PredictiveMixin(DistributionMixin):
         -------
         distribution : tfp.distributions.VariationalGaussianProcess
             Of new observations, in target units, noise included: event shape
-            (n_samples,), batch shape () or (n_outputs,). A
-            ``tfp.distributions.MultivariateNormalTriL`` for an extensive target,
-            whose noise differs between samples.
+            (n_samples,), batch shape () or (n_outputs,). By its moments a
+            ``tfp.distributions.MultivariateStudentTLinearOperator`` or
+            ``MultivariateNormalTriL`` unless errors are those of a plain Gaussian
+            process (``likelihood="gaussian"``, ``noise="constant"`` and a kernel
+            object), for an extensive target, and for predictions from nearest samples.
 
         Raises
         ------

@@ -25,11 +25,12 @@ class VGPRegressor(BaseVGPRegressor):
         fitted too. None is "matern52_ard + matern32_ard + linear".
     n_inducing_points : int, float or "auto", default="auto"
         Number of inducing points, or a share of the samples in (0, 1]. At most the
-        number of distinct samples; with that many the model is the exact GP. "auto" is
-        the exact GP while it takes at most 1.5 times the operations of 4000 points and
-        a quarter of the machine's memory (24 bytes for each pair of samples): up to
-        some 8600 samples. Beyond it is 4000 points or, where these predict training
-        samples left out worse, the exact GP of the 64 samples nearest to each new one.
+        number of distinct samples; with that many, of at most four times as many
+        samples, the model is the exact GP. "auto" is the exact GP while it takes at
+        most 1.5 times the operations of 4000 points and a quarter of the machine's
+        memory (24 bytes for each pair of samples): up to some 8600 samples. Beyond it
+        is 4000 points or, where these predict training samples left out worse, the
+        exact GP of the 64 samples nearest to each new one.
     inducing_init : {"greedy", "kmeans", "random"} or array-like, default="kmeans"
         Initial inducing points. "kmeans": cluster centres, which follow the density and
         cover outliers too (of many features, clusters are found among the principal

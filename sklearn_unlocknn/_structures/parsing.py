@@ -35,6 +35,8 @@ def reading(what):
     except Exception as error:
         text = str(error) if str(error) else repr(error)
         text = re.sub(r"^No structure parsed for section \d+ in CIF\.\s*", "", text)
+        if isinstance(error, ArithmeticError | LookupError):  # of the parser itself
+            what += ", as it is cut off or damaged"
         reason = " ".join(f"{type(error).__name__}: {text}".split())
         raise ValueError(f"{what} ({reason})") from error
 

@@ -217,8 +217,9 @@ def _from_object(item):
         if hasattr(item, "species"):
             hint = " (np.array(list_of_structures) takes structures apart into sites)"
         raise TypeError(
-            f"got a {type(item).__name__}, expected a pymatgen Structure or Molecule, "
-            "ASE Atoms, a MEGNet graph, or the path of a CIF, POSCAR, XYZ or JSON file"
+            f"got {_shortened(repr(item))} of type {type(item).__name__}, expected a "
+            "pymatgen Structure or Molecule or its dictionary, ASE Atoms, a MEGNet "
+            "graph, or the text or path of a CIF, POSCAR, XYZ or JSON file"
             f"{hint}"
         )
     check_physical(structure)
@@ -242,7 +243,10 @@ def _from_text_or_file(item):
         text = _normalized(item)
         return _from_text(text, _format_of_text(text))
     if not os.path.isfile(item):
-        raise FileNotFoundError(f"there is no file {_shortened(repr(os.fspath(item)))}")
+        name = _shortened(repr(os.fspath(item)))
+        if os.path.isdir(item):
+            raise IsADirectoryError(f"{name} is a folder, expected a file")
+        raise FileNotFoundError(f"there is no file {name}")
     path = Path(item)
     kind = format_of_file(path)
     if kind is not None:
@@ -253,7 +257,8 @@ def _from_text_or_file(item):
     from pymatgen.core import Molecule, Structure
 
     kind = Molecule if path.suffix.lower() in _MOLECULES else Structure
-    with recorded_warnings() as notes, reading("the file cannot be read"):
+    unknown = "the file cannot be read by the ending of its name"
+    with recorded_warnings() as notes, reading(unknown):
         structure = kind.from_file(path)
     if notes:
         structure.properties["reading_notes"] = notes

@@ -128,7 +128,7 @@ class DomainDisplay(UQDisplay):
             title="Error and coverage by domain score",
             xlabel="Domain score",
             ylabel=with_units("Mean absolute error", self.units),
-            loc="lower left",
+            loc="center right",
         )
         return self
 

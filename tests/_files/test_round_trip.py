@@ -115,6 +115,9 @@ def test_models_of_old_files_have_no_domain(number):
     for method in (model.domain_score, model.nearest_training):
         with pytest.raises(ValueError, match=r"format number 1 or 2.*Fit it again"):
             method(kept.X)
+    before = model.predict(kept.X)
+    after = model.partial_fit(kept.X, kept.Y + 1.0).predict(kept.X)
+    assert after.mean() > before.mean()
 
 
 def test_a_loaded_model_fits_again_and_is_cloned(keras3_net, small_data, tmp_path):

@@ -8,6 +8,7 @@ from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
+from sklearn_unlocknn._gp.encoded import Standardisation
 from sklearn_unlocknn._gp.errors import Errors, LeftOut, _scaled_start
 from sklearn_unlocknn._gp.leave_out import leave_one_out
 from sklearn_unlocknn._gp.likelihood import (
@@ -18,7 +19,7 @@ from sklearn_unlocknn._gp.likelihood import (
 )
 from sklearn_unlocknn._gp.noise_level import exact_at_best_noise
 from sklearn_unlocknn._gp.posterior import exact_posterior, optimal_posterior
-from sklearn_unlocknn._gp.samples import GroupedSamples, Samples
+from sklearn_unlocknn._gp.samples import GroupedSamples, RawSamples, Samples
 from sklearn_unlocknn._gp.training import (
     ARD_STD,
     effective_parameters,
@@ -69,6 +70,55 @@ def test_one_sample_left_out_is_predicted_by_the_others(sparse, known):
         mean, want = others.mean_and_variance(samples.X[[i]], np.empty((1, 0)))
         assert_allclose(residual[i], shift[i] - mean[0], rtol=1e-6, atol=1e-9)
         assert_allclose(variance[i], want[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_samples_that_are_equal_are_left_out_together(sparse):
+    """Those of another target at the same place stay."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 1))
+    again = [3, 3, 7, 9]
+    y_again = np.vstack([y[again[:3]], y[9:10] + 1.0])
+    raw = RawSamples(
+        np.vstack([X, X[again]]), np.vstack([y, y_again]), rng.uniform(0.5, 2.0, 24), 1,
+        Standardisation(np.zeros(2), np.ones(2), "zero"),
+    )  # fmt: skip
+    kernel, samples = Covariance(KERNEL, 2), raw.take(slice(None))
+
+    def posterior_of(some):
+        if sparse:
+            return optimal_posterior(kernel, kernel.theta, X[::3], some)(kernel.theta)
+        return exact_posterior(kernel, kernel.theta, GroupedSamples.of(some))
+
+    index = np.array([7, 3, 20, 9, 0]) if sparse else np.arange(24)
+    some = raw.with_copies(index) if sparse else samples
+    residual, variance = leave_one_out(posterior_of(samples), some)
+    for i, residual_i, variance_i in zip(index, residual, variance, strict=True):
+        others = np.any(samples.X[i] != samples.X, axis=1) | (
+            samples.T[:, 0] != raw.t[i]
+        )
+        assert others.sum() == {3: 21, 20: 21, 21: 21, 7: 22, 22: 22}.get(i, 23)
+        posterior = posterior_of(samples.take(others))
+        mean, want = posterior.mean_and_variance(samples.X[[i]], np.empty((1, 0)))
+        assert_allclose(residual_i, raw.t[i] - mean[0], rtol=1e-6, atol=1e-9)
+        assert_allclose(variance_i, want[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("level", [1e-8, 1e-11, 1e-14])
+def test_samples_almost_without_noise_are_left_out(level):
+    X = np.linspace(-1.0, 1.0, 12)[:, None]
+    T, kernel = np.sin(5 * X), 1.3 * gpk.Matern(0.4, nu=0.5)
+    fast = Covariance(kernel + gpk.WhiteKernel(level), 1)
+    samples = Samples(X, T, np.ones(12), 1)
+    posterior = exact_posterior(fast, fast.theta, GroupedSamples.of(samples))
+    residual, variance = leave_one_out(posterior, samples)
+    for i in range(12):
+        others = np.arange(12) != i
+        K = kernel(X[others]) + level * np.eye(11)
+        weight = np.linalg.solve(K, kernel(X[others], X[[i]]))[:, 0]
+        assert_allclose(residual[i], T[i] - weight @ T[others], rtol=1e-5)
+        want = 1.3 - weight @ kernel(X[others], X[[i]])[:, 0]
+        assert_allclose(variance[i], want, rtol=1e-5)
 
 
 @pytest.mark.parametrize("counts", [None, np.arange(30) % 3 + 1.0])
@@ -204,7 +254,7 @@ def test_residuals_count_as_far_as_their_noise_is_not_known():
     posterior = exact_posterior(kernel, kernel.theta, GroupedSamples.of(samples))
     index = np.arange(30)
     left_out = LeftOut.of(posterior, samples, samples, index)
-    residual, variance, counts = left_out[2:]
+    residual, variance, counts = left_out[3:]
     want, latent = leave_one_out(posterior, samples.at(0.2), index)
     assert_array_equal(residual, want)
     own = samples.known * samples.weights  # of one observation

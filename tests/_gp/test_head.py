@@ -47,6 +47,13 @@ def test_a_thousand_times_the_median_noise_is_too_much_for_scales(data, ratio, f
     assert_allclose(scaling.x_scale, X[first:].std(axis=0))
 
 
+def test_samples_of_little_noise_beside_many_of_none_count_for_scales(data):
+    (X, y), std = data, np.zeros(80)
+    std[50:] = 1e-3
+    scaling = VGPRegressor(KERNEL, max_iter=0).fit(X, y, y_std=std)._head.scaling
+    assert_allclose(scaling.x_scale, X.std(axis=0))
+
+
 @pytest.mark.parametrize("n_points", [8, 40])
 @pytest.mark.parametrize("two", [False, True])
 def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
@@ -94,7 +101,7 @@ def test_samples_without_features_or_weight_are_as_if_absent(n_points, two):
     assert_allclose(np.array(got)[:, some], want)
     assert np.all(np.isnan(got[0][38:]))
 
-    head = head.update(encoded(~first), targets(~first), 1)
+    head = head.update(encoded(~first), targets(~first), params)
     some = kept[~first[kept]]
     plain.partial_fit(X[some], y[some], weights[some])
     got = head.mean_and_std(Encoded(X))

@@ -182,6 +182,23 @@ def test_candidates_of_a_search_share_hyperparameters(data, monkeypatch):
     assert len(calls) == 3 * n_shared
 
 
+def test_optima_of_a_kernel_of_the_users_own_are_not_remembered(data):
+    """Of such a class there is only the name, which another may have later."""
+
+    def named(power):
+        class Own(gpk.RBF):
+            def __call__(self, X, Y=None, eval_gradient=False):
+                Y = None if Y is None else np.abs(Y) ** power
+                return super().__call__(np.abs(X) ** power, Y, eval_gradient)
+
+        return Own(1.0)
+
+    training._OPTIMA.clear()
+    one, other = (fit(data, kernel=named(power)).kernel_ for power in (1.0, 3.0))
+    assert one.length_scale != other.length_scale
+    assert not training._OPTIMA
+
+
 def test_few_optima_are_remembered(data, monkeypatch):
     monkeypatch.setattr(training, "_MAX_OPTIMA", 2)
     training._OPTIMA.clear()

@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
@@ -73,6 +74,15 @@ def test_column_belongs_to_the_input_of_the_longest_prefix(K):
     frame = pd.DataFrame([[3.0, 1.0, 2.0]], columns=["a_b_x", "a_0", "a_c"])
     got = KerasFeatureExtractor(net, layer="joined").fit_transform(frame)
     assert_array_equal(got, [[1.0, 2.0, 3.0]])
+
+
+def test_columns_of_polars_belong_to_inputs_by_name(two_inputs):
+    frame = frames()["plain"]
+    frame = frame[frame.columns[::-1]]
+    extractor = KerasFeatureExtractor(two_inputs, layer="joined").fit(frame)
+    assert_array_equal(
+        extractor.fit_transform(pl.from_pandas(frame)), extractor.transform(frame)
+    )
 
 
 def test_frame_is_split_by_cross_validation(two_inputs):

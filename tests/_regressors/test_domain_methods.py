@@ -88,7 +88,7 @@ def test_added_samples_are_listed_with_the_next_positions(n_points):
 
 def test_added_samples_are_kept_up_to_a_number(monkeypatch):
     monkeypatch.setattr(domain, "LEAST_KEPT", 35)
-    model = VGPRegressor("rbf", random_state=0).fit(X[:30], y[:30])
+    model = VGPRegressor("rbf", 10, random_state=0).fit(X[:30], y[:30])
     model.partial_fit(X[30:], y[30:]).partial_fit(X[:10], y[:10])
     assert_array_equal(model._head.record.index, np.arange(35))
     assert model._head.record.n_seen == 60
@@ -106,6 +106,18 @@ def test_scores_follow_added_samples():
     model.set_params(inducing_init=points, n_inducing_points=100).fit(X, y)
     before = model.domain_score(far).mean()
     assert model.partial_fit(far, y).domain_score(far).mean() > before + 0.2
+
+
+def test_added_samples_of_the_same_kind_leave_the_rank_uniform():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2.0, 2.0, (1400, 2))
+    target = np.sin(3 * X[:, 0]) * X[:, 1] + 0.01 * rng.normal(size=1400)
+    model = VGPRegressor(random_state=0).fit(X[:200], target[:200])
+    model.partial_fit(X[200:300], target[200:300])
+    assert model.n_inducing_points_ == 300
+    _, rank = model.domain_score(X[400:], return_rank=True)
+    assert np.mean(rank < 0.05) < 0.1
+    assert np.mean(rank < 0.5) == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_kernel_of_the_users_own_has_distances():

@@ -165,6 +165,33 @@ def test_partial_fit_is_fit_of_all_samples(n_points):
     assert_allclose(updated.elbo_, whole.elbo_, **close)
 
 
+@pytest.mark.parametrize("n_points", ["auto", 55, 1.0])
+def test_exact_gp_stays_exact_as_samples_are_added(n_points):
+    """Up to the number of points; of a share of 1 up to all."""
+    X, y = np.vstack([battery.X, battery.X[:5]]), np.append(battery.y, battery.y[5:10])
+    model = VGPRegressor(FIXED, n_points).fit(X, y)
+    n_fit = 15 if n_points == 55 else 45
+    X_new, y_new = X[:n_fit] + 0.5, -y[:n_fit]
+    for part in np.array_split(np.arange(n_fit), 4):
+        model.partial_fit(X_new[part], y_new[part])
+    both, both_y = np.vstack([X, X_new]), np.append(y, y_new)
+    scaling, t = model._head.scaling, (both_y - y.mean()) / y.std()
+    lml, mean, covariance, _ = reference.exact(
+        FIXED, scaling.features(both), t[:, None], np.ones((len(t), 1)),
+        scaling.features(battery.X_NEW), np.ones((7, 1)),
+    )  # fmt: skip
+    got, std = model.predict(battery.X_NEW, return_std=True)
+    assert_allclose(got, y.mean() + y.std() * mean[:, 0], rtol=1e-6, atol=1e-8)
+    noise = model.noise_std_**2
+    want = np.sqrt(y.var() * np.diag(covariance) + noise)
+    assert_allclose(std, want, rtol=1e-6)
+    assert_allclose(model.elbo_, lml - len(t) * np.log(y.std()), rtol=1e-7)
+    assert model.n_inducing_points_ == len(np.unique(both, axis=0))
+    if n_points == 55:
+        model.partial_fit(X + 1.0, y)
+        assert model.n_inducing_points_ == 55
+
+
 # --- against TFP ----------------------------------------------------------------
 
 

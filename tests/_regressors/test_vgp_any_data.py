@@ -153,6 +153,7 @@ ANY = settings(
 
 
 @pytest.mark.filterwarnings("ignore:The fit ended at")
+@pytest.mark.filterwarnings("ignore:y is constant in the outputs")
 @settings(ANY, max_examples=150)
 @given(problems())
 def test_predictions_are_finite_or_refused(problem):
@@ -161,6 +162,7 @@ def test_predictions_are_finite_or_refused(problem):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The fit ended at")
+@pytest.mark.filterwarnings("ignore:y is constant in the outputs")
 @settings(ANY, max_examples=10_000)
 @given(problems())
 def test_predictions_of_many_problems_are_finite_or_refused(problem):
