@@ -388,6 +388,7 @@ def _reference(head):
     residual, variance = leave_one_out(predictor, samples, record.group)
     variance = variance + predictor.noise * errors.ratio(R)
     variance = variance * errors.factors(variance) ** 2
+    residual = residual / errors.of_outputs()
     squares = np.mean(residual**2, axis=1) / variance
     scores = []
     for part in blocks(len(record.ranked), len(R), *CHUNK):

@@ -7,6 +7,7 @@ the posterior is computed again. Where noise varies, hyperparameters are fitted 
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -64,8 +65,10 @@ class LeftOut(NamedTuple):
         The posterior of all.
     samples : Samples
         Samples, with the user's weights.
-    target : ndarray of shape (n, k)
-        Targets of the k outputs that have noise.
+    outputs : ndarray of shape (k,), int
+        The outputs that have noise.
+    mean : ndarray of shape (n, k)
+        Their latent means.
     residual : ndarray of shape (n, k)
         Target less latent mean.
     variance : ndarray of shape (n,)
@@ -76,7 +79,8 @@ class LeftOut(NamedTuple):
 
     posterior: object
     samples: Samples
-    target: np.ndarray
+    outputs: np.ndarray
+    mean: np.ndarray
     residual: np.ndarray
     variance: np.ndarray
     counts: np.ndarray
@@ -104,16 +108,16 @@ class LeftOut(NamedTuple):
             # residuals inform about the noise as far as that is not known
             known, own = samples.known * counts, variance + noise
             counts, variance = counts * own / (own + known), variance + known
-        seen = _noisy(residual / np.sqrt(variance + noise)[:, None])
-        target = samples.T[:, : samples.n_outputs][:, seen]
-        return cls(posterior, samples, target, residual[:, seen], variance, counts)
+        outputs = _noisy(residual / np.sqrt(variance + noise)[:, None])
+        residual = residual[:, outputs]
+        mean = samples.T[:, outputs] - residual
+        return cls(posterior, samples, outputs, mean, residual, variance, counts)
 
     def take(self, index):
         """Return some of the samples."""
-        posterior, samples, *arrays = self
-        return LeftOut(
-            posterior, samples.take(index), *(array[index] for array in arrays)
-        )
+        posterior, samples, outputs, *arrays = self
+        arrays = [array[index] for array in arrays]
+        return LeftOut(posterior, samples.take(index), outputs, *arrays)
 
     @property
     def few(self):
@@ -124,14 +128,33 @@ class LeftOut(NamedTuple):
         """Return standard deviations (n, 1), given noise variances by the constant."""
         return np.sqrt(self.variance + self.posterior.noise * ratio)[:, None]
 
+    def output_scales(self):
+        """Return the scale of the residuals of each output, of all n_outputs.
+
+        None where one scale is as good, by the log density with Schwarz's penalty.
+        """
+        k, counts = len(self.outputs), self.counts
+        if k == 1 or self.few:
+            return None
+        z, weights = self.residual / self.std(1.0), np.repeat(counts, k)
+        own = np.array([Shape.fit(column, counts).scale for column in z.T])
+        gain = -counts.sum() * np.log(own).sum()
+        for sign, values in ((1.0, (z / own).ravel()), (-1.0, z.ravel())):
+            gain += sign * (weights @ Shape.fit(values, weights).log_density(values))
+        if gain <= 0.5 * (k - 1) * np.log(counts.sum()):
+            return None
+        scales = np.ones(self.samples.n_outputs)
+        scales[self.outputs] = own
+        return tuple(scales.tolist())
+
 
 def _noisy(z):
-    """Return which outputs, columns of z, are not predicted exactly; all if none is.
+    """Return the outputs, columns of z, that are not predicted exactly, or all.
 
     A constant output says nothing about the errors of others.
     """
-    noisy = np.abs(z).max(axis=0) > _EXACT
-    return noisy if noisy.any() else np.ones_like(noisy)
+    noisy = np.flatnonzero(np.abs(z).max(axis=0) > _EXACT)
+    return noisy if len(noisy) else np.arange(z.shape[1])
 
 
 @dataclasses.dataclass
@@ -146,11 +169,14 @@ class Errors:
         None: constant noise.
     growth : StdGrowth
         Of the standard deviation that residuals have, relative to that of the GP.
+    output_scales : tuple of float or None
+        Of several outputs the factor of the standard deviation of each; None: 1.
     """
 
     shape: Shape = GAUSSIAN
     noise: VaryingNoise | None = None
     growth: StdGrowth = AS_THE_GP
+    output_scales: tuple | None = None
 
     @property
     def choice(self):
@@ -206,6 +232,11 @@ class Errors:
         """
         return self.shape.factor * self.growth.factors(np.sqrt(variance))
 
+    def of_outputs(self, outputs=slice(None)):
+        """Return the factors of the standard deviations of outputs, or 1."""
+        scales = self.output_scales
+        return 1.0 if scales is None else np.array(scales)[outputs]
+
     def ratio(self, X):
         """Return the noise variance at X in units of the constant one, (n,)."""
         return np.ones(len(X)) if self.noise is None else self.noise.ratio(X)
@@ -232,8 +263,8 @@ class Errors:
         precisions : ndarray of shape (n,)
             Weight of each sample by its residual: 1 for a Gaussian.
         """
-        posterior, samples, _, residual, _, counts = left_out
-        k = residual.shape[1]
+        posterior, samples, outputs, _, residual, _, counts = left_out
+        k = len(outputs)
         weights = np.repeat(counts, k)
         penalty = 0.5 * np.log(max(counts.sum(), 1.0))
 
@@ -250,14 +281,17 @@ class Errors:
         if left_out.few:
             choice = without_auto(choice)
         likelihood, noise = choice
+        errors_of = functools.partial(cls, output_scales=left_out.output_scales())
+        residual = residual / errors_of().of_outputs(outputs)
+        left_out = left_out._replace(residual=residual)
         found = []
         heavy = Shape.fit(z(constant), weights)
         if noise != "varying":
             if likelihood != "student_t":
-                found.append((density(GAUSSIAN, constant), cls(), constant))
+                found.append((density(GAUSSIAN, constant), errors_of(), constant))
             if likelihood != "gaussian":
                 value = density(heavy, constant) - penalty
-                found.append((value, cls(heavy), constant))
+                found.append((value, errors_of(heavy), constant))
         if noise != "constant":
             start = heavy
             if likelihood == "gaussian":
@@ -277,11 +311,11 @@ class Errors:
             if likelihood != "student_t":
                 shape = Shape.gaussian(z(ratio), weights)
                 value = density(shape, ratio) - 2.0 * penalty
-                found.append((value, cls(shape, varying), ratio))
+                found.append((value, errors_of(shape, varying), ratio))
             if likelihood != "gaussian":
                 shape = Shape.fit(z(ratio), weights)
                 value = density(shape, ratio) - 3.0 * penalty
-                found.append((value, cls(shape, varying), ratio))
+                found.append((value, errors_of(shape, varying), ratio))
         _, errors, ratio = max(found, key=lambda one: one[0])
         return errors, errors._precisions_of(z(ratio).reshape(-1, k), counts)
 
@@ -293,13 +327,16 @@ class Errors:
         left_out : LeftOut
             Residuals.
         """
-        counts, k = left_out.counts, left_out.residual.shape[1]
+        counts, k = left_out.counts, len(left_out.outputs)
         std = left_out.std(self.ratio(left_out.samples.X))
-        z, weights = (left_out.residual / std).ravel(), np.repeat(counts, k)
+        scales = self.of_outputs(left_out.outputs)
+        z = (left_out.residual / std / scales).ravel()
+        weights = np.repeat(counts, k)
         if left_out.few or not np.abs(z).max() > _EXACT:
             return self
-        mean = np.average(left_out.target, axis=0, weights=counts)
-        square = (left_out.target - mean) ** 2
+        target = left_out.mean + left_out.residual
+        mean = np.average(target, axis=0, weights=counts)
+        square = ((target - mean) / scales) ** 2
         most = np.average(square, axis=0, weights=counts).mean()
         growth, shape, value = StdGrowth.fit(
             z, np.repeat(std, k), weights, np.isfinite(self.shape.dof), np.sqrt(most)
@@ -351,7 +388,7 @@ class Errors:
             if some.known is not None:
                 variance = variance + some.known * some.weights
             parts.append((some.T[:, :k] - mean) / np.sqrt(variance)[:, None])
-        z = np.concatenate(parts)
+        z = np.concatenate(parts) / self.of_outputs()
         return self._precisions_of(z[:, _noisy(z)], samples.weights)
 
     def _precisions_of(self, z, counts):

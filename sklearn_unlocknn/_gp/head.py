@@ -237,7 +237,8 @@ class Head:
         noise = self.predictor.noise * ratio
         factors = self.errors.factors(variance + noise)
         stds = [np.sqrt(part) * factors for part in (variance, noise)]
-        stds = [self._placed(encoded, target.scale * std[:, None]) for std in stds]
+        scale = target.scale * self.errors.of_outputs()
+        stds = [self._placed(encoded, scale * std[:, None]) for std in stds]
         return self._in_units(encoded, mean), *stds
 
     @np.errstate(**_OVERFLOW)
@@ -248,6 +249,7 @@ class Head:
         covariance = self._noisy_covariance(X, H)
         factors = self.errors.factors(np.diag(covariance))[:, None]
         std = encoded.target_map(self.y_mean, self.y_scale).scale * factors
+        std = std * self.errors.of_outputs()
         covariance = covariance[:, :, None] * (std[:, None] * std[None])
         covariance = covariance[:, :, 0] if self.one_output else covariance
         covariance = encoded.scatter_rows(covariance, 2)
@@ -267,6 +269,7 @@ class Head:
         draws = (L @ white).reshape(len(X), k, n_samples)
         draws *= self.errors.growth.factors(np.sqrt(variance))[:, None, None]
         draws *= self.errors.shape.sample(rng, (k, n_samples))
+        draws *= np.reshape(self.errors.of_outputs(), (-1, 1))
         draws += self.predictor.mean(X, H)[:, :, None]
         target = encoded.target_map(self.y_mean, self.y_scale)
         draws = target.scale[:, :, None] * draws + target.shift[:, :, None]

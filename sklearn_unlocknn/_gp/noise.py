@@ -149,8 +149,8 @@ def fit_noise(kernel, theta, left_out, shape, rng, before=None):
     ratio : ndarray of shape (n,)
         The ratio at each sample, predicted from the other samples.
     """
-    _, samples, target, residual, variance, counts = left_out
-    X, mean = samples.X, target - residual
+    _, samples, _, mean, residual, variance, counts = left_out
+    X = samples.X
     distinct, _ = distinct_rows(X)
     m = min(len(distinct) // 3 + 1, MAX_POINTS)
     Z = distinct[np.sort(rng.permutation(len(distinct))[:m])]

@@ -57,7 +57,9 @@ class BaseVGPRegressor(
         X : array-like of shape (n_samples, n_features), or as in the class
             Training samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. Several share the kernel and the noise-to-signal ratio.
+            Targets. Several share the kernel, the noise-to-signal ratio and the shape
+            of errors, whose scale is that of each output unless ``likelihood`` is
+            "gaussian" and ``noise`` "constant".
         sample_weight : array-like of shape (n_samples,), default=None
             Weight 2 is the sample twice, weight 0 leaves it out; their sum is the
             number of samples.
@@ -122,7 +124,7 @@ class BaseVGPRegressor(
         self.kernel_ = posterior.kernel.fitted_kernel(head.predictor.theta)
         self.n_neighbors_ = None if head.local is None else N_NEAREST
         self.n_inducing_points_ = len(posterior.Z)
-        noise_std = np.sqrt(head.mean_noise) * head.y_scale
+        noise_std = np.sqrt(head.mean_noise) * head.y_scale * head.errors.of_outputs()
         self.noise_std_ = float(noise_std[0]) if head.one_output else noise_std
         self.likelihood_, self.noise_ = head.errors.choice
         self.dof_ = head.errors.shape.dof

@@ -254,7 +254,7 @@ def test_residuals_count_as_far_as_their_noise_is_not_known():
     posterior = exact_posterior(kernel, kernel.theta, GroupedSamples.of(samples))
     index = np.arange(30)
     left_out = LeftOut.of(posterior, samples, samples, index)
-    residual, variance, counts = left_out[3:]
+    residual, variance, counts = left_out[4:]
     want, latent = leave_one_out(posterior, samples.at(0.2), index)
     assert_array_equal(residual, want)
     own = samples.known * samples.weights  # of one observation

@@ -24,7 +24,7 @@ def test_noise_follows_that_of_the_residuals():
     kernel = Covariance(1.0 * gpk.RBF(1.0) + gpk.WhiteKernel(0.2), 1)
     counts = np.ones(1500)
     given = LeftOut(
-        None, Samples(X, residual, counts, 1), residual, residual,
+        None, Samples(X, residual, counts, 1), np.arange(1), 0.0 * residual, residual,
         np.full(1500, 0.05), counts,
     )  # fmt: skip
     noise, left_out = fit_noise(
@@ -48,8 +48,8 @@ def test_noise_follows_the_size_of_what_is_measured():
     kernel = Covariance(1.0 * gpk.RBF(3.0) + gpk.WhiteKernel(1.0), 10)
     samples = Samples(X, (mean + residual)[:, None], np.ones(len(X)), 1)
     given = LeftOut(
-        None, samples, samples.T, residual[:, None], np.full(len(X), 1e-6),
-        samples.weights,
+        None, samples, np.arange(1), mean[:, None], residual[:, None],
+        np.full(len(X), 1e-6), samples.weights,
     )  # fmt: skip
     noise, left_out = fit_noise(
         kernel, kernel.theta, given.take(slice(400)), GAUSSIAN,
