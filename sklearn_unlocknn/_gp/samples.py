@@ -300,14 +300,17 @@ class RawSamples:
         """
         some = self.part(index)
         wanted, place = distinct_rows(_features_and_targets(some))
-        totals = np.zeros(len(wanted))
+        n, totals = len(wanted), np.zeros(len(wanted))
+        # Most others differ in the target, or in the column of most values.
         alike = np.flatnonzero(np.isin(self.t[:, 0], some.t[:, 0]))
+        column = np.argmax([len(np.unique(values)) for values in wanted.T])
         for part in blocks(len(alike), wanted.shape[1]):
             rows = self.part(alike[part])
-            joined = np.vstack([wanted, _features_and_targets(rows)])
-            _, group = distinct_rows(joined)
-            found = np.bincount(group[len(wanted) :], rows.weights, group.max() + 1)
-            totals += found[group[: len(wanted)]]
+            values, weights = _features_and_targets(rows), rows.weights
+            near = np.isin(values[:, column], wanted[:, column])
+            _, group = distinct_rows(np.vstack([wanted, values[near]]))
+            found = np.bincount(group[n:], weights[near], group.max() + 1)
+            totals += found[group[:n]]
         copies = totals[place] / some.weights
         return dataclasses.replace(self.take(index), copies=copies)
 
