@@ -56,6 +56,9 @@ def check_shapes(name, state):
             f"its Gaussian process has {posterior.Z.shape[1]} features, its "
             f"standardisation {len(scaling.x_mean)}"
         )
+    scales = getattr(state.get("errors"), "output_scales", None)
+    if name == "Head" and scales is not None and len(scales) != sizes["k"]:
+        raise ModelFileError(f"its errors have {len(scales)} scales for {sizes}")
     if name == "LocalPosterior" and sizes["p"] != sizes["q"] + sizes["k"]:
         raise ModelFileError(f"'T' of a {name} in it does not fit {sizes}")
     if name.endswith("Posterior"):

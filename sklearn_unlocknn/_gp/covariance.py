@@ -170,7 +170,8 @@ class Covariance:
     custom : bool
         Whether a kernel of the user's own class, not of TFP, is part of it.
     translated : bool
-        Whether all parts are kernels of scikit-learn, which their parameters determine.
+        Whether all parts are kernels that are computed here, which their parameters
+        determine.
 
     Raises
     ------

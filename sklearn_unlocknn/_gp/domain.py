@@ -134,7 +134,8 @@ class TrainingRecord:
             As in `of`.
         before, after : ExactPosterior or SparsePosterior
             The posterior without and with them. At most `LEAST_KEPT` samples are kept,
-            or as many as ``after`` has inducing points.
+            or as many as ``after`` has inducing points, and of an exact one besides a
+            sample for each point.
         """
         every = encoded.index[samples.rows(slice(None))]
         y = y.reshape(encoded.n, -1)
@@ -146,16 +147,23 @@ class TrainingRecord:
         record = dataclasses.replace(self, n_seen=n_seen, low=low, high=high)
         room = max(LEAST_KEPT, len(after.Z)) - len(self.index)
         rows = np.arange(min(max(room, 0), len(every)))
-        X, group = np.vstack([self.samples(before.Z), samples.take(rows).X]), None
+        X, group = self.samples(before.Z), None
         if isinstance(after, ExactPosterior):
-            X, group = None, places_among(after.Z, X)
+            group = places_among(after.Z, X)
+            new = places_among(after.Z, samples.take(slice(None)).X)
+            points, first = np.unique(new, return_index=True)
+            rows = np.union1d(rows, first[~np.isin(points, group)])
+            X, group = None, np.concatenate([group, new[rows]])
+        else:
+            X = np.vstack([X, samples.take(rows).X])
         record = dataclasses.replace(record, X=X, group=group)
         if not len(rows):
             return record
         formulas = encoded.formulas_of(samples.rows(rows))
         if self.formulas is not None:
             formulas = np.concatenate([self.formulas, formulas])
-        ranked = np.concatenate([self.ranked, len(self.index) + rows])
+        ranked = len(self.index) + np.arange(len(rows))
+        ranked = np.concatenate([self.ranked, ranked])
         return dataclasses.replace(
             record,
             index=np.concatenate([self.index, self.n_seen + every[rows]]),
@@ -390,6 +398,7 @@ def _reference(head):
     variance = variance * errors.factors(variance) ** 2
     residual = residual / errors.of_outputs()
     squares = np.mean(residual**2, axis=1) / variance
+    variance = variance * np.mean(np.square(errors.of_outputs()))
     scores = []
     for part in blocks(len(record.ranked), len(R), *CHUNK):
         rows = record.ranked[part]

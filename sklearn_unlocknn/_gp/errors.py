@@ -7,7 +7,6 @@ the posterior is computed again. Where noise varies, hyperparameters are fitted 
 """
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -128,19 +127,24 @@ class LeftOut(NamedTuple):
         """Return standard deviations (n, 1), given noise variances by the constant."""
         return np.sqrt(self.variance + self.posterior.noise * ratio)[:, None]
 
-    def output_scales(self):
-        """Return the scale of the residuals of each output, of all n_outputs.
+    def output_scales(self, fit):
+        """Return the scale of the residuals of each output, of all n_outputs, or None.
 
         None where one scale is as good, by the log density with Schwarz's penalty.
+
+        Parameters
+        ----------
+        fit : callable
+            `Shape.fit` or `Shape.gaussian`.
         """
         k, counts = len(self.outputs), self.counts
         if k == 1 or self.few:
             return None
         z, weights = self.residual / self.std(1.0), np.repeat(counts, k)
-        own = np.array([Shape.fit(column, counts).scale for column in z.T])
+        own = np.array([fit(column, counts).scale for column in z.T])
         gain = -counts.sum() * np.log(own).sum()
         for sign, values in ((1.0, (z / own).ravel()), (-1.0, z.ravel())):
-            gain += sign * (weights @ Shape.fit(values, weights).log_density(values))
+            gain += sign * (weights @ fit(values, weights).log_density(values))
         if gain <= 0.5 * (k - 1) * np.log(counts.sum()):
             return None
         scales = np.ones(self.samples.n_outputs)
@@ -263,61 +267,63 @@ class Errors:
         precisions : ndarray of shape (n,)
             Weight of each sample by its residual: 1 for a Gaussian.
         """
-        posterior, samples, outputs, _, residual, _, counts = left_out
-        k = len(outputs)
+        samples, counts, k = left_out.samples, left_out.counts, len(left_out.outputs)
         weights = np.repeat(counts, k)
         penalty = 0.5 * np.log(max(counts.sum(), 1.0))
-
-        def z(ratio):
-            return (residual / left_out.std(ratio)).ravel()
-
-        def density(shape, ratio):
-            logs = np.log(left_out.std(ratio)[:, 0])
-            return weights @ shape.log_density(z(ratio)) - k * (counts @ logs)
-
-        constant = np.ones(len(residual))
-        if not np.abs(z(constant)).max() > _EXACT:
+        constant = np.ones(len(left_out.residual))
+        if not np.abs(left_out.residual / left_out.std(constant)).max() > _EXACT:
             return cls(), constant
         if left_out.few:
             choice = without_auto(choice)
         likelihood, noise = choice
-        errors_of = functools.partial(cls, output_scales=left_out.output_scales())
-        residual = residual / errors_of().of_outputs(outputs)
-        left_out = left_out._replace(residual=residual)
-        found = []
-        heavy = Shape.fit(z(constant), weights)
+        found, scaled = [], {}
+        for name, fit in (("gaussian", Shape.gaussian), ("student_t", Shape.fit)):
+            if likelihood in (name, "auto"):
+                scales = left_out.output_scales(fit)
+                one = cls(output_scales=scales)
+                residual = left_out.residual / one.of_outputs(left_out.outputs)
+                scaled[name] = fit, one, left_out._replace(residual=residual)
+
+        def z(name, ratio):
+            return (scaled[name][2].residual / left_out.std(ratio)).ravel()
+
+        def judge(name, errors, ratio, n_parameters):
+            logs = np.log(left_out.std(ratio)[:, 0])
+            value = weights @ errors.shape.log_density(z(name, ratio))
+            value -= k * (counts @ logs) + n_parameters * penalty
+            scales = errors.of_outputs(left_out.outputs)
+            if errors.output_scales is not None:
+                value -= counts.sum() * np.log(scales).sum() + (k - 1) * penalty
+            found.append((value, name, errors, ratio))
+
         if noise != "varying":
-            if likelihood != "student_t":
-                found.append((density(GAUSSIAN, constant), errors_of(), constant))
-            if likelihood != "gaussian":
-                value = density(heavy, constant) - penalty
-                found.append((value, errors_of(heavy), constant))
+            for name, (fit, one, _) in scaled.items():
+                heavy = name == "student_t"
+                shape = fit(z(name, constant), weights) if heavy else GAUSSIAN
+                errors = dataclasses.replace(one, shape=shape)
+                judge(name, errors, constant, float(heavy))
         if noise != "constant":
-            start = heavy
-            if likelihood == "gaussian":
-                start = Shape.gaussian(z(constant), weights)
-            judged, tails = z(constant), heavy
+            name = "gaussian" if likelihood == "gaussian" else "student_t"
+            fit, _, of_noise = scaled[name]
+            judged = z(name, constant)
+            start = fit(judged, weights)
             if before is not None and before.noise is not None:
-                judged = z(before.ratio(samples.X))
-                tails = Shape.fit(judged, weights)
+                judged = z(name, before.ratio(samples.X))
+            tails = Shape.fit(judged, weights)
             usual = expected_precisions(judged, weights, tails).reshape(-1, k)
             kept = usual.min(axis=1) >= _OUTLIER
             varying, left_out_ratio = fit_noise(
-                posterior.kernel, posterior.theta, left_out.take(kept), start, rng,
-                before and before.noise,
+                left_out.posterior.kernel, left_out.posterior.theta,
+                of_noise.take(kept), start, rng, before and before.noise,
             )  # fmt: skip
             ratio = constant.copy() if varying is None else varying.ratio(samples.X)
             ratio[kept] = left_out_ratio
-            if likelihood != "student_t":
-                shape = Shape.gaussian(z(ratio), weights)
-                value = density(shape, ratio) - 2.0 * penalty
-                found.append((value, errors_of(shape, varying), ratio))
-            if likelihood != "gaussian":
-                shape = Shape.fit(z(ratio), weights)
-                value = density(shape, ratio) - 3.0 * penalty
-                found.append((value, errors_of(shape, varying), ratio))
-        _, errors, ratio = max(found, key=lambda one: one[0])
-        return errors, errors._precisions_of(z(ratio).reshape(-1, k), counts)
+            for name, (fit, one, _) in scaled.items():
+                shape = fit(z(name, ratio), weights)
+                errors = dataclasses.replace(one, shape=shape, noise=varying)
+                judge(name, errors, ratio, 2.0 + (name == "student_t"))
+        _, name, errors, ratio = max(found, key=lambda one: one[0])
+        return errors, errors._precisions_of(z(name, ratio).reshape(-1, k), counts)
 
     def grown(self, left_out):
         """Return the errors with a power of the standard deviation, if that is better.

@@ -92,7 +92,8 @@ def predict_left_out(posterior, samples, folds):
 def leave_one_out(posterior, samples, index=None):
     """Predict each training sample from the posterior of all others.
 
-    Samples that are equal, target included, are one, whose weights add up. The
+    Samples that are equal, target included, are one, whose weights add up, unless they
+    have known variances; those of a sparse posterior need `RawSamples.with_copies`. The
     coefficients of the prior mean stay those of all samples. With the leverage
     ``h = w S / s2`` the residual grows by 1 / (1 - h), and so does the variance
     (Rasmussen and Williams 2006, section 5.4.2).

@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from .encoded import blocks
 from .linalg import JITTERS, cholesky, product
 from .posterior import mean_coefficients
-from .samples import LOG_2PI
+from .samples import LOG_2PI, distinct_rows
 
 # Nearest samples of a prediction. 128 take twice the time.
 N_NEAREST = 64
@@ -75,12 +75,11 @@ class LocalPosterior:
 
     def update(self, samples):
         """Return the posterior with samples added."""
-        return dataclasses.replace(
-            self,
-            X=np.vstack([self.X, samples.X]),
-            T=np.vstack([self.T, samples.T]),
-            weights=np.concatenate([self.weights, samples.weights]),
-        )
+        X, T, weights = _merged(
+            np.vstack([self.X, samples.X]), np.vstack([self.T, samples.T]),
+            np.concatenate([self.weights, samples.weights]),
+        )  # fmt: skip
+        return dataclasses.replace(self, X=X, T=T, weights=weights)
 
     def leave_one_out(self, samples):
         """Predict training samples without themselves; see `leave_one_out`."""
@@ -166,7 +165,7 @@ class LocalPosterior:
         near = self._nearest(samples.X, N_NEAREST + 1)
         same = (self.X[near] == samples.X[:, None]).all(axis=2)
         same &= (self.T[near] == samples.T[:, None]).all(axis=2)
-        # One that is not among them repeats often: the last is then left out.
+        # Of one that is not among them, by ties of distance, the last is left out.
         same[:, -1] |= ~same.any(axis=1)
         own = np.argmax(same, axis=1)
         place = np.arange(near.shape[1] - 1) + np.zeros((len(near), 1), dtype=int)
@@ -200,6 +199,13 @@ class LocalPosterior:
             mean[part] += np.einsum("nm,nkm->nk", solved[:, 0], solved[:, 1:])
             variance[part] -= np.einsum("nm,nm->n", solved[:, 0], solved[:, 0])
         return mean, np.maximum(variance, 0.0)
+
+
+def _merged(X, T, weights):
+    """Return samples that are equal, target included, as one of their weight."""
+    rows, place = distinct_rows(np.hstack([X, T]))
+    X, T = (np.ascontiguousarray(a) for a in np.split(rows, [X.shape[1]], axis=1))
+    return X, T, np.bincount(place, weights)
 
 
 def _solved(K, R):
@@ -253,7 +259,8 @@ def fit_local(posterior, theta, samples, judged, density, report):
         return None
     parts = [samples.take(part) for part in blocks(n, d)]
     X, T = (np.concatenate([getattr(p, name) for p in parts]) for name in ("X", "T"))
-    weights, k = samples.weights, samples.n_outputs
+    X, T, weights = _merged(X, T, samples.weights)
+    k = samples.n_outputs
     # Least squares: the nearest samples do not cover what is far, as the kernel's own
     # generalised ones suppose (UCI protein: 14 standard deviations for the constant).
     beta, _ = mean_coefficients(product(T.T, weights[:, None] * T), k)

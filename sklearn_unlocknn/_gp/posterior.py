@@ -291,18 +291,20 @@ class ExactPosterior(_Posterior):
 
     def update(self, samples, n_jobs=1, most=0):
         """Return the posterior with samples added; see the base class."""
-        n, room = len(samples.weights), most - len(self.Z)
-        if not n:
-            return self
-        some = samples.take(slice(int(min(n, max(room, 0) + PART_ROWS))))
-        _, where = distinct_rows(np.vstack([self.Z, some.X]))
-        _, first = np.unique(where, return_index=True)
-        new = np.sort(first[first >= len(self.Z)]) - len(self.Z)
-        n_fit = len(some.weights) if len(new) <= room else int(new[max(room, 0)])
-        if not n_fit:
-            return super().update(samples, n_jobs)
-        extended = self._extended(some.take(slice(n_fit)))
-        return extended.update(samples.part(slice(n_fit, None)), n_jobs, most)
+        posterior, start, n = self, 0, len(samples.weights)
+        while start < n:
+            room = max(most - len(posterior.Z), 0)
+            some = samples.take(slice(start, int(min(n, start + room + PART_ROWS))))
+            _, where = distinct_rows(np.vstack([posterior.Z, some.X]))
+            _, first = np.unique(where, return_index=True)
+            new = np.sort(first[first >= len(posterior.Z)]) - len(posterior.Z)
+            n_fit = len(some.weights) if len(new) <= room else int(new[room])
+            if not n_fit:
+                rest = samples.part(slice(start, None))
+                return super(ExactPosterior, posterior).update(rest, n_jobs)
+            posterior = posterior._extended(some.take(slice(n_fit)))
+            start += n_fit
+        return posterior
 
     def _extended(self, samples):
         """Return the posterior with samples in memory added, exact as well."""

@@ -293,11 +293,15 @@ class RawSamples:
     def with_copies(self, index):
         """Return some of the samples, with the weight of all that are equal to each.
 
+        With known variances each is one by itself.
+
         Parameters
         ----------
         index : ndarray of shape (n_some,)
             Their positions.
         """
+        if self.known is not None:
+            return self.take(index)
         some = self.part(index)
         wanted, place = distinct_rows(_features_and_targets(some))
         n, totals = len(wanted), np.zeros(len(wanted))
@@ -327,7 +331,8 @@ class RawSamples:
 
 
 def _features_and_targets(samples):
-    return np.hstack([np.asarray(samples.features, float), samples.t])
+    both = np.hstack([np.asarray(samples.features, float), samples.t])
+    return np.where(np.isnan(both), -np.inf, both)  # gaps are equal
 
 
 def _some(samples, index):

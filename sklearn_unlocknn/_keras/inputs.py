@@ -53,7 +53,7 @@ def network_inputs(estimator, X, specs, reset):
         ]
         _record_width(estimator, parts, reset)
         return [_cast(part, spec) for part, spec in zip(parts, specs, strict=True)]
-    if hasattr(X, "columns"):
+    if hasattr(X, "iloc") or hasattr(X, "get_columns"):  # of pandas and polars
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         columns = _split_columns(X.columns, specs)
         parts = [_safe_indexing(X, columns[name], axis=1) for name in names]

@@ -136,10 +136,10 @@ class BaseVGPRegressor(
 
         Hyperparameters, standardisation, likelihood and noise stay as the first call
         (which is :meth:`fit`) or ``fit`` left them. The exact GP stays one while
-        ``n_inducing_points`` allows it; then, as of a sparse model, inducing points
-        stay. The way in which samples are cut into calls makes no difference: added
-        samples are weighted by their noise and not by their residuals, so that an
-        outlier among them moves the mean.
+        ``n_inducing_points`` allows it ("auto", an int or 1.0); then, as of a sparse
+        model, inducing points stay. The way in which samples are cut into calls makes
+        no difference: added samples are weighted by their noise and not by their
+        residuals, so that an outlier among them moves the mean.
 
         Parameters
         ----------

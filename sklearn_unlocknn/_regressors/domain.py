@@ -135,7 +135,8 @@ class DomainMixin:
         An exact GP keeps all training samples, also those that repeat. A sparse one
         keeps one near each inducing point and 500 others: samples that it does not keep
         may be nearer, and a weight is that of the single sample.
-        :meth:`partial_fit` adds samples up to 1000 in all.
+        :meth:`partial_fit` adds samples up to 1000 in all, or the number of inducing
+        points, and to an exact GP all that do not repeat others.
 
         Examples
         --------

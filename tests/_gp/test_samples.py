@@ -33,3 +33,10 @@ def test_copies_are_counted_among_all_samples():
         same = (X[i] == X).all(axis=1) & (t == t[i]).all(axis=1)
         assert got == pytest.approx(weights[same].sum() / weights[i])
     assert_array_equal(some.take([1, 3]).copies, some.copies[[1, 3]])
+
+
+def test_samples_with_gaps_are_counted():
+    X = np.tile([[np.nan, 1.0], [2.0, 1.0], [3.0, 1.0]], (4, 1))
+    scaling = Standardisation(np.zeros(2), np.ones(2), "zero", gaps=True)
+    raw = RawSamples(X, np.zeros((12, 1)), np.ones(12), 1, scaling)
+    assert_array_equal(raw.with_copies(np.arange(3)).copies, [4.0, 4.0, 4.0])

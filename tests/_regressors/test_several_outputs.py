@@ -1,10 +1,12 @@
 """Error bars of several outputs, of which each has noise of its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn import ModelFileError, VGPRegressor, load_model, save_model
 
 RNG = np.random.default_rng(0)
 X, X_NEW = RNG.uniform(-2.0, 2.0, (2, 400, 2))
@@ -37,6 +39,40 @@ def test_each_output_has_its_own_width(n_points):
     draws = model.sample_y(X_NEW[:5], 4000, random_state=0)
     assert_allclose(draws.std(axis=2), std[:5], rtol=0.15)
     assert_allclose(model.predict_dist(X_NEW[:5]).mean(), mean[:5].T, rtol=1e-6)
+
+
+def test_domain_of_outputs_with_heavy_tails_has_a_uniform_rank():
+    rng = np.random.default_rng(1)
+    model = VGPRegressor(random_state=0)
+    model.fit(X, target(X) + NOISE * rng.standard_t(3, (400, 3)))
+    assert np.mean(np.square(model._head.errors.output_scales)) < 0.7
+    _, rank = model.domain_score(X_NEW, return_rank=True)
+    assert np.mean(rank < 0.05) < 0.12
+    assert np.mean(rank < 0.5) == pytest.approx(0.5, abs=0.12)
+
+
+def test_scales_are_of_the_family_that_is_chosen():
+    """Tails alone are not noise that varies."""
+    rng = np.random.default_rng(0)
+    Y = target(X)[:, :2] + NOISE[:2] * rng.standard_t(4, (400, 2))
+    model = VGPRegressor(likelihood="gaussian", random_state=0).fit(X, Y)
+    assert model.noise_ == "constant"
+    mean, std = model.predict(X, return_std=True)
+    rms = np.sqrt(np.mean((Y - mean) ** 2, axis=0))
+    assert_allclose(std.mean(axis=0), rms, rtol=0.3)
+
+
+def test_scales_are_kept_in_model_files(tmp_path):
+    model = VGPRegressor(n_inducing_points=30, random_state=0).fit(X, Y)
+    save_model(model, tmp_path / "model.unlocknn")
+    loaded = load_model(tmp_path / "model.unlocknn")
+    want = model.predict(X_NEW, return_std=True)
+    assert_array_equal(loaded.predict(X_NEW, return_std=True), want)
+    head = model._head
+    head.errors = dataclasses.replace(head.errors, output_scales=(1.0, 2.0))
+    save_model(model, tmp_path / "model.unlocknn")
+    with pytest.raises(ModelFileError, match="2 scales for"):
+        load_model(tmp_path / "model.unlocknn")
 
 
 def test_outputs_of_equal_noise_share_their_width():
