@@ -9,6 +9,7 @@ from . import cost
 from .covariance import Covariance
 from .errors import PLAIN, Errors, LeftOut, fit_errors, without_auto
 from .inducing import select
+from .leave_out import leave_one_out
 from .neighbours import LocalPosterior, fit_local
 from .noise_level import (
     LEFT_OUT_SAMPLES,
@@ -141,10 +142,15 @@ def fit_posterior(samples, kernel, params, choice, report):
                 )
         ours = auto and max_iter and isinstance(params.inducing_init, str)
         # Fine-tuning moves the features of the samples.
-        if ours and not moves and getattr(params, "fine_tuning", None) is None:
+        ours = ours and getattr(params, "fine_tuning", None) is None
+        if ours and not moves and samples.known is None:
+            some = samples.with_copies(judged)
+            residual, variance = leave_one_out(posterior, some)
+            variance = variance + posterior.noise / some.weights * given.weights[judged]
             local = fit_local(
-                posterior, plain, given, judged, judge(posterior)[0], report
-            )
+                posterior, plain, given, judged, (residual, variance),
+                choice[0] != "gaussian", report,
+            )  # fmt: skip
     if local is not None:
         samples = given
     if choice != PLAIN:

@@ -14,9 +14,10 @@ from scipy.linalg.blas import dtrsm
 from scipy.optimize import minimize_scalar
 
 from .encoded import blocks
+from .likelihood import GAUSSIAN, Shape
 from .linalg import JITTERS, cholesky, product
 from .posterior import mean_coefficients
-from .samples import LOG_2PI, distinct_rows
+from .samples import distinct_rows
 
 # Nearest samples of a prediction. 128 take twice the time.
 N_NEAREST = 64
@@ -28,6 +29,8 @@ _HUGE = 1e300
 _MOST_BYTES = 2**28
 # Nats a sample by which the density of samples left out must be larger.
 _LEAST_GAIN = 0.02
+# Degrees of freedom, beside those of a Gaussian, of errors by which noise is chosen.
+_DOFS = (3.0, 4.0, 6.0, 10.0, 20.0)
 # Logarithmic noise variances among which the search starts.
 _N_LEVELS = 33
 
@@ -107,13 +110,15 @@ class LocalPosterior:
             mean[fold], variance[fold] = others.mean_and_variance(samples.X[fold], H)
         return mean, variance
 
-    def densities(self, samples):
+    def densities(self, samples, heavy=False):
         """Return the log density of training samples left out, by the log noise.
 
         Parameters
         ----------
         samples : Samples
             Some of the training samples.
+        heavy : bool, default=False
+            See `log_density`.
 
         Returns
         -------
@@ -131,7 +136,6 @@ class LocalPosterior:
             parts.append((np.maximum(values, 0.0), both[:, :, 0], both[:, :, 1:]))
         values, a, b = map(np.concatenate, zip(*parts, strict=True))
         prior = self.kernel.diagonal(self.theta, samples.X)
-        counts = samples.weights
         error = samples.T[:, :k] - samples.T[:, k:] @ self.beta
 
         def density(log_noise):
@@ -140,9 +144,7 @@ class LocalPosterior:
             residual = error - np.einsum("nm,nmk->nk", gain, b)
             variance = prior - np.einsum("nm,nm->n", gain, a)
             total = np.maximum(variance, 0.0) + noise
-            square = np.einsum("nk,nk->n", residual, residual)
-            logs = k * (LOG_2PI + np.log(total)) + square / total
-            return -0.5 * float(counts @ logs)
+            return log_density(residual, total, samples.weights, heavy)
 
         return density
 
@@ -226,7 +228,19 @@ def _solved(K, R):
         return np.stack(found)
 
 
-def fit_local(posterior, theta, samples, judged, density, report):
+def log_density(residual, variance, counts, heavy):
+    """Return the log density of residuals (n, k) of variance (n,), in nats.
+
+    With ``heavy`` of the Student t of that variance that fits them best, else of a
+    Gaussian: squares of a few outliers would decide about the noise of all.
+    """
+    z, k = residual / np.sqrt(variance)[:, None], residual.shape[1]
+    shapes = [Shape(np.sqrt(1.0 - 2.0 / dof), dof) for dof in _DOFS if heavy]
+    logs = [counts @ one.log_density(z).sum(axis=1) for one in (GAUSSIAN, *shapes)]
+    return float(max(logs) - 0.5 * k * (counts @ np.log(variance)))
+
+
+def fit_local(posterior, theta, samples, judged, residuals, heavy, report):
     """Return the posterior of nearest samples, if it predicts samples better.
 
     Parameters
@@ -240,22 +254,23 @@ def fit_local(posterior, theta, samples, judged, density, report):
         take for outliers what more samples explain (UCI protein: RMSE 4.18 for 3.33).
     judged : ndarray of int
         Samples that are predicted without themselves.
-    density : float
-        The log density of these by ``posterior``, in nats.
+    residuals : tuple of ndarray
+        Residuals (n, k) and variances (n,) of these by ``posterior``, noise included.
+    heavy : bool
+        Whether errors may have heavy tails; see `log_density`.
     report : callable
         ``report(stage, iteration, value)``.
 
     Returns
     -------
     local : LocalPosterior or None
-        None also where samples have known noise or fill too much memory, and where
-        nothing near is alike by the kernel, as with periodic ones.
+        None also where samples fill too much memory, and where nothing near is alike by
+        the kernel, as with periodic ones.
     """
     kernel, judged = posterior.kernel, samples.take(judged)
     n, d = len(samples.weights), posterior.Z.shape[1]
     size = 8 * n * (d + len(posterior.TT))
-    refused = samples.known is not None or size > _MOST_BYTES
-    if refused or kernel.metric(theta) is None or n <= N_NEAREST:
+    if size > _MOST_BYTES or kernel.metric(theta) is None or n <= N_NEAREST:
         return None
     parts = [samples.take(part) for part in blocks(n, d)]
     X, T = (np.concatenate([getattr(p, name) for p in parts]) for name in ("X", "T"))
@@ -265,7 +280,7 @@ def fit_local(posterior, theta, samples, judged, density, report):
     # generalised ones suppose (UCI protein: 14 standard deviations for the constant).
     beta, _ = mean_coefficients(product(T.T, weights[:, None] * T), k)
     local = LocalPosterior(kernel, theta, kernel.noise(theta), beta, X, T, weights)
-    by_noise = local.densities(judged)
+    by_noise = local.densities(judged, heavy)
     index = kernel.noise_index
     if index:
         low, high = (kernel.bounds[index] - theta[index, None]).T
@@ -286,5 +301,5 @@ def fit_local(posterior, theta, samples, judged, density, report):
         local.noise = kernel.noise(local.theta)
     value = by_noise(np.log(local.noise))
     report("nearest samples", 0, value)
-    gain = value - density
+    gain = value - log_density(*residuals, judged.weights, heavy)
     return local if gain > _LEAST_GAIN * judged.weights.sum() else None

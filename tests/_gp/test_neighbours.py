@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor, load_model, save_model
 from sklearn_unlocknn._gp import cost, neighbours
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.leave_out import leave_one_out, predict_left_out
-from sklearn_unlocknn._gp.neighbours import LocalPosterior
+from sklearn_unlocknn._gp.neighbours import LocalPosterior, log_density
 from sklearn_unlocknn._gp.samples import Samples
 from sklearn_unlocknn.kernels import OnFeatures
 from sklearn_unlocknn.model_selection import cross_val_predict_dist
@@ -160,6 +161,22 @@ def test_densities_are_those_of_samples_left_out():
         std = np.sqrt(variance + noise)[:, None]
         want = -0.5 * np.sum(np.log(2 * np.pi * std**2) + (residual / std) ** 2)
         assert_allclose(density(np.log(noise)), want, rtol=1e-9)
+
+
+def test_heavy_tails_are_those_of_a_student_t_of_the_variance():
+    rng = np.random.default_rng(0)
+    residual, variance = rng.standard_t(4, (400, 2)), rng.uniform(1.5, 2.5, 400)
+    counts = rng.uniform(0.5, 2.0, 400)
+    want = [
+        counts @ stats.t(dof, scale=np.sqrt(variance * (1 - 2 / dof))[:, None])
+        .logpdf(residual).sum(axis=1)
+        for dof in (3.0, 4.0, 6.0)
+    ]  # fmt: skip
+    got = log_density(residual, variance, counts, heavy=True)
+    assert_allclose(got, max(want))
+    normal = stats.norm(scale=np.sqrt(variance)[:, None]).logpdf(residual)
+    got = log_density(residual, variance, counts, heavy=False)
+    assert_allclose(got, counts @ normal.sum(axis=1))
 
 
 # --- models -------------------------------------------------------------------------
