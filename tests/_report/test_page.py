@@ -208,7 +208,7 @@ def test_a_report_is_whole_or_not_there(model, held_out, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", full)
     assert os.listdir(tmp_path) == ["report.html"]
     assert path.read_text() == "mine"
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(OSError, match="There is no folder"):
         write_report(model, X, y, tmp_path / "gone" / "report.html")
     (tmp_path / "link").symlink_to(path)
     write_report(model, X, y, tmp_path / "link")
