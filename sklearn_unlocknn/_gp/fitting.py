@@ -24,7 +24,7 @@ from .posterior import (
     optimal_posterior,
     warn_about_jitter,
 )
-from .samples import GroupedSamples
+from .samples import GroupedSamples, distinct_rows
 from .training import (
     LEAST_SUBSET,
     MOST_SUBSET,
@@ -103,6 +103,11 @@ def fit_posterior(samples, kernel, params, choice, report):
         kernel, plain, some, choice, max_iter, rng, report
     )
     if precisions is not None and n > len(subset):
+        if m < len(subset):  # whose square is the cost of a sample's variance
+            points, _ = distinct_rows(some.X)
+            spread = np.unique(np.linspace(0, len(points) - 1, m).astype(int))
+            points, weighted = points[spread], errors.weigh(some, precisions)
+            of_some = optimal_posterior(kernel, theta, points, weighted)(theta)
         of_all = errors.precisions(of_some, samples)
         of_all[subset] = precisions
         precisions = of_all
