@@ -31,9 +31,8 @@ def test_heavy_tails_of_bulk_moduli():
     valid = np.isfinite(X).all(axis=1)
     X, y = X[valid], np.log10(bunch.target)[some][valid]
     train, rows, test = np.split(np.arange(len(y)), [800, 1900])
-    head = VGPRegressor(
-        likelihood="gaussian", noise="constant", random_state=0, hyper_subset_size=400
-    ).fit(X[train], y[train])
+    head = VGPRegressor(likelihood="gaussian", noise="constant", random_state=0)
+    head.fit(X[train], y[train])
     mean, std = head.predict(X[test], return_std=True)
     nll = gaussian_nll(y[test], mean, std)
     area = make_prob_scorer(
@@ -44,7 +43,8 @@ def test_heavy_tails_of_bulk_moduli():
         model = CalibratedProbRegressor(FrozenEstimator(head), method=method)
         model.fit(X[rows], y[rows])
         assert area(model, X[test], y[test]) > -0.03
-        assert gaussian_nll(y[test], *model.predict(X[test], return_std=True)) < nll
+        # of its own density: its standard deviation is that of heavy tails
+        assert -model.predict_log_density(X[test], y[test]).mean() < nll - 0.1
         assert 0.87 < share_inside(model.predict_interval(X[test], 0.9), y[test]) < 0.93
     # One std cannot do both: that of the best likelihood is too wide in the middle.
     assert interval_coverage(y[test], *model.predict(X[test], True), coverage=0.5) > 0.6
