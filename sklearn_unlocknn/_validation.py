@@ -30,7 +30,7 @@ def check_weights(sample_weight, n, some=True):
 
 
 def _column(values, name):
-    """Return float64 values, whose shape, that of one number too, is checked later."""
+    """Convert values of any shape to float64; the caller checks the shape."""
     return check_array(
         values, ensure_2d=False, ensure_min_samples=0, dtype=np.float64, input_name=name
     )

@@ -114,6 +114,9 @@ class ArchiveReader:
 
     def __init__(self, file):
         size = file.seek(0, 2)
+        file.seek(0)
+        if file.read(2) != b"PK":
+            raise ModelFileError("it is another kind of file, or its start is lost")
         self._zip = zipfile.ZipFile(file)
         self._members, self._arrays = {}, {}
         total = 0
@@ -219,7 +222,7 @@ def check_dtype(dtype, name):
 
 
 @contextmanager
-def reading(path, file):
+def reading(path):
     """Turn every error of a damaged file into a `ModelFileError` with its path."""
     try:
         yield
@@ -227,16 +230,7 @@ def reading(path, file):
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, ModelFileError):
             reason = f"{type(error).__name__}: {reason}"
-        if not _starts_as_zip(file):
-            reason = "it is another kind of file, or its start is lost"
-            remedy = "Pass a file that save_model or the command unlocknn wrote"
-        else:
-            remedy = "Copy it again, or save the model again by save_model"
         raise ModelFileError(
-            f"Cannot read {str(path)!r} as a model file: {reason[:500]}. {remedy}."
+            f"Cannot read {str(path)!r} as a model file: {reason[:500]}. Pass a file "
+            "that save_model or the command unlocknn wrote, copied as a whole."
         ) from error
-
-
-def _starts_as_zip(file):
-    file.seek(0)
-    return file.read(2) == b"PK"

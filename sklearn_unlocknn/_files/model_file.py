@@ -182,13 +182,13 @@ def read_model_card(path):
     >>> card["model"], card["n_samples"], card["target"], card["held_out"]
     ('VGPRegressor', 442, 'progression', {'mae': 44.0})
     """
-    with _opened(path) as file, reading(path, file):
+    with _opened(path) as file, reading(path):
         return _read_card(ArchiveReader(file))
 
 
 def read_model_file(path, max_bytes=2**32):
     """Return the card and the model of a file."""
-    with _opened(path) as file, reading(path, file):
+    with _opened(path) as file, reading(path):
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise ModelFileError(
@@ -201,7 +201,7 @@ def read_model_file(path, max_bytes=2**32):
 
 
 def _opened(path):
-    """Open a file; a number would be that of an open one."""
+    """Open a model file by its path; the number of an open file is refused."""
     path = os.fspath(path)
     if os.path.isdir(path):
         raise IsADirectoryError(f"Got the folder {path!r}, expected a model file.")

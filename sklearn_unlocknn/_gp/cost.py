@@ -38,7 +38,7 @@ def exact_pays(n, n_all):
 
 
 def most_exact(n_points, m):
-    """Return up to how many distinct samples an exact GP stays one as some are added.
+    """Return the most distinct samples up to which an exact GP is extended.
 
     Parameters
     ----------

@@ -155,7 +155,7 @@ class LeftOut(NamedTuple):
 def _noisy(z):
     """Return the outputs, columns of z, that are not predicted exactly, or all.
 
-    A constant output says nothing about the errors of others.
+    The residuals of a constant output hold no information on the errors of others.
     """
     noisy = np.flatnonzero(np.abs(z).max(axis=0) > _EXACT)
     return noisy if len(noisy) else np.arange(z.shape[1])

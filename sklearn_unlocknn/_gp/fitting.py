@@ -136,7 +136,8 @@ def fit_posterior(samples, kernel, params, choice, report):
         warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
         judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
         if max_iter:
-            judge = left_out_slopes(posterior, samples.with_copies(judged))
+            some = samples.with_copies(judged)
+            judge = left_out_slopes(posterior, some)
             if samples.known is None:
                 posterior = refit_noise_by_slopes(
                     posterior_at, posterior, report, judge
@@ -149,7 +150,6 @@ def fit_posterior(samples, kernel, params, choice, report):
         # Fine-tuning moves the features of the samples.
         ours = ours and getattr(params, "fine_tuning", None) is None
         if ours and not moves and samples.known is None:
-            some = samples.with_copies(judged)
             residual, variance = leave_one_out(posterior, some)
             variance = variance + posterior.noise / some.weights * given.weights[judged]
             local = fit_local(
@@ -200,12 +200,11 @@ def _fit_left_out(errors, posterior, given, weighted, subset, choice, rng):
         left_out = LeftOut.of(posterior, some, some, None)
         return Errors.fit(left_out, choice, rng)[0], left_out
     n = len(given.weights)
-    more = isinstance(posterior, ExactPosterior) and n > len(subset)
+    exact = isinstance(posterior, ExactPosterior)
+    more = exact and n > len(subset)
     index = np.arange(n) if more else subset
-    take = (
-        weighted.take if isinstance(posterior, ExactPosterior) else weighted.with_copies
-    )
-    left_out = LeftOut.of(posterior, given.take(index), take(index), index)
+    some = weighted.take(index) if exact else weighted.with_copies(index)
+    left_out = LeftOut.of(posterior, given.take(index), some, index)
     if more:  # residuals decide again
         errors, _ = Errors.fit(left_out, choice, rng, errors)
     elif not errors.plain:

@@ -8,6 +8,7 @@ import numpy as np
 from .._validation import warn_user
 from ..kernels import make_kernel
 from ..kernels._on_features import resolve_columns
+from .added_samples import add_samples
 from .cost import most_exact
 from .domain import TrainingRecord
 from .encoded import Standardisation, blocks, scales
@@ -149,13 +150,14 @@ class Head:
         elif len(samples.weights):
             local = local.update(samples.at(local.noise).take(slice(None)))
             samples = samples.at(self.posterior.noise)
-        posterior = cause = None
+        most = most_exact(params.n_inducing_points, len(self.posterior.Z))
+        finite, cause = False, None
         try:
-            most = most_exact(params.n_inducing_points, len(self.posterior.Z))
-            posterior = self.posterior.update(samples, params.n_jobs, most)
+            posterior = add_samples(self.posterior, samples, params.n_jobs, most)
+            finite = _is_finite(posterior)
         except np.linalg.LinAlgError as error:
             cause = error
-        if posterior is None or not _is_finite(posterior):
+        if not finite:
             raise ValueError(
                 "The posterior with the added samples exceeds the range of float64. "
                 "Check the units of their features and targets, which are standardised "
@@ -347,7 +349,7 @@ class Head:
             scale = np.sqrt(self.local.mean_and_variance(X, H)[1] / variance)
             covariance = scale[:, None] * covariance * scale
         noise = self.predictor.noise * self.errors.ratio(X)
-        # Above the rounding errors of a difference from the prior, it stays regular.
+        # At least the rounding error of the difference from the prior
         prior = self.posterior.kernel.diagonal(self.predictor.theta, X)
         rounding = 4.0 * np.finfo(float).eps * len(X) * prior
         covariance[np.diag_indices_from(covariance)] += np.maximum(noise, rounding)

@@ -232,7 +232,7 @@ def log_density(residual, variance, counts, heavy):
     """Return the log density of residuals (n, k) of variance (n,), in nats.
 
     With ``heavy`` of the Student t of that variance that fits them best, else of a
-    Gaussian: squares of a few outliers would decide about the noise of all.
+    Gaussian, by which the squares of a few outliers determine the noise of all.
     """
     z, k = residual / np.sqrt(variance)[:, None], residual.shape[1]
     shapes = [Shape(np.sqrt(1.0 - 2.0 / dof), dof) for dof in _DOFS if heavy]

@@ -20,7 +20,7 @@ from .._parallel import run_tasks
 from .._validation import warn_user
 from .encoded import blocks
 from .linalg import JITTERS, cholesky, product, solve_lower, symmetric
-from .samples import LOG_2PI, GroupedSamples, Samples, distinct_rows
+from .samples import LOG_2PI
 
 # Bytes of a block of K(X, Z) and its least number of rows. Such blocks stay in the
 # cache: they are twice as fast as those of 2**26 bytes.
@@ -234,18 +234,11 @@ class _Posterior:
             covariance += sign * product(factor.T, factor)
         return 0.5 * (covariance + covariance.T)
 
-    def update(self, samples, n_jobs=1, most=0):
+    def update(self, samples, n_jobs=1):
         """Return the posterior with samples added, and the same hyperparameters.
 
-        Parameters
-        ----------
-        samples : RawSamples
-            With positive weights.
-        n_jobs : int or None, default=1
-            As in `collect_statistics`.
-        most : int or float, default=0
-            Up to how many distinct samples the posterior of an exact GP stays exact.
-            Further ones make it sparse, with those as inducing points.
+        That of an exact GP becomes sparse: its training samples are the inducing
+        points.
         """
         statistics, Lz, jitter = self.statistics()
         statistics += collect_statistics(
@@ -288,40 +281,6 @@ class ExactPosterior(_Posterior):
 
     def _factors(self, K):
         yield -1.0, solve_lower(self.factor(), K.T, overwrite=True)
-
-    def update(self, samples, n_jobs=1, most=0):
-        """Return the posterior with samples added; see the base class."""
-        posterior, start, n = self, 0, len(samples.weights)
-        while start < n:
-            room = max(most - len(posterior.Z), 0)
-            some = samples.take(slice(start, int(min(n, start + room + PART_ROWS))))
-            _, where = distinct_rows(np.vstack([posterior.Z, some.X]))
-            _, first = np.unique(where, return_index=True)
-            new = np.sort(first[first >= len(posterior.Z)]) - len(posterior.Z)
-            n_fit = len(some.weights) if len(new) <= room else int(new[room])
-            if not n_fit:
-                rest = samples.part(slice(start, None))
-                return super(ExactPosterior, posterior).update(rest, n_jobs)
-            posterior = posterior._extended(some.take(slice(n_fit)))
-            start += n_fit
-        return posterior
-
-    def _extended(self, samples):
-        """Return the posterior with samples in memory added, exact as well."""
-        count, log_ratio = samples.tally()
-        groups = GroupedSamples.of(
-            Samples(
-                np.vstack([self.Z, samples.X]), np.vstack([self.T, samples.T]),
-                np.concatenate([self.weights, samples.weights]), samples.n_outputs,
-            )
-        )  # fmt: skip
-        within = self.TT - self.T.T @ (self.weights[:, None] * self.T)
-        share = (self.count + count) / groups.counts.sum()
-        groups = dataclasses.replace(
-            groups, counts=share * groups.counts, within=groups.within + within,
-            log_ratio=self.log_ratio + log_ratio,
-        )  # fmt: skip
-        return exact_posterior(self.kernel, self.theta, groups)
 
     def statistics(self):
         """Return the statistics of the samples as inducing points, Lz and jitter."""

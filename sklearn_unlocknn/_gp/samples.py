@@ -38,7 +38,7 @@ def distinct_rows(X):
 
 
 def places_among(Z, X):
-    """Return where the rows of X are among those of Z, which are distinct."""
+    """Return the positions of the rows of X among those of Z, which are distinct."""
     _, index = distinct_rows(np.vstack([Z, X]))
     place = np.empty(len(index), dtype=int)
     place[index[: len(Z)]] = np.arange(len(Z))
@@ -332,7 +332,8 @@ class RawSamples:
 
 def _features_and_targets(samples):
     both = np.hstack([np.asarray(samples.features, float), samples.t])
-    return np.where(np.isnan(both), -np.inf, both)  # gaps are equal
+    both[np.isnan(both)] = -np.inf  # gaps are equal
+    return both
 
 
 def _some(samples, index):

@@ -80,7 +80,7 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
         max_iter = 0
     data = tuple(vars(groups).values())
     prior, key = (kernel.has_noise, kernel.scale_priors), None
-    if kernel.translated:  # a digest has no more of a user's class than its name
+    if kernel.translated:  # a hash identifies a user's class by its name alone
         key = joblib.hash((kernel.template, prior, max_iter, start, *data))
     with _LOCK:
         if key in _OPTIMA:

@@ -1,7 +1,7 @@
 """Convert X to the arrays that a network takes."""
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 
@@ -53,10 +53,11 @@ def network_inputs(estimator, X, specs, reset):
         ]
         _record_width(estimator, parts, reset)
         return [_cast(part, spec) for part, spec in zip(parts, specs, strict=True)]
-    if hasattr(X, "iloc") or hasattr(X, "get_columns"):  # of pandas and polars
+    if hasattr(X, "iloc") or hasattr(X, "get_columns"):  # pandas or polars
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         columns = _split_columns(X.columns, specs)
-        parts = [_safe_indexing(X, columns[name], axis=1) for name in names]
+        rows = getattr(X, "iloc", X)
+        parts = [rows[:, columns[name]] for name in names]
     else:
         if isinstance(X, list | tuple) and any(np.ndim(x) > 1 for x in X):
             raise ValueError(

@@ -257,8 +257,8 @@ def _from_text_or_file(item):
     from pymatgen.core import Molecule, Structure
 
     kind = Molecule if path.suffix.lower() in _MOLECULES else Structure
-    unknown = "the file cannot be read by the ending of its name"
-    with recorded_warnings() as notes, reading(unknown):
+    what = "the file cannot be read as the format that its ending names"
+    with recorded_warnings() as notes, reading(what):
         structure = kind.from_file(path)
     if notes:
         structure.properties["reading_notes"] = notes
