@@ -37,6 +37,12 @@ NOISE_PRIOR = -2.5, 1.5
 AMPLITUDE_PRIOR, LENGTH_PRIOR = 0.5**0.5, 3.0
 # L-BFGS stops where an iteration improves the objective by less, relative to its value.
 TOLERANCE = 1e-4
+# A first fit takes up to this many times ``max_iter`` iterations while the last few
+# gain, in the mean, as many nats for each sample and output, and for each
+# hyperparameter. 20 are enough for a hundred features of a network, of which more would
+# fit the noise, but not for 32 of a smooth function (10,000 samples: RMSE .360, of 52
+# iterations .321) or for 8 with a target of little noise (energy: .297, .254).
+MOST_TIMES, LAST_FEW, GAIN, GAIN_OF_ONE = 5, 5, 0.0015, 0.01
 # Length of the first step of L-BFGS. Its own first step is the whole gradient: 30 in
 # log hyperparameters, so that three of four values at the start were thrown away, and
 # the optima were worse (kin8nm: NLL -1.231 for -1.279).
@@ -62,11 +68,12 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
     groups : GroupedSamples
         The samples.
     max_iter : int
-        Largest number of iterations; 0 keeps the initial hyperparameters.
+        Number of iterations; 0 keeps the initial hyperparameters.
     report : callable
         ``report(stage, iteration, value)``, called after each iteration.
     start : ndarray of shape (n_theta,), default=None
-        Log hyperparameters to start at. None: those of the kernel.
+        Log hyperparameters to start at. None: those of the kernel, with more iterations
+        while they gain.
 
     Returns
     -------
@@ -109,8 +116,12 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
             value += log_prior(kernel, theta)[0]
             if value > highest:
                 start, highest = theta, value
+    little = np.inf
+    if not again:
+        n_observed = groups.counts.sum() * groups.n_outputs
+        little = max(GAIN * n_observed, GAIN_OF_ONE * len(start))
     theta, curve = maximise(
-        objective, start, kernel.bounds, max_iter, report, "hyperparameters"
+        objective, start, kernel.bounds, max_iter, report, "hyperparameters", little
     )
     if key is not None:
         with _LOCK:
@@ -258,7 +269,7 @@ def effective_parameters(kernel, theta, n_basis):
     return float(count)
 
 
-def maximise(objective, start, bounds, max_iter, report, stage):
+def maximise(objective, start, bounds, max_iter, report, stage, little=np.inf):
     """Maximise by L-BFGS-B.
 
     Parameters
@@ -270,11 +281,14 @@ def maximise(objective, start, bounds, max_iter, report, stage):
     bounds : ndarray of shape (n, 2)
         Lower and upper bounds.
     max_iter : int
-        Largest number of iterations.
+        Number of iterations, up to ``MOST_TIMES`` as many while they gain.
     report : callable
         ``report(stage, iteration, value)``.
     stage : str
         Name of the stage, for ``report``.
+    little : float, default=np.inf
+        Mean gain of the last ``LAST_FEW`` iterations below which there are no more
+        than ``max_iter``.
 
     Returns
     -------
@@ -311,11 +325,14 @@ def maximise(objective, start, bounds, max_iter, report, stage):
     def after(intermediate_result):
         curve.append(-float(intermediate_result.fun))
         report(stage, len(curve) - 1, curve[-1])
+        gains = np.diff(curve[-LAST_FEW - 1 :])
+        if len(curve) > max_iter and (len(gains) < LAST_FEW or gains.mean() < little):
+            raise StopIteration
 
     result = minimize(
         negated, start / unit, jac=True, method="L-BFGS-B", bounds=bounds / unit,
         callback=after,
-        options={"maxiter": max_iter, "ftol": TOLERANCE, "maxcor": 20},
+        options={"maxiter": MOST_TIMES * max_iter, "ftol": TOLERANCE, "maxcor": 20},
     )  # fmt: skip
     return np.clip(unit * result.x, *bounds.T), np.array(curve)
 

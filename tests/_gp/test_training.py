@@ -272,6 +272,31 @@ def test_first_step_does_not_depend_on_the_gradient(steep):
     assert_allclose(np.linalg.norm(first), training.FIRST_STEP)
 
 
+def test_iterations_go_on_while_the_last_few_gain():
+    def objective(x):  # Rosenbrock's valley
+        step, bend = 1.0 - x[0], x[1] - x[0] ** 2
+        slope = np.array([2.0 * step + 400.0 * bend * x[0], -200.0 * bend])
+        return -(step**2) - 100.0 * bend**2, slope
+
+    def curve(max_iter, little=np.inf):
+        start, bounds = np.array([-1.2, 1.0]), np.full((2, 2), [-9.0, 9.0])
+        return training.maximise(
+            objective, start, bounds, max_iter, lambda *_: None, "test", little
+        )[1]
+
+    most = curve(training.MOST_TIMES * training.LAST_FEW)
+    few = training.LAST_FEW
+    for max_iter in (few - 1, few):
+        assert_array_equal(curve(max_iter), most[: max_iter + 1])
+    assert_array_equal(curve(few - 1, 0.0), most[:few])  # too few to tell
+    assert_array_equal(curve(few, 0.0), most)
+    gains = (most[few:] - most[:-few]) / few  # of the iterations from the fifth on
+    for little in (0.9 * gains.max(), 1.1 * gains[3:].min()):
+        last = few + np.flatnonzero(gains < little)[0]
+        assert_array_equal(curve(few, little), most[: last + 1])
+    assert few < last < len(most) - 1
+
+
 ARD = gpk.ConstantKernel(1.2) * gpk.RBF([0.4, 3.0]) + gpk.WhiteKernel(0.1)
 ARD += gpk.Matern([0.5, 0.5], nu=1.5)
 
