@@ -45,8 +45,8 @@ _COLUMNS = """\
   mean, std      in the units of the target; std includes the observation noise
   lower, upper   a new observation lies between them with the probability --coverage
   log10_mean, log10_std
-                 after `fit --log10`: of the logarithm. The prediction is log-normal;
-                 10^log10_mean is its median, which is less than its mean
+                 after `fit --log10`: of the logarithm. mean and std are those of a
+                 log-normal distribution; 10^log10_mean is its median, which is less
   domain         how well the training structures determine the target, 0 to 1: 1 is
                  without error, .5 no better than their mean
   nearest        formulas of the three nearest training structures

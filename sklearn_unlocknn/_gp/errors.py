@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._parallel import run_tasks
 from .encoded import blocks
 from .leave_out import leave_one_out
 from .likelihood import (
@@ -24,7 +25,7 @@ from .likelihood import (
 )
 from .noise import VaryingNoise, fit_noise
 from .noise_level import exact_at_best_noise
-from .posterior import exact_posterior
+from .posterior import exact_posterior, parts
 from .samples import GroupedSamples, Samples
 from .training import fit_hyperparameters
 
@@ -379,22 +380,19 @@ class Errors:
         return float(np.average(self._ratios(samples), weights=samples.weights))
 
     def _ratios(self, samples):
-        parts = blocks(len(samples.weights), samples.take(slice(1)).X.shape[1])
-        return np.concatenate([self.ratio(samples.take(part).X) for part in parts])
+        rows = blocks(len(samples.weights), samples.take(slice(1)).X.shape[1])
+        return np.concatenate([self.ratio(samples.take(part).X) for part in rows])
 
-    def precisions(self, posterior, samples):
-        """Return the weights by the residuals of samples that a posterior predicts."""
+    def precisions(self, posterior, samples, n_jobs=1):
+        """Return the weights by the residuals of samples that a posterior predicts.
+
+        By ``n_jobs`` processes.
+        """
         if np.isinf(self.shape.dof):
             return np.ones(len(samples.weights))
-        k, parts = samples.n_outputs, []
-        for part in blocks(len(samples.weights), len(posterior.Z)):
-            some = samples.take(part)
-            mean, variance = posterior.mean_and_variance(some.X, some.T[:, k:])
-            variance = variance + posterior.noise * self.ratio(some.X)
-            if some.known is not None:
-                variance = variance + some.known * some.weights
-            parts.append((some.T[:, :k] - mean) / np.sqrt(variance)[:, None])
-        z = np.concatenate(parts) / self.of_outputs()
+        tasks = ((self, posterior, some) for some in parts(samples, len(posterior.Z)))
+        z = np.concatenate([*run_tasks(_standardised, tasks, n_jobs)])
+        z /= self.of_outputs()
         return self._precisions_of(z[:, _noisy(z)], samples.weights)
 
     def _precisions_of(self, z, counts):
@@ -404,6 +402,20 @@ class Errors:
         weights = np.repeat(counts, z.shape[1])
         found = expected_precisions(z.ravel(), weights, self.shape)
         return found.reshape(z.shape).mean(axis=1)
+
+
+def _standardised(task):
+    """Return residuals in standard deviations of (errors, posterior, samples)."""
+    errors, posterior, samples = task
+    k, found = samples.n_outputs, []
+    for part in blocks(len(samples.weights), len(posterior.Z)):
+        some = samples.take(part)
+        mean, variance = posterior.mean_and_variance(some.X, some.T[:, k:])
+        variance = variance + posterior.noise * errors.ratio(some.X)
+        if some.known is not None:
+            variance = variance + some.known * some.weights
+        found.append((some.T[:, :k] - mean) / np.sqrt(variance)[:, None])
+    return np.concatenate(found)
 
 
 def _scaled_start(kernel, groups):

@@ -64,7 +64,7 @@ def fit_posterior(samples, kernel, params, choice, report):
     weights : ndarray of shape (n,)
         Those of the posterior.
     curve : ndarray of shape (n_iter + 1,)
-        Objective of the last stage.
+        Objective of the first fit, or of inducing points that move.
     """
     n, d = len(samples.weights), samples.features.shape[1]
     rng = check_random_state(params.random_state)
@@ -108,7 +108,7 @@ def fit_posterior(samples, kernel, params, choice, report):
             spread = np.unique(np.linspace(0, len(points) - 1, m).astype(int))
             points, weighted = points[spread], errors.weigh(some, precisions)
             of_some = optimal_posterior(kernel, theta, points, weighted)(theta)
-        of_all = errors.precisions(of_some, samples)
+        of_all = errors.precisions(of_some, samples, params.n_jobs)
         of_all[subset] = precisions
         precisions = of_all
     if not errors.plain:

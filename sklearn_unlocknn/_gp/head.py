@@ -55,7 +55,7 @@ class Head:
     mean_noise : float
         Mean noise variance of the training samples.
     curve : ndarray of shape (n_iter + 1,)
-        Objective of the last stage of the fit.
+        Objective of the first fit, or of inducing points that move.
     weights : ndarray of shape (n_valid,) or None
         Weights of the training samples by their noise and their residuals. A pickle
         leaves them out.

@@ -89,18 +89,21 @@ def collect_statistics(kernel, theta, Z, Lz, samples, n_jobs=1):
     statistics : SufficientStatistics
         Sums over all samples.
     """
-    model = kernel, theta, Z, Lz
-    # The work of a part, n m^2, outweighs the 16 m^2 bytes that it costs on a network.
-    size = max(8 * len(Z), PART_ROWS, -(-len(samples.weights) // MAX_PARTS))
-    if len(samples.weights) <= size:
-        return _statistics_of_part((*model, samples))
-    starts = range(0, len(samples.weights), size)
-    tasks = ((*model, samples.part(slice(start, start + size))) for start in starts)
+    tasks = ((kernel, theta, Z, Lz, some) for some in parts(samples, len(Z)))
     sums = run_tasks(_statistics_of_part, tasks, n_jobs, window=1)
     total = next(sums)
     for one in sums:
         total += one
     return total
+
+
+def parts(samples, m):
+    """Cut samples into parts for workers with a model of m points."""
+    n = len(samples.weights)
+    # The work of a part, n m^2, outweighs the 16 m^2 bytes that it costs on a network.
+    size = max(8 * m, PART_ROWS, -(-n // MAX_PARTS))
+    for start in range(0, n, size):
+        yield samples if n <= size else samples.part(slice(start, start + size))
 
 
 def _statistics_of_part(task):

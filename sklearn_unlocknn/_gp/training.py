@@ -39,10 +39,10 @@ AMPLITUDE_PRIOR, LENGTH_PRIOR = 0.5**0.5, 3.0
 TOLERANCE = 1e-4
 # A first fit takes up to this many times ``max_iter`` iterations while the last few
 # gain, in the mean, as many nats for each sample and output, and for each
-# hyperparameter. 20 are enough for a hundred features of a network, of which more would
+# hyperparameter: 20 are enough for a hundred features of a network, of which more would
 # fit the noise, but not for 32 of a smooth function (10,000 samples: RMSE .360, of 52
 # iterations .321) or for 8 with a target of little noise (energy: .297, .254).
-MOST_TIMES, LAST_FEW, GAIN, GAIN_OF_ONE = 5, 5, 0.0015, 0.01
+MOST_TIMES, LAST_FEW, GAIN, GAIN_OF_ONE = 5, 5, 0.0015, 0.02
 # Length of the first step of L-BFGS. Its own first step is the whole gradient: 30 in
 # log hyperparameters, so that three of four values at the start were thrown away, and
 # the optima were worse (kin8nm: NLL -1.231 for -1.279).

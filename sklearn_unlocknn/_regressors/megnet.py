@@ -67,6 +67,7 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Optimise the points with the hyperparameters by the gradient of the bound, which
         pays with few points; many fixed ones are faster and more accurate. With more
         than 20000 samples by natural gradients and Adam on batches, else by L-BFGS.
+        An exact GP has none to move ("auto": up to some 8600 samples).
     mean : {"zero", "constant", "linear", "network"}, default="constant"
         Prior mean, to which predictions fall back far from the data; "network" is the
         network's own output, and the GP models its residual [5]_.
@@ -83,10 +84,10 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         may depend on the predicted value, fitted to the residuals of samples predicted
         without themselves; "auto" as above.
     max_iter : int, default=20
-        L-BFGS iterations on the ``hyper_subset_size`` samples, up to five times as many
-        while the last five gain .0015 nats a sample each, or, where inducing points
-        move, on the bound (epochs, where batches move them). 0 keeps the
-        hyperparameters of ``kernel``.
+        L-BFGS iterations on the ``hyper_subset_size`` samples (from 5 on up to five
+        times as many, while each of the last five gains .0015 nats a sample and .02 a
+        hyperparameter in the mean) or, where inducing points move, on the bound
+        (epochs, where batches move them). 0 keeps the hyperparameters of ``kernel``.
     hyper_subset_size : int or "auto", default="auto"
         Number of samples to which the hyperparameters are fitted: half drawn at random,
         half their nearest neighbours. Time grows with its cube. "auto" is a fifth of
@@ -140,11 +141,12 @@ class MEGNetProbRegressor(SharedNetworkMixin, BaseVGPRegressor):
         Evidence lower bound of all samples in target units, in nats, summed over
         outputs: the log marginal likelihood where the model is exact.
     elbo_curve_ : ndarray of shape (n_iter_ + 1,)
-        Objective at the start and after each iteration of the last stage, in nats, of
-        the standardised target: log marginal likelihood of the ``hyper_subset_size``
-        samples, or the bound where inducing points move, each plus the log prior.
+        Objective at the start and after each iteration, in nats, of the standardised
+        target: log marginal likelihood of the ``hyper_subset_size`` samples with
+        constant Gaussian noise, or the bound where inducing points move, each plus the
+        log prior.
     n_iter_ : int
-        Iterations (epochs) of the last stage.
+        Iterations (epochs) of ``elbo_curve_``.
     network_ : MEGNetSnapshot or list of MEGNetSnapshot
         Snapshot of the network; ``network_.predict(X)`` is its own prediction. After
         fine-tuning that of a copy. A list for a list of networks.

@@ -62,7 +62,8 @@ class PredictiveMixin(DistributionMixin):
             ``tfp.distributions.MultivariateStudentTLinearOperator`` or
             ``MultivariateNormalTriL`` unless errors are those of a plain Gaussian
             process (``likelihood="gaussian"``, ``noise="constant"`` and a kernel
-            object), for an extensive target, and for predictions from nearest samples.
+            object), for a kernel of your own class, for an extensive target, and for
+            predictions from nearest samples.
 
         Raises
         ------

@@ -19,7 +19,9 @@ from sklearn_unlocknn import (
     VGPRegressor,
 )
 from sklearn_unlocknn._gp import encoded as gp_encoded
+from sklearn_unlocknn._gp import errors as gp_errors
 from sklearn_unlocknn._gp import posterior as gp_posterior
+from sklearn_unlocknn._parallel import run_tasks
 from sklearn_unlocknn.datasets import make_ionic_crystals
 
 MODEL = VGPRegressor("matern52", 25, random_state=0)
@@ -75,16 +77,29 @@ def test_parts_and_blocks_do_not_change_the_model(data, small_parts, monkeypatch
     assert_allclose(got.elbo_, want.elbo_, rtol=1e-10)
 
 
-def test_number_of_processes_does_not_change_the_model(data, monkeypatch):
+@pytest.mark.parametrize("plain", [False, True])
+def test_number_of_processes_does_not_change_the_model(data, plain, monkeypatch):
     X, y = data
     X, y = np.tile(X, (50, 1)), np.tile(y, 50)
     X = X + 0.01 * np.random.default_rng(0).normal(size=X.shape)
     assert len(X) > 2 * gp_posterior.PART_ROWS
-    want = clone(MODEL).fit(X, y)
-    got = clone(MODEL).set_params(n_jobs=2).fit(X, y)
+    model = clone(MODEL)
+    if plain:
+        model.set_params(likelihood="gaussian", noise="constant")
+    want, jobs = clone(model).fit(X, y), []
+
+    def counted(function, tasks, n_jobs, window=4):
+        jobs.append(n_jobs)
+        return run_tasks(function, tasks, n_jobs, window)
+
+    monkeypatch.setattr(gp_posterior, "run_tasks", counted)
+    monkeypatch.setattr(gp_errors, "run_tasks", counted)
+    got = clone(model).set_params(n_jobs=2).fit(X, y)
+    # The posterior of the subset, the residuals of all samples, the posterior of all
+    assert jobs == ([2] if plain else [1, 2, 2])
     assert_same(got, want, X[:500], rtol=1e-10)
     with joblib.parallel_config("loky", n_jobs=2):
-        assert_same(clone(MODEL).fit(X, y), want, X[:500], rtol=1e-10)
+        assert_same(clone(model).fit(X, y), want, X[:500], rtol=1e-10)
     want.partial_fit(X, y)
     got.partial_fit(X, y)
     assert_same(got, want, X[:500], rtol=1e-10)
