@@ -46,7 +46,7 @@ _COLUMNS = """\
   lower, upper   a new observation lies between them with the probability --coverage
   log10_mean, log10_std
                  after `fit --log10`: of the logarithm. mean and std are those of a
-                 log-normal distribution; 10^log10_mean is its median, which is less
+                 log-normal distribution; 10^log10_mean is its median, less than mean
   domain         how well the training structures determine the target, 0 to 1: 1 is
                  without error, .5 no better than their mean
   nearest        formulas of the three nearest training structures

@@ -3,7 +3,8 @@
 The hyperparameters are fitted with Gaussian noise of constant variance. Each sample is
 then predicted without itself, in closed form; the residuals decide about a Student t
 and about noise that varies with x. Both turn into weights of the samples, with which
-the posterior is computed again. Where noise varies, hyperparameters are fitted again.
+the posterior is computed again. Where noise varies or outliers have lost their weight,
+hyperparameters are fitted again.
 """
 
 import dataclasses
@@ -11,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._parallel import run_tasks
 from .encoded import blocks
 from .leave_out import leave_one_out
 from .likelihood import (
@@ -25,7 +25,7 @@ from .likelihood import (
 )
 from .noise import VaryingNoise, fit_noise
 from .noise_level import exact_at_best_noise
-from .posterior import exact_posterior, parts
+from .posterior import exact_posterior, run_parts
 from .samples import GroupedSamples, Samples
 from .training import fit_hyperparameters
 
@@ -384,15 +384,12 @@ class Errors:
         return np.concatenate([self.ratio(samples.take(part).X) for part in rows])
 
     def precisions(self, posterior, samples, n_jobs=1):
-        """Return the weights by the residuals of samples that a posterior predicts.
-
-        By ``n_jobs`` processes.
-        """
+        """Return the weights by the residuals of samples that a posterior predicts."""
         if np.isinf(self.shape.dof):
             return np.ones(len(samples.weights))
-        tasks = ((self, posterior, some) for some in parts(samples, len(posterior.Z)))
-        z = np.concatenate([*run_tasks(_standardised, tasks, n_jobs)])
-        z /= self.of_outputs()
+        model, m = (self, posterior), len(posterior.Z)
+        z = [*run_parts(_residuals_in_stds, model, m, samples, n_jobs)]
+        z = np.concatenate(z) / self.of_outputs()
         return self._precisions_of(z[:, _noisy(z)], samples.weights)
 
     def _precisions_of(self, z, counts):
@@ -404,8 +401,8 @@ class Errors:
         return found.reshape(z.shape).mean(axis=1)
 
 
-def _standardised(task):
-    """Return residuals in standard deviations of (errors, posterior, samples)."""
+def _residuals_in_stds(task):
+    """Return residuals in standard deviations, of (errors, posterior, samples)."""
     errors, posterior, samples = task
     k, found = samples.n_outputs, []
     for part in blocks(len(samples.weights), len(posterior.Z)):
@@ -481,7 +478,9 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
                 n_iter, start = int(np.ceil(_AGAIN * max_iter)), theta
                 if spoiled:
                     again, n_iter, start = True, max_iter, _scaled_start(kernel, groups)
-                theta, _ = fit_hyperparameters(kernel, groups, n_iter, report, start)
+                theta, _ = fit_hyperparameters(
+                    kernel, groups, n_iter, report, start, continued=not spoiled
+                )
                 posterior = exact_posterior(kernel, theta, groups)
             else:
                 posterior = exact_at_best_noise(kernel, theta, groups, report)

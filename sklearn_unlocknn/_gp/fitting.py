@@ -34,8 +34,8 @@ from .training import (
     hyperparameter_subset,
 )
 
-# L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
-# then counts the iterations of that stage.
+# L-BFGS iterations on the subset where inducing points move afterwards (more while they
+# gain much): ``max_iter`` then counts the iterations of that stage.
 FIRST_ITERATIONS = 20
 
 

@@ -89,21 +89,39 @@ def collect_statistics(kernel, theta, Z, Lz, samples, n_jobs=1):
     statistics : SufficientStatistics
         Sums over all samples.
     """
-    tasks = ((kernel, theta, Z, Lz, some) for some in parts(samples, len(Z)))
-    sums = run_tasks(_statistics_of_part, tasks, n_jobs, window=1)
+    model = kernel, theta, Z, Lz
+    sums = run_parts(_statistics_of_part, model, len(Z), samples, n_jobs)
     total = next(sums)
     for one in sums:
         total += one
     return total
 
 
-def parts(samples, m):
-    """Cut samples into parts for workers with a model of m points."""
+def run_parts(function, model, m, samples, n_jobs):
+    """Yield ``function((*model, part))`` of the parts of samples, in their order.
+
+    Parameters
+    ----------
+    function : callable
+        An importable function.
+    model : tuple
+        What a worker needs to know beside the samples.
+    m : int
+        Number of points of the model.
+    samples : Samples or RawSamples
+        Of `Samples` no more than one part.
+    n_jobs : int or None
+        As in `collect_statistics`.
+    """
     n = len(samples.weights)
     # The work of a part, n m^2, outweighs the 16 m^2 bytes that it costs on a network.
     size = max(8 * m, PART_ROWS, -(-n // MAX_PARTS))
-    for start in range(0, n, size):
-        yield samples if n <= size else samples.part(slice(start, start + size))
+    if n <= size:
+        yield function((*model, samples))
+        return
+    starts = range(0, n, size)
+    tasks = ((*model, samples.part(slice(start, start + size))) for start in starts)
+    yield from run_tasks(function, tasks, n_jobs, window=1)
 
 
 def _statistics_of_part(task):

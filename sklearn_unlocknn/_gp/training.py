@@ -37,12 +37,13 @@ NOISE_PRIOR = -2.5, 1.5
 AMPLITUDE_PRIOR, LENGTH_PRIOR = 0.5**0.5, 3.0
 # L-BFGS stops where an iteration improves the objective by less, relative to its value.
 TOLERANCE = 1e-4
-# A first fit takes up to this many times ``max_iter`` iterations while the last few
-# gain, in the mean, as many nats for each sample and output, and for each
-# hyperparameter: 20 are enough for a hundred features of a network, of which more would
-# fit the noise, but not for 32 of a smooth function (10,000 samples: RMSE .360, of 52
-# iterations .321) or for 8 with a target of little noise (energy: .297, .254).
-MOST_TIMES, LAST_FEW, GAIN, GAIN_OF_ONE = 5, 5, 0.0015, 0.02
+# A fit takes up to MOST_TIMES ``max_iter`` iterations while the last LAST_FEW gain, in
+# the mean, as many nats per observation of an output and per hyperparameter: 20 are
+# enough for a hundred features of a network, of which more would fit the noise, but not
+# for 32 of a smooth function (10,000 samples: RMSE .360, of 52 iterations .321) or for
+# 8 with a target of little noise (energy: .297, .254).
+MOST_TIMES, LAST_FEW = 5, 5
+GAIN_PER_OBSERVATION, GAIN_PER_HYPERPARAMETER = 0.0015, 0.02
 # Length of the first step of L-BFGS. Its own first step is the whole gradient: 30 in
 # log hyperparameters, so that three of four values at the start were thrown away, and
 # the optima were worse (kin8nm: NLL -1.231 for -1.279).
@@ -58,7 +59,7 @@ _NEGLIGIBLE = 0.01
 _OPTIMA, _MAX_OPTIMA, _LOCK = {}, 128, threading.Lock()
 
 
-def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
+def fit_hyperparameters(kernel, groups, max_iter, report, start=None, continued=False):
     """Maximise the marginal likelihood of some samples by L-BFGS.
 
     Parameters
@@ -72,8 +73,10 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
     report : callable
         ``report(stage, iteration, value)``, called after each iteration.
     start : ndarray of shape (n_theta,), default=None
-        Log hyperparameters to start at. None: those of the kernel, with more iterations
-        while they gain.
+        Log hyperparameters to start at. None: those of the kernel.
+    continued : bool, default=False
+        Whether ``start`` is the optimum of much the same problem: then there are no
+        more iterations than ``max_iter``.
 
     Returns
     -------
@@ -88,7 +91,8 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
     data = tuple(vars(groups).values())
     prior, key = (kernel.has_noise, kernel.scale_priors), None
     if kernel.translated:  # a hash identifies a user's class by its name alone
-        key = joblib.hash((kernel.template, prior, max_iter, start, *data))
+        settings = kernel.template, prior, max_iter, start, continued
+        key = joblib.hash((*settings, *data))
     with _LOCK:
         if key in _OPTIMA:
             theta, curve = _OPTIMA[key]
@@ -99,11 +103,11 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
         prior, prior_gradient = log_prior(kernel, theta)
         return value + prior, gradient + prior_gradient
 
-    again = start is not None
-    start = start if again else kernel.theta
+    given = start is not None
+    start = start if given else kernel.theta
     if max_iter and len(start):
         start = np.clip(start, *kernel.bounds.T)
-    if not kernel.has_noise and max_iter and not again:
+    if not kernel.has_noise and max_iter and not given:
         # Without a noise level in the kernel the most likely of several is the start.
         # L-BFGS from a far lower one may stop at optima that explain the noise by a
         # short length scale (diabetes, "rbf": test NLL 5.71 from 0.01, 5.46 from 0.1).
@@ -116,13 +120,16 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None):
             value += log_prior(kernel, theta)[0]
             if value > highest:
                 start, highest = theta, value
-    little = np.inf
-    if not again:
-        n_observed = groups.counts.sum() * groups.n_outputs
-        little = max(GAIN * n_observed, GAIN_OF_ONE * len(start))
+    least_gain = np.inf
+    if not continued:
+        n_observations = groups.counts.sum() * groups.n_outputs
+        least_gain = max(
+            GAIN_PER_OBSERVATION * n_observations, GAIN_PER_HYPERPARAMETER * len(start)
+        )
     theta, curve = maximise(
-        objective, start, kernel.bounds, max_iter, report, "hyperparameters", little
-    )
+        objective, start, kernel.bounds, max_iter, report, "hyperparameters",
+        least_gain,
+    )  # fmt: skip
     if key is not None:
         with _LOCK:
             while len(_OPTIMA) >= _MAX_OPTIMA:
@@ -269,7 +276,7 @@ def effective_parameters(kernel, theta, n_basis):
     return float(count)
 
 
-def maximise(objective, start, bounds, max_iter, report, stage, little=np.inf):
+def maximise(objective, start, bounds, max_iter, report, stage, least_gain=np.inf):
     """Maximise by L-BFGS-B.
 
     Parameters
@@ -281,14 +288,14 @@ def maximise(objective, start, bounds, max_iter, report, stage, little=np.inf):
     bounds : ndarray of shape (n, 2)
         Lower and upper bounds.
     max_iter : int
-        Number of iterations, up to ``MOST_TIMES`` as many while they gain.
+        Number of iterations, if they gain no more than ``least_gain``.
     report : callable
         ``report(stage, iteration, value)``.
     stage : str
         Name of the stage, for ``report``.
-    little : float, default=np.inf
-        Mean gain of the last ``LAST_FEW`` iterations below which there are no more
-        than ``max_iter``.
+    least_gain : float, default=np.inf
+        From ``max_iter`` iterations on the fit ends where the mean gain of the last
+        ``LAST_FEW`` is less, at the latest after ``MOST_TIMES`` as many.
 
     Returns
     -------
@@ -326,7 +333,8 @@ def maximise(objective, start, bounds, max_iter, report, stage, little=np.inf):
         curve.append(-float(intermediate_result.fun))
         report(stage, len(curve) - 1, curve[-1])
         gains = np.diff(curve[-LAST_FEW - 1 :])
-        if len(curve) > max_iter and (len(gains) < LAST_FEW or gains.mean() < little):
+        much = len(gains) == LAST_FEW and gains.mean() >= least_gain
+        if len(curve) > max_iter and not much:
             raise StopIteration
 
     result = minimize(

@@ -68,10 +68,11 @@ class ProbNNRegressor(SharedNetworkMixin, BaseVGPRegressor):
         may depend on the predicted value, fitted to the residuals of samples predicted
         without themselves; "auto" as above.
     max_iter : int, default=20
-        L-BFGS iterations on the ``hyper_subset_size`` samples (from 5 on up to five
-        times as many, while each of the last five gains .0015 nats a sample and .02 a
-        hyperparameter in the mean) or, where inducing points move, on the bound
-        (epochs, where batches move them). 0 keeps the hyperparameters of ``kernel``.
+        L-BFGS iterations on the ``hyper_subset_size`` samples or, where inducing points
+        move, on the bound (epochs, where batches move them). Of 5 or more, those on
+        samples go on, to five times as many, while the mean gain of the last five is at
+        least .0015 nats per sample and output and .02 per hyperparameter. 0 keeps the
+        hyperparameters of ``kernel``.
     hyper_subset_size : int or "auto", default="auto"
         Number of samples to which the hyperparameters are fitted: half drawn at random,
         half their nearest neighbours. Time grows with its cube. "auto" is a fifth of

@@ -7,6 +7,7 @@ from scipy import integrate, stats
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn._gp import posterior as gp_posterior
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.encoded import Standardisation
 from sklearn_unlocknn._gp.errors import Errors, LeftOut, _scaled_start
@@ -263,11 +264,15 @@ def test_residuals_count_as_far_as_their_noise_is_not_known():
     assert_allclose(counts, samples.weights * share)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("known", [False, True])
-def test_weights_of_other_samples_are_those_of_their_residuals(known):
+def test_weights_of_other_samples_are_those_of_their_residuals(
+    known, n_jobs, monkeypatch
+):
     """Observations of unit weight: each has its own known noise, and the constant."""
+    monkeypatch.setattr(gp_posterior, "PART_ROWS", 8)
     samples = make_samples(known, k=2)
-    few = GroupedSamples.of(samples.take(slice(15)))
+    few = GroupedSamples.of(samples.take(slice(2)))
     kernel = Covariance(KERNEL, 2)
     posterior = exact_posterior(kernel, kernel.theta, few)
     mean, variance = posterior.mean_and_variance(samples.X, samples.T[:, 2:])
@@ -275,9 +280,17 @@ def test_weights_of_other_samples_are_those_of_their_residuals(known):
     z = (samples.T[:, :2] - mean) / np.sqrt(variance + 0.2 + own)[:, None]
     shape = Shape(0.8, 4.0)
     want = expected_precisions(z.ravel(), np.repeat(samples.weights, 2), shape)
-    got = Errors(shape).precisions(posterior, samples)
+    # In parts of 16 of the same samples among others, as they are given
+    index = 2 * np.arange(30) + 1
+    features, variances = np.full((61, 2), np.nan), samples.known
+    features[index] = samples.X
+    scaling = Standardisation(np.zeros(2), np.ones(2), "constant")
+    raw = RawSamples(
+        features, samples.T[:, :2], samples.weights, 2, scaling, index, None, variances
+    )
+    got = Errors(shape).precisions(posterior, raw, n_jobs)
     assert_allclose(got, want.reshape(30, 2).mean(axis=1))
-    assert_array_equal(Errors().precisions(posterior, samples), 1.0)
+    assert_array_equal(Errors().precisions(posterior, raw, n_jobs), 1.0)
 
 
 def made(kind, n, seed=0):
