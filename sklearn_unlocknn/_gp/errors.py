@@ -479,7 +479,7 @@ def fit_errors(kernel, theta, samples, choice, max_iter, rng, report):
                 if spoiled:
                     again, n_iter, start = True, max_iter, _scaled_start(kernel, groups)
                 theta, _ = fit_hyperparameters(
-                    kernel, groups, n_iter, report, start, continued=not spoiled
+                    kernel, groups, n_iter, report, start, goes_on=spoiled
                 )
                 posterior = exact_posterior(kernel, theta, groups)
             else:

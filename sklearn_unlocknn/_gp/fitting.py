@@ -34,8 +34,8 @@ from .training import (
     hyperparameter_subset,
 )
 
-# L-BFGS iterations on the subset where inducing points move afterwards (more while they
-# gain much): ``max_iter`` then counts the iterations of that stage.
+# L-BFGS iterations on the subset where inducing points move afterwards: ``max_iter``
+# then counts the iterations of that stage.
 FIRST_ITERATIONS = 20
 
 
@@ -96,7 +96,9 @@ def fit_posterior(samples, kernel, params, choice, report):
     subset = np.sort(hyperparameter_subset(samples, n_subset, rng))
     some = samples.take(subset)
     given = samples
-    plain, curve = fit_hyperparameters(kernel, GroupedSamples.of(some), first, report)
+    plain, curve = fit_hyperparameters(
+        kernel, GroupedSamples.of(some), first, report, goes_on=not moves
+    )
     if not (max_iter and len(plain)):  # nothing is fitted
         choice = without_auto(choice)
     errors, theta, of_some, precisions = fit_errors(

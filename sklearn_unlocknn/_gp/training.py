@@ -59,7 +59,7 @@ _NEGLIGIBLE = 0.01
 _OPTIMA, _MAX_OPTIMA, _LOCK = {}, 128, threading.Lock()
 
 
-def fit_hyperparameters(kernel, groups, max_iter, report, start=None, continued=False):
+def fit_hyperparameters(kernel, groups, max_iter, report, start=None, goes_on=True):
     """Maximise the marginal likelihood of some samples by L-BFGS.
 
     Parameters
@@ -74,9 +74,8 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None, continued=
         ``report(stage, iteration, value)``, called after each iteration.
     start : ndarray of shape (n_theta,), default=None
         Log hyperparameters to start at. None: those of the kernel.
-    continued : bool, default=False
-        Whether ``start`` is the optimum of much the same problem: then there are no
-        more iterations than ``max_iter``.
+    goes_on : bool, default=True
+        Whether there are more iterations than ``max_iter`` while they gain much.
 
     Returns
     -------
@@ -91,7 +90,7 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None, continued=
     data = tuple(vars(groups).values())
     prior, key = (kernel.has_noise, kernel.scale_priors), None
     if kernel.translated:  # a hash identifies a user's class by its name alone
-        settings = kernel.template, prior, max_iter, start, continued
+        settings = kernel.template, prior, max_iter, start, goes_on
         key = joblib.hash((*settings, *data))
     with _LOCK:
         if key in _OPTIMA:
@@ -121,7 +120,7 @@ def fit_hyperparameters(kernel, groups, max_iter, report, start=None, continued=
             if value > highest:
                 start, highest = theta, value
     least_gain = np.inf
-    if not continued:
+    if goes_on:
         n_observations = groups.counts.sum() * groups.n_outputs
         least_gain = max(
             GAIN_PER_OBSERVATION * n_observations, GAIN_PER_HYPERPARAMETER * len(start)

@@ -287,9 +287,9 @@ def test_gain_that_lets_a_fit_go_on_is_per_observation_and_hyperparameter(monkey
         groups = GroupedSamples.of(Samples(X, T, weights, k))
         kernel = Covariance(gpk.RBF(np.ones(d)) + gpk.WhiteKernel(0.1), d)
         theta = kernel.theta
-        for given, continued in ((None, False), (theta, False), (theta, True)):
+        for given, goes_on in ((None, True), (theta, True), (theta, False)):
             training.fit_hyperparameters(
-                kernel, groups, 20, print, given, continued=continued
+                kernel, groups, 20, print, given, goes_on=goes_on
             )
         want = max(0.0015 * weights.sum() * k, 0.02 * (d + 1))
         assert_allclose(gains[-3:], [want, want, np.inf])
@@ -410,7 +410,7 @@ def test_objective_of_moved_points_is_the_bound_with_the_prior(
     def mute(*_):
         pass
 
-    theta, _ = training.fit_hyperparameters(kernel, groups, 20, mute)
+    theta, _ = training.fit_hyperparameters(kernel, groups, 20, mute, goes_on=False)
     Z = np.unique(X[:6], axis=0)
     posterior = moving.highest_bound(kernel, theta, Z, samples, mute)
     prior = log_prior_density(kernel.fitted_kernel(posterior.theta))
