@@ -53,7 +53,7 @@ class DomainMixin:
         predicted worse than their error bars state, the score is lower. The
         standard deviation alone misses that: on bulk moduli of the compounds of an
         element that the training data lack it finds errors beyond three times the
-        median with an AUC of .77, the score with .82 (``benchmarks/RESULTS.md``).
+        median with an AUC of .78, the score with .80 (``benchmarks/RESULTS.md``).
 
         The training samples are all of an exact GP, one near each inducing point and
         500 others of a sparse one; 500 determine the rank. With ``mean="network"``

@@ -93,7 +93,7 @@ class CalibratedProbRegressor(WrappingRegressor):
     with at least twice `hyper_subset_size` samples is fitted once instead, and folds
     are taken out of its posterior, as ``method="shared_hyperparameters"`` of
     :func:`~sklearn_unlocknn.model_selection.cross_val_predict_dist` does. That takes a
-    third of the time, with the hyperparameters of the final model
+    quarter of the time, with the hyperparameters of the final model
     (``benchmarks/RESULTS.md``). With fewer samples the hyperparameters depend on all of
     them, and the errors would be too small.
 
@@ -124,7 +124,7 @@ class CalibratedProbRegressor(WrappingRegressor):
     :math:`[1 - \alpha, 1 - \alpha + 1 / (n + 1)]` [3]_ [4]_. With `cv` the :math:`z_i`
     are those of models fitted on fewer samples: coverage is about :math:`1 - \alpha`
     where the final model is no worse, which no theorem guarantees. (CV+ [5]_ guarantees
-    :math:`1 - 2 \alpha`; on bulk moduli its 90 % intervals held 93 %, these 90 %.)
+    :math:`1 - 2 \alpha`; on bulk moduli its 90 % intervals held 93 %, these 89 %.)
     Coverage is over all samples, not for each x. The interval is infinite, with a
     warning, unless :math:`(n + 1) \alpha \ge 1`. Quantiles are ends of these symmetric
     intervals: single ones are right where errors are symmetric. Such intervals are not
