@@ -380,8 +380,8 @@ class Errors:
         return float(np.average(self._ratios(samples), weights=samples.weights))
 
     def _ratios(self, samples):
-        rows = blocks(len(samples.weights), samples.take(slice(1)).X.shape[1])
-        return np.concatenate([self.ratio(samples.take(part).X) for part in rows])
+        parts = blocks(len(samples.weights), samples.take(slice(1)).X.shape[1])
+        return np.concatenate([self.ratio(samples.take(part).X) for part in parts])
 
     def precisions(self, posterior, samples, n_jobs=1):
         """Return the weights by the residuals of samples that a posterior predicts."""

@@ -287,14 +287,14 @@ def maximise(objective, start, bounds, max_iter, report, stage, least_gain=np.in
     bounds : ndarray of shape (n, 2)
         Lower and upper bounds.
     max_iter : int
-        Number of iterations, if they gain no more than ``least_gain``.
+        Largest number of iterations, except as in ``least_gain``.
     report : callable
         ``report(stage, iteration, value)``.
     stage : str
         Name of the stage, for ``report``.
     least_gain : float, default=np.inf
-        From ``max_iter`` iterations on the fit ends where the mean gain of the last
-        ``LAST_FEW`` is less, at the latest after ``MOST_TIMES`` as many.
+        The fit goes on after ``max_iter`` iterations, to ``MOST_TIMES`` as many, while
+        the mean gain of the last ``LAST_FEW`` is at least this.
 
     Returns
     -------

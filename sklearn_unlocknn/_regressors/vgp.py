@@ -73,7 +73,7 @@ class VGPRegressor(BaseVGPRegressor):
     verbose : int, default=0
         1 prints a line every ten iterations, 2 every iteration.
     n_jobs : int or None, default=None
-        Processes that share the pass over the samples; -1 uses all processors. None is
+        Processes that share passes over the samples; -1 uses all processors. None is
         1, or the setting of ``joblib.parallel_config``: inside
         ``parallel_config("dask")`` the cluster. The result does not depend on it. It
         pays from some ten thousand samples on.

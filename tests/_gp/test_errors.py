@@ -7,6 +7,7 @@ from scipy import integrate, stats
 from sklearn.gaussian_process import kernels as gpk
 
 from sklearn_unlocknn import VGPRegressor
+from sklearn_unlocknn._gp import moving, training
 from sklearn_unlocknn._gp import posterior as gp_posterior
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.encoded import Standardisation
@@ -406,6 +407,33 @@ def test_outliers_leave_the_mean(n, seeds):
     )
     assert plain > 3 * clean
     assert max(auto, robust) < 1.15 * clean
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "want"),
+    [
+        ("plain", {"likelihood": "student_t", "noise": "constant"}, [True, True]),
+        ("varying", {"likelihood": "gaussian", "noise": "varying"}, [True, False]),
+        ("plain", {"likelihood": "gaussian", "noise": "constant",
+                   "optimize_inducing_points": True}, [False, False]),
+    ],
+)  # fmt: skip
+def test_fits_from_new_scales_go_on_and_others_do_not(kind, params, want, monkeypatch):
+    """After the first: that without outliers, that beside varying noise, the points."""
+    X, y = made(kind, 300)
+    if params["likelihood"] == "student_t":
+        y[::20] += 10 * y.std()
+    found, maximise = [], training.maximise
+
+    def spied(objective, start, bounds, max_iter, report, stage, least_gain=np.inf):
+        found.append(np.isfinite(least_gain))
+        return maximise(objective, start, bounds, max_iter, report, stage, least_gain)
+
+    monkeypatch.setattr(training, "_OPTIMA", {})
+    monkeypatch.setattr(training, "maximise", spied)
+    monkeypatch.setattr(moving, "maximise", spied)
+    VGPRegressor("rbf", 20, random_state=0, **params).fit(X, y)
+    assert found == want
 
 
 def test_variances_start_at_that_of_the_weighted_targets():
