@@ -41,7 +41,8 @@ def make_card(model, objects, *, target, unit, log10, X, held_out):
     estimators = [n for n, one in objects.items() if isinstance(one, BaseEstimator)]
     libraries = {lib: 0 for name in objects for lib in _LIBRARIES.get(name, ())}
     versions = {"python": platform.python_version(), "sklearn_unlocknn": __version__}
-    versions |= {library: metadata.version(library) for library in libraries}
+    found = {library: _version(library) for library in libraries}
+    versions |= {library: version for library, version in found.items() if version}
     structural = X is not None and any(name in objects for name in _STRUCTURAL)
     return {
         "model": type(model).__name__,
@@ -55,6 +56,17 @@ def make_card(model, objects, *, target, unit, log10, X, held_out):
         "held_out": as_json(held_out, "held_out"),
         "versions": versions,
     }
+
+
+def _version(library):
+    """Return the version of a library; None where nothing installed states it."""
+    names = [library]
+    while names:
+        try:
+            return metadata.version(names.pop())
+        except metadata.PackageNotFoundError:  # installed by another name, or by none
+            names = metadata.packages_distributions().get(library, [])
+    return None
 
 
 def _parameters(model):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from importlib import metadata
 
 import numpy as np
 import pandas as pd
@@ -196,6 +197,31 @@ def test_card_of_structures(tiny_net, tmp_path):
     for name, value in {"target": 1, "unit": b"eV", "held_out": {"a": object}}.items():
         with pytest.raises(ModelFileError, match=f"Got {name}"):
             save_model(model, path, **{name: value})
+
+
+def test_card_of_libraries_that_are_installed_by_other_names(keras3_net, tmp_path):
+    """As tensorflow-cpu is, or a copy of a source tree, which states no version."""
+    found = metadata.packages_distributions()["tensorflow"]
+    others = {"tensorflow": ["tensorflow-cpu"], "tf_keras": []}
+    versions = {"tensorflow-cpu": metadata.version(found[0])}
+
+    def version(name):
+        if name in others:
+            raise metadata.PackageNotFoundError(name)
+        return versions.get(name) or of_installed(name)
+
+    of_installed = metadata.version
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    model = ProbNNRegressor(keras3_net, max_iter=0).fit(X, X[:, 0])
+    path = tmp_path / "model.unlocknn"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata, "version", version)
+        patch.setattr(metadata, "packages_distributions", lambda: others)
+        save_model(model, path)
+    card = read_model_card(path)
+    assert card["versions"]["tensorflow"] == versions["tensorflow-cpu"]
+    assert "tf_keras" not in card["versions"]
+    assert card["versions"]["keras"] == of_installed("keras")
 
 
 def test_a_file_is_small_and_needs_no_network_until_it_predicts(keras3_net, tmp_path):
