@@ -191,8 +191,10 @@ def uq_by_group(
         table.append([len(kept), len(samples) - len(kept), *values])
         index.append(label)
 
-    # Labels that are tuples would make a MultiIndex.
-    index = pd.Index(index, name="group", tupleize_cols=False)
+    # Labels that are tuples would make a MultiIndex. Strings of pandas may be Arrow's,
+    # which cannot hold all of Python's.
+    dtype = object if any(isinstance(label, str) for label in index) else None
+    index = pd.Index(index, dtype, name="group", tupleize_cols=False)
     columns = ["n", "n_missing", *functions]
     frame = pd.DataFrame(table, index=index, columns=columns)
     frame = frame.astype({"n": int, "n_missing": int} | dict.fromkeys(functions, float))
