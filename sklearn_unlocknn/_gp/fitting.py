@@ -10,7 +10,7 @@ from .covariance import Covariance
 from .errors import PLAIN, Errors, LeftOut, fit_errors, without_auto
 from .inducing import select
 from .leave_out import leave_one_out
-from .neighbours import LocalPosterior, fit_local
+from .neighbours import fit_local
 from .noise_level import (
     LEFT_OUT_SAMPLES,
     exact_at_best_noise,
@@ -19,7 +19,6 @@ from .noise_level import (
     refit_noise_by_slopes,
 )
 from .posterior import (
-    ExactPosterior,
     exact_posterior,
     optimal_posterior,
     warn_about_jitter,
@@ -120,6 +119,8 @@ def fit_posterior(samples, kernel, params, choice, report):
         posterior = exact_at_best_noise(kernel, theta, candidates, report)
     elif exact:
         posterior = exact_posterior(kernel, theta, candidates)
+    if exact:  # all residuals decide about the errors
+        judged, some = np.arange(n), samples.take(slice(None))
     else:
         if isinstance(Z, str):
             m = min(m, len(candidates.weights))
@@ -137,8 +138,9 @@ def fit_posterior(samples, kernel, params, choice, report):
         posterior = posterior_at(theta)
         warn_about_jitter(posterior.jitter, kernel.diagonal(theta, Z))
         judged = np.sort(rng.permutation(n)[:LEFT_OUT_SAMPLES])
-        if max_iter:
+        if max_iter or choice != PLAIN:
             some = samples.with_copies(judged)
+        if max_iter:
             judge = left_out_slopes(posterior, some)
             if samples.known is None:
                 posterior = refit_noise_by_slopes(
@@ -159,10 +161,12 @@ def fit_posterior(samples, kernel, params, choice, report):
                 choice[0] != "gaussian", report,
             )  # fmt: skip
     if local is not None:
-        samples = given
+        samples, errors, judged, some = given, Errors(), subset, given.take(subset)
     if choice != PLAIN:
-        errors, left_out = _fit_left_out(
-            errors, local or posterior, given, samples, subset, choice, rng
+        left_out = LeftOut.of(local or posterior, given.take(judged), some, judged)
+        again = not exact or n > len(subset)  # other residuals than those of `errors`
+        errors, _ = Errors.fit(
+            left_out, choice if again else errors.choice, rng, errors
         )
         if choice[0] == "auto":
             errors = errors.grown(left_out)
@@ -171,47 +175,6 @@ def fit_posterior(samples, kernel, params, choice, report):
             total = left_out.samples.weights.sum()
             errors = errors.inflated(total, count, tails=choice[0] == "auto")
     return posterior, local, errors, samples.at(posterior.noise).weights, curve
-
-
-def _fit_left_out(errors, posterior, given, weighted, subset, choice, rng):
-    """Fit the errors to samples that the final posterior predicts without themselves.
-
-    Parameters
-    ----------
-    errors : Errors
-        Those of the subset.
-    posterior : ExactPosterior, SparsePosterior or LocalPosterior
-        The posterior that predicts.
-    given, weighted : RawSamples
-        All samples, with the user's weights and with those of the posterior.
-    subset : ndarray of shape (n_subset,)
-        Positions of the samples of the hyperparameters.
-    choice : tuple of str
-        ``likelihood`` and ``noise`` of the regressor.
-    rng : numpy.random.RandomState
-        Chooses inducing points of the noise.
-
-    Returns
-    -------
-    errors : Errors
-    left_out : LeftOut
-        The residuals that decided.
-    """
-    if isinstance(posterior, LocalPosterior):
-        some = given.take(subset)
-        left_out = LeftOut.of(posterior, some, some, None)
-        return Errors.fit(left_out, choice, rng)[0], left_out
-    n = len(given.weights)
-    exact = isinstance(posterior, ExactPosterior)
-    more = exact and n > len(subset)
-    index = np.arange(n) if more else subset
-    some = weighted.take(index) if exact else weighted.with_copies(index)
-    left_out = LeftOut.of(posterior, given.take(index), some, index)
-    if more:  # residuals decide again
-        errors, _ = Errors.fit(left_out, choice, rng, errors)
-    elif not errors.plain:
-        errors, _ = Errors.fit(left_out, errors.choice, rng, errors)
-    return errors, left_out
 
 
 def _given_points(Z, scaling, d):

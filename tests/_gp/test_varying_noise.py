@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from scipy import integrate, optimize, stats
 from sklearn.gaussian_process import kernels as gpk
 
+from sklearn_unlocknn import VGPRegressor
 from sklearn_unlocknn._gp.covariance import Covariance
 from sklearn_unlocknn._gp.errors import LeftOut
 from sklearn_unlocknn._gp.likelihood import GAUSSIAN
@@ -63,6 +64,22 @@ def test_noise_follows_the_size_of_what_is_measured():
     )
     assert stats.spearmanr(left_out, truth[:400])[0] > 0.9
     assert stats.spearmanr(noise.ratio(X[400:]), truth[400:])[0] > 0.9
+
+
+def test_noise_of_a_sparse_model_follows_the_error_of_its_points():
+    """An exact GP, whose hyperparameters the model has, does not make that error."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(4500, 4))
+    y = np.sin(2.0 * X[:, 0] * X[:, 1]) + X[:, 2] + 0.05 * rng.normal(size=4500)
+    losses = []
+    for noise in ("constant", "auto"):
+        model = VGPRegressor("matern52", 100, noise=noise, random_state=0)
+        model.fit(X[:1500], y[:1500])
+        losses.append(-model.predict_log_density(X[1500:], y[1500:]).mean())
+    assert model.noise_ == "varying"
+    assert losses[1] < losses[0] - 0.05
+    exact = VGPRegressor("matern52", random_state=0).fit(X[:1500], y[:1500])
+    assert exact.noise_ == "constant"
 
 
 FEATURES = np.random.default_rng(4).normal(size=(3, 40))
