@@ -13,7 +13,7 @@ from .leave_out import sparse_leave_one_out
 from .posterior import exact_posterior
 from .samples import LOG_2PI
 
-# Samples whose leave-one-out density determines the noise of a sparse model.
+# Samples of a sparse model that, left out one by one, determine its noise and errors.
 LEFT_OUT_SAMPLES = 2000
 # The logarithm of the noise is found to this difference.
 _CLOSE = 0.05
