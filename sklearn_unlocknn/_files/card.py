@@ -1,5 +1,6 @@
 """The model card of a model file: what the model was fitted to, and by what."""
 
+import contextlib
 import math
 import numbers
 import platform
@@ -60,12 +61,13 @@ def make_card(model, objects, *, target, unit, log10, X, held_out):
 
 def _version(library):
     """Return the version of a library; None where nothing installed states it."""
-    names = [library]
-    while names:
-        try:
-            return metadata.version(names.pop())
-        except metadata.PackageNotFoundError:  # installed by another name, or by none
-            names = metadata.packages_distributions().get(library, [])
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:  # installed by another name, or by none
+        names = metadata.packages_distributions().get(library, [])
+    for name in filter(None, names):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
     return None
 
 

@@ -119,8 +119,8 @@ def fit_posterior(samples, kernel, params, choice, report):
         posterior = exact_at_best_noise(kernel, theta, candidates, report)
     elif exact:
         posterior = exact_posterior(kernel, theta, candidates)
-    if exact:  # all residuals decide about the errors
-        judged, some = np.arange(n), samples.take(slice(None))
+    if exact:
+        judged = np.arange(n)
     else:
         if isinstance(Z, str):
             m = min(m, len(candidates.weights))
@@ -161,10 +161,12 @@ def fit_posterior(samples, kernel, params, choice, report):
                 choice[0] != "gaussian", report,
             )  # fmt: skip
     if local is not None:
-        samples, errors, judged, some = given, Errors(), subset, given.take(subset)
+        samples, errors, judged = given, Errors(), subset
     if choice != PLAIN:
+        if exact or local is not None:  # a sparse model has some, with their copies
+            some = samples.take(judged)
         left_out = LeftOut.of(local or posterior, given.take(judged), some, judged)
-        again = not exact or n > len(subset)  # other residuals than those of `errors`
+        again = not exact or n > len(subset)  # other samples or points than before
         errors, _ = Errors.fit(
             left_out, choice if again else errors.choice, rng, errors
         )
