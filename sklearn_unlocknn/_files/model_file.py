@@ -151,7 +151,8 @@ def read_model_card(path):
         "model", its type; "estimators", the types of all estimators in it;
         "parameters", as text; "target", "unit" and "log10"; "n_samples", the number of
         training samples; "formulas", those of the training structures; "held_out",
-        figures of samples that were not used in the fit; "versions" of the libraries;
+        figures of samples that were not used in the fit; "versions" of the libraries,
+        where these state one;
         "format" and "protocol", of the file. None where it was not stated.
 
     Raises

@@ -4,7 +4,8 @@ The hyperparameters are fitted with Gaussian noise of constant variance. Each sa
 then predicted without itself, in closed form; the residuals decide about a Student t
 and about noise that varies with x. Both turn into weights of the samples, with which
 the posterior is computed again. Where noise varies or outliers have lost their weight,
-hyperparameters are fitted again.
+hyperparameters are fitted again. The residuals of the final posterior then decide about
+the predictive distribution alone.
 """
 
 import dataclasses

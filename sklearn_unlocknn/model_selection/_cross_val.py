@@ -108,7 +108,7 @@ def cross_val_predict_dist(
     points, by subtracting the fold's sufficient statistics or, for a fold with fewer
     samples than points and for the exact GP, by the block form of leaving samples out
     [1]_. All folds together cost less than a second fit, for the exact GP also with
-    ``LeaveOneOut()``; .6 of one where the pass over the samples is most of a fit
+    ``LeaveOneOut()``; .7 of one where the pass over the samples is most of a fit
     (60000 samples, 1000 points; two with ``LeaveOneOut()``). The network runs once over
     the samples.
 
@@ -116,7 +116,7 @@ def cross_val_predict_dist(
     scale, some for each feature with the default kernel. Its scores are therefore
     better than those of "refit", with few samples far too good: with the default kernel
     and 30 samples of UCI energy NLL 2.24 for 2.80 by "refit" and 2.81 on new samples,
-    with thousands of samples within .05 (``benchmarks/RESULTS.md``). Report
+    with thousands of samples within .06 (``benchmarks/RESULTS.md``). Report
     the scores of "refit", and compare by it kernels with many hyperparameters.
 
     "shared_hyperparameters" is an error where more would depend on the fold: a network

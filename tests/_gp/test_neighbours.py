@@ -275,6 +275,9 @@ def test_folds_and_domain(model, monkeypatch):
     score, rank = model.domain_score([[0.0, 0.0], [9.0, 9.0]], return_rank=True)
     assert score[0] > 0.9
     assert score[1] < model.domain_score(X).min()
+    # that of a new observation's variance, as the errors of the samples have theirs
+    _, std = model.predict([[9.0, 9.0]], return_std=True)
+    assert_allclose(score[1], 1.0 / (1.0 + std[0] ** 2 / np.var(y)), atol=0.02)
     assert rank[1] < 0.05
     table = model.nearest_training(X[:2], n_neighbors=3)
     assert np.isnan(table["weight"]).all()

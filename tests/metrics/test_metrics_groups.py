@@ -46,6 +46,14 @@ def test_each_row_of_the_table_has_the_metrics_of_its_samples():
     assert_allclose(table.loc["a", ["z_mean", "z_std"]], [-1.0, np.nan])
 
 
+def test_labels_are_any_text_of_python():
+    """A lone surrogate is none of Arrow, which pandas may take for its strings."""
+    table = uq_by_group(*make_prediction(4), ["a", "\ud800", "a", "\ud800"])
+    assert sorted(table.index) == ["a", "\ud800"]
+    assert table.index.dtype == object
+    assert uq_by_group(*make_prediction(4), [1, 2, 1, 2]).index.dtype == int
+
+
 def test_the_worst_group_comes_first():
     prediction = make_prediction(60)
     groups = np.arange(60) % 7
